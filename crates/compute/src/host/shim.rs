@@ -1,0 +1,297 @@
+//! First stage, `pod-shim`: stands between a pod and the engine, and outlives the engine.
+//!
+//! It has a session of its own and a single thread. It pumps the containers' output into bounded logs, keeps the time, and at
+//! the end writes `exit.json`, the one outcome of the pod. Everything that the engine needs to know is in the run folder, so
+//! it does not matter whether the engine watches.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use dte_base::time::Timestamp;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::channel::{Channel, News, Order};
+use super::folder::{RunFolder, Started};
+use super::logfile::LogWriter;
+use super::outcome::Outcome;
+use super::process::ProcessIdentity;
+use super::sandbox;
+use super::spec::RunSpec;
+use super::{POD_INIT, SELF};
+use crate::report::PodReport;
+
+/// How long the init may take to take its tree down before it is killed itself.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait before the outcome is written again, if the disk is full.
+const DISK_PATIENCE: Duration = Duration::from_secs(1);
+const PIECE: usize = 256 << 10;
+
+pub fn main(folder: &Path) -> ExitCode {
+    match run(&RunFolder::at(folder)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pod-shim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(folder: &RunFolder) -> io::Result<()> {
+    // From here on a request to end waits until it is read below.
+    let mut mask = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
+        mask.add(signal);
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+    // Fails only if there is a session of our own already.
+    let _ = nix::unistd::setsid();
+    std::env::set_current_dir("/")?;
+    let spec = folder.spec()?.ok_or_else(|| io::Error::other("there is no spec.json"))?;
+    if !folder.claim(&Started { shim: ProcessIdentity::own()? })? {
+        return Ok(());
+    }
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let mut outcome = Outcome::new(&spec.plan, Timestamp::now());
+    let report = match folder.cancellation()? {
+        Some(how) => {
+            outcome.end_for(&how.reason);
+            outcome.report(Timestamp::now())
+        }
+        None => match start_init(folder, &spec) {
+            Ok(started) => Shim::new(folder, &spec, outcome, started).live(&signals)?,
+            Err(error) => {
+                outcome.impossible(format!("cannot start the pod: {error}"));
+                outcome.report(Timestamp::now())
+            }
+        },
+    };
+    write_exit(folder, &report)
+}
+
+/// The outcome must be written: on a full disk, as soon as there is room.
+fn write_exit(folder: &RunFolder, report: &PodReport) -> io::Result<()> {
+    loop {
+        match folder.write_exit(report) {
+            Err(error) if folder.exists() => eprintln!("pod-shim: cannot write the outcome, trying again: {error}"),
+            done => return done,
+        }
+        std::thread::sleep(DISK_PATIENCE);
+    }
+}
+
+/// The output of one container.
+struct Output {
+    pipe: Option<File>,
+    log: Option<LogWriter>,
+}
+
+struct Shim<'a> {
+    folder: &'a RunFolder,
+    spec: &'a RunSpec,
+    outcome: Outcome,
+    outputs: Vec<Output>,
+    channel: Option<Channel>,
+    init: Child,
+    deadline: Option<Instant>,
+    kill_at: Option<Instant>,
+    killed_at: Option<Instant>,
+    piece: Vec<u8>,
+}
+
+/// The init and what connects us with it.
+struct StartedInit {
+    outputs: Vec<Output>,
+    channel: Channel,
+    init: Child,
+}
+
+fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<StartedInit> {
+    let mut outputs = Vec::new();
+    let mut writing: Vec<OwnedFd> = Vec::new();
+    for container in spec.plan.all_containers() {
+        let (reading, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        rustix::fs::fcntl_setfl(&reading, rustix::fs::OFlags::NONBLOCK)?;
+        let log = LogWriter::create(&folder.logs(), &container.name, spec.log_limit)?;
+        outputs.push(Output { pipe: Some(reading.into()), log: Some(log) });
+        writing.push(end);
+    }
+    sandbox::enter_process_namespace(&spec.walls).map_err(io::Error::other)?;
+    let (mut channel, theirs) = Channel::pair()?;
+    let init = Command::new(SELF)
+        .arg0("dte")
+        .arg(POD_INIT)
+        .arg(folder.path())
+        .env_clear()
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .spawn()?;
+    channel.send_files(&writing.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
+    Ok(StartedInit { outputs, channel, init })
+}
+
+impl<'a> Shim<'a> {
+    fn new(folder: &'a RunFolder, spec: &'a RunSpec, outcome: Outcome, started: StartedInit) -> Self {
+        Shim {
+            folder,
+            spec,
+            outcome,
+            outputs: started.outputs,
+            channel: Some(started.channel),
+            init: started.init,
+            deadline: spec.plan.deadline_seconds.map(|s| Instant::now() + Duration::from_secs(s)),
+            kill_at: None,
+            killed_at: None,
+            piece: vec![0; PIECE],
+        }
+    }
+
+    fn live(mut self, signals: &SignalFd) -> io::Result<PodReport> {
+        loop {
+            self.wait(signals)?;
+            while let Some(signal) = signals.read_signal()? {
+                if signal.ssi_signo == Signal::SIGTERM as u32 {
+                    self.cancel()?;
+                }
+            }
+            self.hear();
+            for index in 0..self.outputs.len() {
+                self.pump(index);
+            }
+            self.keep_time();
+            if let Some(status) = self.init.try_wait()? {
+                // What it said last may still be unread, and so may the containers' last words.
+                self.hear();
+                for index in 0..self.outputs.len() {
+                    while self.pump(index) {}
+                }
+                if !status.success() {
+                    self.outcome.lost("the pod's processes were killed from outside");
+                }
+                return Ok(self.outcome.report(Timestamp::now()));
+            }
+        }
+    }
+
+    fn wait(&self, signals: &SignalFd) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.channel.iter().map(|channel| PollFd::new(channel.as_fd(), PollFlags::POLLIN)));
+        fds.extend(
+            self.outputs.iter().filter_map(|o| o.pipe.as_ref()).map(|p| PollFd::new(p.as_fd(), PollFlags::POLLIN)),
+        );
+        let alarm =
+            [self.deadline, self.kill_at, self.killed_at.map(|at| at + KILL_PATIENCE)].into_iter().flatten().min();
+        let timeout = match alarm {
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+            None => PollTimeout::NONE,
+        };
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes what the init has to say.
+    fn hear(&mut self) {
+        let Some(channel) = &mut self.channel else { return };
+        let mut readable = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+        if !matches!(poll(&mut readable, PollTimeout::ZERO), Ok(1..)) {
+            return;
+        }
+        match channel.receive::<News>() {
+            Ok(Some(news)) => {
+                let changed = !news.is_empty();
+                for one in news {
+                    self.outcome.note(one, Timestamp::now());
+                }
+                if changed && let Err(error) = self.folder.write_state(&self.outcome.state()) {
+                    eprintln!("pod-shim: cannot write the state: {error}");
+                }
+            }
+            Ok(None) => self.channel = None,
+            Err(error) => {
+                eprintln!("pod-shim: {error}");
+                self.channel = None;
+            }
+        }
+    }
+
+    /// Moves one piece of a container's output to its log. `false`: there is none now.
+    fn pump(&mut self, index: usize) -> bool {
+        let output = &mut self.outputs[index];
+        let Some(pipe) = &mut output.pipe else { return false };
+        match pipe.read(&mut self.piece) {
+            Ok(0) => output.pipe = None,
+            Ok(length) => {
+                // A full disk must not stop the pod: from there on its output is thrown away.
+                if let Some(log) = &mut output.log
+                    && let Err(error) = log.write(&self.piece[..length], Timestamp::now())
+                {
+                    eprintln!("pod-shim: the log of container {index} ends here: {error}");
+                    output.log = None;
+                }
+                return true;
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => {
+                eprintln!("pod-shim: the output of container {index}: {error}");
+                output.pipe = None;
+            }
+        }
+        false
+    }
+
+    fn cancel(&mut self) -> io::Result<()> {
+        let how = self.folder.cancellation()?;
+        let reason = how.as_ref().map_or("Terminated", |how| how.reason.as_str());
+        let grace = how.as_ref().and_then(|how| how.grace);
+        self.end(reason, grace);
+        Ok(())
+    }
+
+    fn end(&mut self, reason: &str, grace: Option<Duration>) {
+        self.deadline = None;
+        let kill_at = Instant::now() + grace.unwrap_or(Duration::from_secs(self.spec.grace_seconds));
+        self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+        self.outcome.end_for(reason);
+        self.order(Order::Terminate);
+    }
+
+    fn keep_time(&mut self) {
+        let now = Instant::now();
+        if self.deadline.is_some_and(|at| now >= at) {
+            self.end("DeadlineExceeded", None);
+        }
+        if self.kill_at.is_some_and(|at| now >= at) {
+            self.kill_at = None;
+            self.killed_at = Some(now);
+            self.order(Order::Kill);
+        }
+        if self.killed_at.is_some_and(|at| now >= at + KILL_PATIENCE) {
+            self.killed_at = None;
+            // With the first process of its namespace all others die.
+            if let Err(error) = self.init.kill() {
+                eprintln!("pod-shim: {error}");
+            }
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        if let Some(channel) = &mut self.channel
+            && let Err(error) = channel.tell(&order)
+        {
+            eprintln!("pod-shim: the init does not listen: {error}");
+            self.killed_at = Some(Instant::now());
+        }
+    }
+}

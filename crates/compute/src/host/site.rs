@@ -1,0 +1,400 @@
+//! The engine's side of the plugin: starts shims, watches them, and adopts those that run already.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dte_base::tasks::Tasks;
+use nix::unistd::{User, geteuid};
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK, remove_tree};
+use super::sandbox::HIDDEN_BY_DEFAULT;
+use super::spec::{RunSpec, Walls};
+use super::{HostConfig, POD_SHIM, logfile, probe};
+use crate::logs::LogChunk;
+use crate::pod::PodPlan;
+use crate::report::{Phase, PodReport};
+use crate::site::{Answer, Cancellation, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError, Staging};
+
+/// What a pod's image must be called.
+pub const IMAGE: &str = "host";
+/// The longest time, in seconds, that a pod can ask for between being told to end and being ended.
+const LONGEST_GRACE: u64 = 300;
+/// Ends that a slow receiver of [`Site::ended`] may have unread.
+const UNREAD_ENDS: usize = 4_096;
+
+/// The site itself.
+pub struct HostSite {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) config: HostConfig,
+    pub(super) data_dir: PathBuf,
+    pub(super) runs: PathBuf,
+    pub(super) sandbox: Sandbox,
+    pub(super) slots: usize,
+    pub(super) tasks: Tasks,
+    pub(super) known: Mutex<Known>,
+    pub(super) ended: broadcast::Sender<Uuid>,
+}
+
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) runs: HashMap<Uuid, Run>,
+    pub(super) uids: HashSet<u32>,
+}
+
+pub(super) struct Run {
+    pub(super) folder: RunFolder,
+    pub(super) state: State,
+    pub(super) uid: Option<u32>,
+}
+
+pub(super) enum State {
+    /// The folder is there; nothing runs and nothing ever ran.
+    Prepared,
+    /// A shim runs it; its handle.
+    Running(Arc<AsyncFd<OwnedFd>>),
+    Ended(Box<PodReport>),
+}
+
+impl HostSite {
+    /// Opens the site and adopts the pods whose run folders are there.
+    pub async fn open(config: HostConfig, context: &SiteContext) -> Result<Arc<HostSite>, SiteError> {
+        let setup = {
+            let (config, data_dir) = (config.clone(), context.data_dir.clone());
+            move || -> Result<(PathBuf, PathBuf, Sandbox), SiteError> {
+                let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+                make(&data_dir).map_err(SiteError::io("the data directory"))?;
+                let data_dir = fs::canonicalize(&data_dir).map_err(SiteError::io("the data directory"))?;
+                let runs = data_dir.join("runs");
+                make(&runs).map_err(SiteError::io("the folder of runs"))?;
+                fs::set_permissions(&runs, fs::Permissions::from_mode(0o700))
+                    .map_err(SiteError::io("the folder of runs"))?;
+                sweep(&runs).map_err(SiteError::io("the folder of runs"))?;
+                let sandbox = probe::probe_at(&config, &data_dir);
+                Ok((data_dir, runs, sandbox))
+            }
+        };
+        let (data_dir, runs, sandbox) = blocking(setup).await?;
+        if let Sandbox::None { why } = &sandbox {
+            tracing::warn!(site = config.name, why, "no sandbox: only administrators' pods may run here");
+        }
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let inner = Arc::new(Inner {
+            slots: config.slots.unwrap_or((cpus * 2).max(4)),
+            config,
+            data_dir,
+            runs,
+            sandbox,
+            tasks: context.tasks.clone(),
+            known: Mutex::default(),
+            ended: broadcast::channel(UNREAD_ENDS).0,
+        });
+        inner.adopt()?;
+        Ok(Arc::new(HostSite { inner }))
+    }
+}
+
+/// Removes what an earlier engine left half-made or half-removed.
+fn sweep(runs: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(runs)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with('.')) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a pod's places its own.
+pub(super) fn hand_over(folder: &RunFolder, walls: &Walls) -> io::Result<()> {
+    fs::set_permissions(folder.sub(INPUTS), fs::Permissions::from_mode(0o755))?;
+    if let Walls::OtherUser { uid } = walls {
+        for name in [OUTPUTS, WORK, TMP] {
+            chown(folder.sub(name), Some(*uid), Some(*uid))?;
+        }
+    }
+    Ok(())
+}
+
+/// What pods behind `walls` must not see besides the data directory.
+pub(super) fn hidden_places(config: &HostConfig, walls: &Walls) -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = HIDDEN_BY_DEFAULT.iter().map(PathBuf::from).chain(config.hide.clone()).collect();
+    if *walls == Walls::UserNamespace
+        && let Ok(Some(user)) = User::from_uid(geteuid())
+        && user.dir.parent().is_some()
+    {
+        places.push(user.dir);
+    }
+    let mut real: Vec<PathBuf> = places.iter().filter_map(|place| fs::canonicalize(place).ok()).collect();
+    real.sort();
+    real.dedup();
+    real
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SiteError> + Send + 'static,
+) -> Result<T, SiteError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(SiteError::Io { what: "a task".into(), source: io::Error::other(error) }),
+    }
+}
+
+impl Inner {
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prepare(&self, uid: Uuid) -> Result<Staging, SiteError> {
+        let folder =
+            RunFolder::create(&self.runs, uid).map_err(SiteError::io(format!("the run folder of pod {uid}")))?;
+        let staging = Staging { inputs: folder.sub(INPUTS), outputs: folder.sub(OUTPUTS) };
+        self.known().runs.entry(uid).or_insert(Run { folder, state: State::Prepared, uid: None });
+        Ok(staging)
+    }
+
+    fn submit(self: &Arc<Self>, plan: &PodPlan) -> Result<(), SiteError> {
+        let uid = plan.uid;
+        if let Some(other) = plan.all_containers().find(|container| container.image != IMAGE) {
+            let (name, image) = (&other.name, &other.image);
+            return Err(SiteError::Refused(format!(
+                "container {name}: site {} runs image `host` only, not {image:?}",
+                self.config.name
+            )));
+        }
+        self.prepare(uid)?;
+        let mut known = self.known();
+        let running = known.runs.values().filter(|run| matches!(run.state, State::Running(_))).count();
+        let run = known.runs.get(&uid).ok_or(SiteError::Unknown(uid))?;
+        if !matches!(run.state, State::Prepared) {
+            return Ok(());
+        }
+        if running >= self.slots {
+            return Err(SiteError::Busy(self.config.name.clone()));
+        }
+        let folder = run.folder.clone();
+        let user = match run.uid {
+            Some(user) => Some(user),
+            None if matches!(self.sandbox, Sandbox::OtherUser { .. }) => {
+                let last = self.config.uid_first.saturating_add(self.config.uid_count);
+                let free = (self.config.uid_first..last).find(|candidate| !known.uids.contains(candidate));
+                Some(free.ok_or_else(|| SiteError::Busy(self.config.name.clone()))?)
+            }
+            None => None,
+        };
+        known.uids.extend(user);
+        if let Some(run) = known.runs.get_mut(&uid) {
+            run.uid = user;
+        }
+        // The lock is held while the shim starts (under a millisecond), so that a second call finds the first one's shim.
+        let shim = self.start_shim(plan, &folder, user).map_err(SiteError::io(format!("starting pod {uid}")));
+        drop(known);
+        let child = shim?;
+        let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let handle = pid
+            .ok_or_else(|| io::Error::other("no process id"))
+            .and_then(|pid| Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK)?));
+        let handle = handle.map_err(SiteError::io(format!("watching pod {uid}")))?;
+        self.watch(uid, folder, handle, Some(child)).map_err(SiteError::io(format!("watching pod {uid}")))
+    }
+
+    fn start_shim(&self, plan: &PodPlan, folder: &RunFolder, user: Option<u32>) -> io::Result<Child> {
+        let walls = match (&self.sandbox, user) {
+            (Sandbox::OtherUser { .. }, Some(uid)) => Walls::OtherUser { uid },
+            (Sandbox::None { .. }, _) => Walls::Open,
+            _ => Walls::UserNamespace,
+        };
+        let spec = RunSpec {
+            plan: plan.clone(),
+            hide: hidden_places(&self.config, &walls),
+            data_dir: self.data_dir.clone(),
+            visible: self.config.visible.clone(),
+            grace_seconds: plan.grace_seconds.unwrap_or(self.config.grace.0.as_secs()).min(LONGEST_GRACE),
+            log_limit: self.config.log_limit.0,
+            max_processes: self.config.max_processes,
+            walls,
+        };
+        folder.write_spec(&spec)?;
+        hand_over(folder, &spec.walls)?;
+        Command::new(self.config.shim_program())
+            .arg0("dte")
+            .arg(POD_SHIM)
+            .arg(folder.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(folder.shim_errors()?)
+            .spawn()
+    }
+
+    fn report(&self, uid: Uuid) -> Option<PodReport> {
+        let (folder, state) = {
+            let known = self.known();
+            let run = known.runs.get(&uid)?;
+            match &run.state {
+                State::Ended(report) => return Some((**report).clone()),
+                State::Prepared => (run.folder.clone(), false),
+                State::Running(_) => (run.folder.clone(), true),
+            }
+        };
+        let seen = if state { folder.state().ok().flatten() } else { None };
+        seen.or_else(|| {
+            Some(PodReport {
+                uid,
+                phase: Phase::Pending,
+                reason: None,
+                message: None,
+                started: None,
+                finished: None,
+                init_containers: Vec::new(),
+                containers: Vec::new(),
+                usage: crate::report::Usage::default(),
+            })
+        })
+    }
+
+    fn read_log(&self, uid: Uuid, container: Option<&str>, from: u64) -> Result<LogChunk, SiteError> {
+        let (folder, ended) = {
+            let known = self.known();
+            let run = known.runs.get(&uid).ok_or(SiteError::Unknown(uid))?;
+            (run.folder.clone(), matches!(run.state, State::Ended(_)))
+        };
+        let spec = folder.spec().map_err(SiteError::io(format!("pod {uid}")))?;
+        let Some(spec) = spec else { return Ok(LogChunk { complete: ended, ..LogChunk::default() }) };
+        let wanted = match container {
+            Some(name) => spec.plan.all_containers().find(|c| c.name == name),
+            None => spec.plan.containers.first(),
+        };
+        let Some(wanted) = wanted else {
+            return Err(SiteError::Refused(format!("pod {uid} has no container {}", container.unwrap_or_default())));
+        };
+        let chunk = logfile::read(&folder.logs(), &wanted.name, from)
+            .map_err(SiteError::io(format!("the log of pod {uid}")))?;
+        Ok(LogChunk { complete: ended, ..chunk })
+    }
+
+    fn cancel(self: &Arc<Self>, uid: Uuid, how: &Cancellation) -> Result<(), SiteError> {
+        let failed = |error| SiteError::Io { what: format!("ending pod {uid}"), source: error };
+        let (folder, handle) = {
+            let known = self.known();
+            let run = known.runs.get(&uid).ok_or(SiteError::Unknown(uid))?;
+            match &run.state {
+                State::Ended(_) => return Ok(()),
+                State::Prepared => (run.folder.clone(), None),
+                State::Running(handle) => (run.folder.clone(), Some(handle.clone())),
+            }
+        };
+        folder.write_cancel(how).map_err(failed)?;
+        match handle {
+            Some(handle) => match pidfd_send_signal(handle.get_ref(), Signal::TERM) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+                Err(error) => Err(failed(error.into())),
+            },
+            // Nothing runs: whoever submits it later finds that it has ended.
+            None if folder.spec().map_err(failed)?.is_some() => {
+                self.look(uid, &folder, Some("nothing")).map_err(failed)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn remove(&self, uid: Uuid) -> Result<(), SiteError> {
+        let run = {
+            let mut known = self.known();
+            match known.runs.get(&uid) {
+                None => return Ok(()),
+                Some(Run { state: State::Running(_), .. }) => {
+                    return Err(SiteError::Refused(format!("pod {uid} still runs")));
+                }
+                Some(_) => known.runs.remove(&uid),
+            }
+        };
+        let Some(run) = run else { return Ok(()) };
+        let gone = self.runs.join(format!(".old-{}", Uuid::now_v7()));
+        let failed = |error| SiteError::Io { what: format!("removing the run folder of pod {uid}"), source: error };
+        fs::rename(run.folder.path(), &gone).map_err(failed)?;
+        remove_tree(&gone).map_err(failed)?;
+        if let Some(user) = run.uid {
+            self.known().uids.remove(&user);
+        }
+        Ok(())
+    }
+}
+
+impl Site for HostSite {
+    fn name(&self) -> &str {
+        &self.inner.config.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: false, images: &[IMAGE] }
+    }
+
+    fn capacity(&self) -> Answer<'_, Capacity> {
+        Box::pin(async {
+            let known = self.inner.known();
+            let running = known.runs.values().filter(|run| matches!(run.state, State::Running(_))).count();
+            Ok(Capacity {
+                cpu_millis: std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1_000,
+                memory_bytes: memory_bytes(),
+                pods: self.inner.slots as u64,
+                pods_running: running as u64,
+            })
+        })
+    }
+
+    fn prepare(&self, uid: Uuid) -> Answer<'_, Staging> {
+        let inner = self.inner.clone();
+        Box::pin(blocking(move || inner.prepare(uid)))
+    }
+
+    fn submit<'a>(&'a self, plan: &'a PodPlan) -> Answer<'a, ()> {
+        let (inner, plan) = (self.inner.clone(), plan.clone());
+        Box::pin(blocking(move || inner.submit(&plan)))
+    }
+
+    fn status<'a>(&'a self, uids: &'a [Uuid]) -> Answer<'a, Vec<PodReport>> {
+        let (inner, uids) = (self.inner.clone(), uids.to_vec());
+        Box::pin(blocking(move || Ok(uids.iter().filter_map(|uid| inner.report(*uid)).collect())))
+    }
+
+    fn ended(&self) -> broadcast::Receiver<Uuid> {
+        self.inner.ended.subscribe()
+    }
+
+    fn log<'a>(&'a self, uid: Uuid, container: Option<&'a str>, from: u64) -> Answer<'a, LogChunk> {
+        let (inner, container) = (self.inner.clone(), container.map(str::to_owned));
+        Box::pin(blocking(move || inner.read_log(uid, container.as_deref(), from)))
+    }
+
+    fn cancel<'a>(&'a self, uid: Uuid, how: &'a Cancellation) -> Answer<'a, ()> {
+        let (inner, how) = (self.inner.clone(), how.clone());
+        Box::pin(blocking(move || inner.cancel(uid, &how)))
+    }
+
+    fn remove(&self, uid: Uuid) -> Answer<'_, ()> {
+        let inner = self.inner.clone();
+        Box::pin(blocking(move || inner.remove(uid)))
+    }
+}
+
+/// Memory of this machine.
+fn memory_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    total.unwrap_or(0) * 1024
+}

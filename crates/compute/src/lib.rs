@@ -1,0 +1,56 @@
+//! What a place to run a pod is, and the places there are.
+//!
+//! The unit of work is a Kubernetes `v1.Pod`. A [`Site`] can run one: it takes the pod once ([`Site::submit`] is idempotent
+//! by the pod's UID), says how it goes, shows its log, ends it, and forgets it. What lies between (which pod goes where, whose
+//! data it reads, who pays) is not this room's business.
+//!
+//! * [`site`]: the trait, and what a site says about itself;
+//! * [`report`]: how a pod goes: phase, containers, what it used;
+//! * [`quantity`]: Kubernetes quantities;
+//! * [`pod`]: what an engine needs to know of a `v1.Pod`, read and checked once;
+//! * [`logs`]: which lines of a log somebody asked for;
+//! * [`host`]: the plugin that runs pods as sandboxed processes of this machine.
+
+pub mod host;
+pub mod logs;
+pub mod pod;
+pub mod quantity;
+pub mod report;
+pub mod site;
+
+use std::sync::Arc;
+
+pub use report::{ContainerReport, ContainerState, Phase, PodReport, Usage};
+pub use site::{Answer, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError};
+
+/// Section `[compute]`: the sites of this engine.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComputeConfig {
+    /// `[[compute.sites]]`. Without any there is one: `local`, of plugin `host`.
+    pub sites: Vec<SiteConfig>,
+}
+
+/// One `[[compute.sites]]`; `plugin` says which kind it is.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(tag = "plugin", rename_all = "lowercase")]
+pub enum SiteConfig {
+    Host(host::HostConfig),
+}
+
+/// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
+pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result<Vec<Arc<dyn Site>>, SiteError> {
+    let default = [SiteConfig::Host(host::HostConfig::default())];
+    let wanted = if config.sites.is_empty() { &default[..] } else { &config.sites[..] };
+    let mut sites: Vec<Arc<dyn Site>> = Vec::new();
+    for site in wanted {
+        let opened: Arc<dyn Site> = match site {
+            SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
+        };
+        if sites.iter().any(|other| other.name() == opened.name()) {
+            return Err(SiteError::Configuration(format!("two sites are called {}", opened.name())));
+        }
+        sites.push(opened);
+    }
+    Ok(sites)
+}

@@ -1,0 +1,88 @@
+//! How a pod goes.
+
+use dte_base::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A pod's phase, by its Kubernetes name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+}
+
+impl Phase {
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Phase::Succeeded | Phase::Failed)
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Phase::Pending => "Pending",
+            Phase::Running => "Running",
+            Phase::Succeeded => "Succeeded",
+            Phase::Failed => "Failed",
+        }
+    }
+}
+
+/// Where one container is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum ContainerState {
+    Waiting { reason: String },
+    Running { started: Timestamp },
+    Terminated { exit_code: i32, signal: Option<i32>, reason: String, started: Option<Timestamp>, finished: Timestamp },
+}
+
+impl ContainerState {
+    /// The exit code, once there is one.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            ContainerState::Terminated { exit_code, .. } => Some(*exit_code),
+            _ => None,
+        }
+    }
+}
+
+/// One container of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerReport {
+    pub name: String,
+    #[serde(flatten)]
+    pub state: ContainerState,
+}
+
+/// What a pod used until now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time of all its processes, user and system.
+    pub cpu_micros: u64,
+    /// The largest resident memory seen.
+    pub max_rss_bytes: u64,
+}
+
+/// How a pod goes, or went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodReport {
+    pub uid: Uuid,
+    pub phase: Phase,
+    /// Why it failed, in one word as Kubernetes has them: `Error`, `DeadlineExceeded`, `OOMKilled`, …
+    pub reason: Option<String>,
+    pub message: Option<String>,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    pub init_containers: Vec<ContainerReport>,
+    pub containers: Vec<ContainerReport>,
+    pub usage: Usage,
+}
+
+impl PodReport {
+    /// The exit code that speaks for the whole pod: of the init container that failed, else the highest of its containers.
+    pub fn exit_code(&self) -> Option<i32> {
+        let failed_init = self.init_containers.iter().filter_map(|c| c.state.exit_code()).find(|code| *code != 0);
+        failed_init.or_else(|| self.containers.iter().filter_map(|c| c.state.exit_code()).max())
+    }
+}

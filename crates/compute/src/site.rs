@@ -1,0 +1,151 @@
+//! The trait [`Site`]: anything that can run a pod.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use dte_base::tasks::Tasks;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::logs::LogChunk;
+use crate::pod::PodPlan;
+use crate::report::PodReport;
+
+/// A site's answer; boxed, so that sites of several kinds stand in one list.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SiteError>> + Send + 'a>>;
+
+/// Why a site did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The pod can never run here; the text says why.
+    #[error("{0}")]
+    Refused(String),
+    /// No room now; ask again when another pod has ended.
+    #[error("the site {0} has no free place now")]
+    Busy(String),
+    /// The site has no pod of this UID.
+    #[error("no pod {0} at this site")]
+    Unknown(Uuid),
+    #[error("configuration of sites: {0}")]
+    Configuration(String),
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+}
+
+impl SiteError {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> SiteError {
+        let what = what.into();
+        move |source| SiteError::Io { what, source }
+    }
+}
+
+/// What the composition root lends to sites.
+#[derive(Clone)]
+pub struct SiteContext {
+    /// The engine's data directory: run folders lie beneath it, and pods must not see it.
+    pub data_dir: PathBuf,
+    pub tasks: Tasks,
+}
+
+/// How pods are kept from the engine's data and from each other.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// Another user id for each pod, own mounts and process tree.
+    OtherUser { landlock: bool },
+    /// A user namespace, own mounts and process tree, no privileges.
+    UserNamespace { landlock: bool },
+    /// Nothing: only pods of trusted people may run.
+    None { why: String },
+}
+
+impl Sandbox {
+    /// Whether a pod of an untrusted person may run.
+    pub fn holds(&self) -> bool {
+        !matches!(self, Sandbox::None { .. })
+    }
+}
+
+impl std::fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let landlock = |has: &bool| if *has { ", landlock" } else { ", no landlock" };
+        match self {
+            Sandbox::OtherUser { landlock: has } => {
+                write!(f, "another user id for each pod, own namespaces{}", landlock(has))
+            }
+            Sandbox::UserNamespace { landlock: has } => write!(f, "user namespaces{}", landlock(has)),
+            Sandbox::None { why } => write!(f, "none: {why}"),
+        }
+    }
+}
+
+/// What a site can do.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Capabilities {
+    pub sandbox: Sandbox,
+    /// Whether a running pod can be stopped and continued.
+    pub suspend: bool,
+    /// Images that the site runs; `host` means programs of the machine and staged ones.
+    pub images: &'static [&'static str],
+}
+
+/// How much of a site is there and free.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Capacity {
+    pub cpu_millis: u64,
+    pub memory_bytes: u64,
+    /// Pods that may run at once, and how many do.
+    pub pods: u64,
+    pub pods_running: u64,
+}
+
+/// Where a pod's files are put before it starts and found after it ended.
+#[derive(Clone, Debug)]
+pub struct Staging {
+    pub inputs: PathBuf,
+    pub outputs: PathBuf,
+}
+
+/// Why and how a pod is ended before its time.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Cancellation {
+    /// The reason that its status will show: `Cancelled`, `Suspended`, `Preempted`.
+    pub reason: String,
+    /// Time between asking (SIGTERM) and ending (SIGKILL); none: the pod's own grace.
+    pub grace: Option<Duration>,
+}
+
+/// A place that runs pods.
+///
+/// All methods may be repeated: after a crash the caller does not know which of them took effect.
+pub trait Site: Send + Sync {
+    /// The name that pods ask for with `nodeSelector: {dte.site: NAME}`.
+    fn name(&self) -> &str;
+
+    fn capabilities(&self) -> Capabilities;
+
+    fn capacity(&self) -> Answer<'_, Capacity>;
+
+    /// Makes the pod's folder if it is not there, and says where its inputs go.
+    fn prepare(&self, uid: Uuid) -> Answer<'_, Staging>;
+
+    /// Starts the prepared pod. Once it was started, a second call does nothing, however the first ended.
+    fn submit<'a>(&'a self, plan: &'a PodPlan) -> Answer<'a, ()>;
+
+    /// How these pods go. Pods that the site does not know are left out.
+    fn status<'a>(&'a self, uids: &'a [Uuid]) -> Answer<'a, Vec<PodReport>>;
+
+    /// UIDs of pods that have just ended, a few milliseconds after they did. A receiver that lags asks [`Site::status`].
+    fn ended(&self) -> broadcast::Receiver<Uuid>;
+
+    /// The log of one container from byte `from` of what it wrote; none: the pod's only or first container.
+    fn log<'a>(&'a self, uid: Uuid, container: Option<&'a str>, from: u64) -> Answer<'a, LogChunk>;
+
+    /// Ends the pod; it will report [`Phase::Failed`](crate::Phase::Failed) with the reason given. A pod that ended is left alone.
+    fn cancel<'a>(&'a self, uid: Uuid, how: &'a Cancellation) -> Answer<'a, ()>;
+
+    /// Forgets an ended pod and frees its place. Unknown pods are fine.
+    fn remove(&self, uid: Uuid) -> Answer<'_, ()>;
+}

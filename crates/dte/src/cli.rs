@@ -1,0 +1,282 @@
+//! The command line: what may be typed, and which command it means.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use dte_base::units::Span;
+
+/// The digital twin engine: one program for data, transfers, offloading, workflows, provenance and accounting.
+#[derive(Debug, Parser)]
+#[command(name = "dte", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Where this engine keeps what it knows
+    #[arg(long, global = true, default_value = "./.dte", env = "DTE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Configuration file [default: dte.toml in the data directory or here, if there is one]
+    #[arg(long, global = true, env = "DTE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A running engine [default: the one of the data directory, else http://127.0.0.1:8990]
+    #[arg(long, global = true, env = "DTE_URL", value_name = "URL")]
+    pub url: Option<url::Url>,
+    /// A file that holds a bearer token [default: BEARER_TOKEN, BEARER_TOKEN_FILE, else the engine's own user asks its socket]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole engine
+    Up(Up),
+    /// Run some services of an engine
+    Serve(Serve),
+    /// Run the example twin of the eastern Pacific from its first observation to its last
+    Demo(Demo),
+    /// Print a bearer token
+    Token(Token),
+    /// Local accounts
+    #[command(subcommand)]
+    User(User),
+    /// Programs that get tokens by client credentials
+    #[command(subcommand)]
+    Client(Client),
+    /// Who may not work here any more
+    #[command(subcommand)]
+    Ban(Ban),
+    /// The trail of denials and changes
+    #[command(subcommand)]
+    Audit(Audit),
+    /// What each route demands
+    #[command(subcommand)]
+    Auth(Auth),
+    /// The configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Say what this machine offers and what is missing
+    Doctor,
+    /// Twins: declare, watch, remove
+    #[command(subcommand)]
+    Twin(Twin),
+    /// The data lake: what there is and where
+    #[command(subcommand)]
+    Lake(Lake),
+    /// Run a program as a pod at a site and wait for it
+    Run(Run),
+    /// Print a link with which the page opens in a browser
+    Ui,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Listening {
+    /// The address to listen on
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Write the address to this file once the engine is ready
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub listening: Listening,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The services: lake, transfer, edge, events, offload, workflow, provenance, accounting, dashboard
+    #[arg(required = true, value_name = "SERVICE")]
+    pub services: Vec<String>,
+    #[command(flatten)]
+    pub listening: Listening,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    #[command(flatten)]
+    pub listening: Listening,
+    /// Let an observation arrive this often, and stay until Ctrl-C [default: as fast as the engine can, then stop]
+    #[arg(long, value_parser = span, value_name = "TIME")]
+    pub pace: Option<Duration>,
+    /// Stop after this many months
+    #[arg(long, value_name = "N")]
+    pub months: Option<usize>,
+    /// The model program [default: enso-model beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Keep serving at the end, until Ctrl-C
+    #[arg(long)]
+    pub stay: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Token {
+    /// Whose token
+    #[arg(long, default_value = "admin")]
+    pub user: String,
+    /// What it may do, separated by spaces [default: all that the user may]
+    #[arg(long)]
+    pub scope: Option<String>,
+    /// Whom it is for [default: this engine]
+    #[arg(long)]
+    pub audience: Option<String>,
+    /// How long it lasts
+    #[arg(long, default_value = "1h", value_parser = span)]
+    pub lifetime: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Make an account
+    Add {
+        name: String,
+        /// It may do everything
+        #[arg(long)]
+        admin: bool,
+    },
+    /// List the accounts
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Client {
+    /// Make a client of the built-in issuer; its secret is printed once
+    Add {
+        client_id: String,
+        /// What it may ask for, separated by spaces
+        #[arg(long, default_value = "")]
+        scope: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Ban {
+    /// Ban somebody, from now on, everywhere
+    Add {
+        #[arg(long)]
+        subject: String,
+        #[arg(long)]
+        issuer: Option<String>,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Who is banned
+    List,
+    /// End a ban
+    Lift {
+        #[arg(long)]
+        subject: String,
+        #[arg(long)]
+        issuer: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Check that nothing was taken out of the trail or changed in it
+    Verify,
+    /// What is written about somebody
+    Trace {
+        #[arg(long)]
+        subject: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Auth {
+    /// All routes with what they demand
+    Routes,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Name every unknown key and bad value with its line
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Twin {
+    /// Declare the twin that a document describes, or change it
+    Apply { file: PathBuf },
+    /// How the twin is
+    Status { name: String },
+    /// All twins
+    List,
+    /// What the model wrote in its last run, or in the run named
+    Logs {
+        name: String,
+        #[arg(long)]
+        run: Option<String>,
+    },
+    /// Where the newest forecast comes from: observations, code, site, agent
+    Lineage {
+        name: String,
+        /// Another output than the newest: SCOPE:NAME
+        #[arg(long)]
+        did: Option<String>,
+    },
+    /// Forget the twin; its data stays
+    Delete { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Lake {
+    /// What is in a scope, a dataset or a container
+    Ls {
+        /// SCOPE, SCOPE:NAME or SCOPE:PATTERN*
+        did: String,
+    },
+    /// Where the copies of a dataset's or container's files are
+    Replicas { did: String },
+    /// The rules on a dataset or container
+    Rules { did: String },
+    /// Storage elements
+    Rses,
+    /// Fetch files, checked
+    Get {
+        did: String,
+        /// Into this folder
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Upload a file and register it
+    Put {
+        file: PathBuf,
+        did: String,
+        #[arg(long, default_value = "LOCAL")]
+        rse: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Where to run it [default: local]
+    #[arg(long, default_value = "local")]
+    pub site: String,
+    /// An environment variable, NAME=VALUE
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Give up after this time
+    #[arg(long, value_parser = span, value_name = "TIME")]
+    pub timeout: Option<Duration>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
+    pub command: Vec<String>,
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    text.parse::<Span>().map(|span| span.0).map_err(|error| error.to_string())
+}

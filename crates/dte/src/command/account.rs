@@ -1,0 +1,129 @@
+//! Accounts, bans, the audit trail, routes, and the link to the page: administration through the engine's socket.
+
+use std::path::Path;
+
+use dte_identity::socket::ClientWanted;
+use dte_identity::{AdminClient, NewBan};
+use url::Url;
+
+use crate::cli::{Audit, Auth, Ban, Client, Common, User};
+use crate::failure::Failure;
+use crate::remote::ADDRESS_FILE;
+use crate::show;
+
+pub async fn user(common: &Common, command: User) -> Result<(), Failure> {
+    let engine = AdminClient::new(&common.data_dir);
+    match command {
+        User::Add { name, admin } => {
+            let user = engine.add_user(&name, admin).await?;
+            if common.json {
+                return show::json(&user);
+            }
+            show::line(format!("account {} is there; `dte token --user {}` prints a token", user.name, user.name));
+        }
+        User::List => {
+            let users = engine.users().await?;
+            if common.json {
+                return show::json(&users);
+            }
+            let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
+            let rows: Vec<Vec<String>> = users
+                .iter()
+                .map(|u| vec![u.name.clone(), yes(u.admin), yes(u.active), u.created.to_string()])
+                .collect();
+            show::table(&["NAME", "ADMIN", "ACTIVE", "SINCE"], &rows);
+        }
+    }
+    Ok(())
+}
+
+pub async fn client(common: &Common, command: Client) -> Result<(), Failure> {
+    let Client::Add { client_id, scope } = command;
+    let scopes = scope.split_whitespace().map(str::to_owned).collect();
+    let given = AdminClient::new(&common.data_dir)
+        .add_client(&ClientWanted { client_id, scopes, audiences: Vec::new() })
+        .await?;
+    if common.json {
+        return show::json(&given);
+    }
+    show::line(format!("client {} with the secret {}; it is not shown again", given.client_id, given.client_secret));
+    Ok(())
+}
+
+pub async fn ban(common: &Common, command: Ban) -> Result<(), Failure> {
+    let engine = AdminClient::new(&common.data_dir);
+    match command {
+        Ban::Add { subject, issuer, reason } => {
+            let ban = engine.add_ban(&NewBan { subject: Some(subject), issuer, reason, ..NewBan::default() }).await?;
+            if common.json { show::json(&ban)? } else { show::line(format!("ban {} is in force", ban.id)) }
+        }
+        Ban::List => {
+            let bans = engine.bans(false).await?;
+            if common.json {
+                return show::json(&bans);
+            }
+            let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "any".to_owned());
+            let rows: Vec<Vec<String>> = bans
+                .iter()
+                .map(|b| vec![text(&b.who.subject), text(&b.who.issuer), b.who.reason.clone(), b.created.to_string()])
+                .collect();
+            show::table(&["SUBJECT", "ISSUER", "REASON", "SINCE"], &rows);
+        }
+        Ban::Lift { subject, issuer } => {
+            let bans = engine.bans(false).await?;
+            let same = |ban: &&dte_identity::Ban| {
+                ban.who.subject.as_deref() == Some(&subject) && (issuer.is_none() || ban.who.issuer == issuer)
+            };
+            let found: Vec<_> = bans.iter().filter(same).collect();
+            if found.is_empty() {
+                return Err(Failure::new(format!("{subject} is not banned")));
+            }
+            for ban in found {
+                engine.lift_ban(&ban.id).await?;
+                show::line(format!("ban {} is lifted", ban.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub async fn audit(common: &Common, command: Audit) -> Result<(), Failure> {
+    let engine = AdminClient::new(&common.data_dir);
+    match command {
+        Audit::Verify => {
+            let report = engine.verify_audit().await?;
+            show::json(&report)
+        }
+        Audit::Trace { subject } => {
+            let records = engine.trace_audit(&subject).await?;
+            show::json(&records)
+        }
+    }
+}
+
+pub async fn auth(common: &Common, command: Auth) -> Result<(), Failure> {
+    let Auth::Routes = command;
+    let routes = AdminClient::new(&common.data_dir).routes().await?;
+    if common.json {
+        return show::json(&routes);
+    }
+    let rows: Vec<Vec<String>> =
+        routes.into_iter().map(|route| vec![route.method, route.path, route.requirement, route.service]).collect();
+    show::table(&["METHOD", "PATH", "REQUIRES", "SERVICE"], &rows);
+    Ok(())
+}
+
+pub async fn ui(common: &Common) -> Result<(), Failure> {
+    let address = std::fs::read_to_string(common.data_dir.join(ADDRESS_FILE))
+        .map_err(|_| Failure::new(format!("no engine is running in {}", common.data_dir.display())))?;
+    show::line(login_link(&common.data_dir, &Url::parse(address.trim())?).await?);
+    Ok(())
+}
+
+/// A link that opens the page once, for a few minutes.
+pub async fn login_link(data_dir: &Path, engine: &Url) -> Result<String, Failure> {
+    let link = Url::parse(&AdminClient::new(data_dir).login(None).await?.url)?;
+    // The engine may listen elsewhere than under its public name.
+    let query = link.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Ok(format!("{}{}{query}", engine.as_str().trim_end_matches('/'), link.path()))
+}

@@ -1,0 +1,175 @@
+//! `dte lake`: what there is and where, through the same API that other clients use.
+
+use std::path::Path;
+
+use dte_protocol_rucio::{Did, LakeClient, NewReplica};
+use serde_json::{Value, json};
+
+use crate::cli::{Common, Lake};
+use crate::failure::Failure;
+use crate::remote::Remote;
+use crate::show;
+
+pub async fn lake(common: &Common, command: Lake) -> Result<(), Failure> {
+    let remote = Remote::find(common).await?;
+    let lake = LakeClient::new(remote.client.clone(), remote.base("/rucio")?, remote.token.clone());
+    match command {
+        Lake::Ls { did } => ls(&lake, &did, common.json).await,
+        Lake::Replicas { did } => replicas(&lake, &did, common.json).await,
+        Lake::Rules { did } => rules(&lake, &did, common.json).await,
+        Lake::Rses => rses(&lake, &remote, common.json).await,
+        Lake::Get { did, dir } => get(&lake, &remote, &did, &dir).await,
+        Lake::Put { file, did, rse } => put(&lake, &remote, &file, &did, &rse).await,
+    }
+}
+
+fn parse(text: &str) -> Result<Did, Failure> {
+    text.parse::<Did>().map_err(|error| Failure::new(format!("{error}")).with_code(2))
+}
+
+async fn ls(lake: &LakeClient, text: &str, as_json: bool) -> Result<(), Failure> {
+    let (scope, pattern) = text.split_once(':').unwrap_or((text, "*"));
+    let rows: Vec<(String, String, Option<u64>, Option<String>)> = if pattern.contains('*') {
+        let found = lake.list_dids(scope, pattern, None).await?;
+        found.into_iter().map(|name| (format!("{scope}:{name}"), String::new(), None, None)).collect()
+    } else {
+        let content = lake.list_content(&parse(text)?).await?;
+        content
+            .into_iter()
+            .map(|e| (format!("{}:{}", e.scope, e.name), e.kind.name().to_owned(), e.bytes, e.adler32))
+            .collect()
+    };
+    if as_json {
+        let list: Vec<Value> = rows
+            .iter()
+            .map(|(did, kind, bytes, adler32)| json!({ "did": did, "type": kind, "bytes": bytes, "adler32": adler32 }))
+            .collect();
+        return show::json(&list);
+    }
+    let text = |cell: Option<String>| cell.unwrap_or_default();
+    let cells: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(did, kind, bytes, adler32)| vec![did, kind, text(bytes.map(|b| b.to_string())), text(adler32)])
+        .collect();
+    show::table(&["DID", "TYPE", "BYTES", "ADLER32"], &cells);
+    Ok(())
+}
+
+async fn replicas(lake: &LakeClient, did: &str, as_json: bool) -> Result<(), Failure> {
+    let found = lake.list_replicas(&[parse(did)?]).await?;
+    if as_json {
+        return show::json(&found);
+    }
+    let mut cells = Vec::new();
+    for file in &found {
+        for (rse, pfns) in &file.rses {
+            cells.push(vec![
+                format!("{}:{}", file.scope, file.name),
+                file.bytes.map(|b| b.to_string()).unwrap_or_default(),
+                file.adler32.clone().unwrap_or_default(),
+                rse.clone(),
+                pfns.join(" "),
+            ]);
+        }
+    }
+    show::table(&["DID", "BYTES", "ADLER32", "RSE", "URL"], &cells);
+    Ok(())
+}
+
+async fn rules(lake: &LakeClient, did: &str, as_json: bool) -> Result<(), Failure> {
+    let rules = lake.list_rules(&parse(did)?).await?;
+    if as_json {
+        return show::json(&rules);
+    }
+    let rows = rules.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|rule| {
+            [
+                "id",
+                "account",
+                "copies",
+                "rse_expression",
+                "state",
+                "locks_ok_cnt",
+                "locks_replicating_cnt",
+                "locks_stuck_cnt",
+                "error",
+            ]
+            .iter()
+            .map(|key| show::cell(&rule[*key]))
+            .collect()
+        })
+        .collect();
+    show::table(&["ID", "ACCOUNT", "COPIES", "RSES", "STATE", "OK", "REPLICATING", "STUCK", "ERROR"], &cells);
+    Ok(())
+}
+
+async fn rses(lake: &LakeClient, remote: &Remote, as_json: bool) -> Result<(), Failure> {
+    let names = lake.list_rses("*").await?;
+    let mut list = Vec::new();
+    for name in names {
+        let usage = remote.text(&format!("/rucio/rses/{name}/usage")).await?;
+        let usage: Vec<Value> = usage.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let rucio = usage.iter().find(|u| u["source"] == "rucio").or(usage.first()).cloned().unwrap_or_default();
+        list.push(json!({ "rse": name, "files": rucio["files"], "bytes": rucio["used"] }));
+    }
+    if as_json {
+        return show::json(&list);
+    }
+    let cells: Vec<Vec<String>> =
+        list.iter().map(|rse| ["rse", "files", "bytes"].iter().map(|key| show::cell(&rse[*key])).collect()).collect();
+    show::table(&["RSE", "FILES", "BYTES"], &cells);
+    Ok(())
+}
+
+async fn get(lake: &LakeClient, remote: &Remote, did: &str, dir: &Path) -> Result<(), Failure> {
+    let files = lake.list_replicas(&[parse(did)?]).await?;
+    if files.is_empty() {
+        return Err(Failure::new(format!("{did} has no files")));
+    }
+    std::fs::create_dir_all(dir)?;
+    let progress = indicatif::ProgressBar::new(files.len() as u64);
+    for file in &files {
+        let name = format!("{}:{}", file.scope, file.name);
+        let pfn = file.rses.values().flatten().next();
+        let pfn = pfn.ok_or_else(|| Failure::new(format!("{name} has no copy that can be read now")))?;
+        let reply = remote.client.get(reachable(remote, pfn)).bearer(&remote.token).send().await?.ok().await?;
+        let bytes = reply.bytes(usize::MAX).await?;
+        let found = format!("{:08x}", dte_storage::checksum::adler32(&bytes));
+        if file.adler32.as_ref().is_some_and(|wanted| *wanted != found) {
+            return Err(Failure::new(format!("{name} from {pfn} has adler32 {found}, not {:?}", file.adler32)));
+        }
+        let target = dir.join(file.name.replace('/', "_"));
+        let part = dir.join(format!(".{}.part", file.name.replace('/', "_")));
+        std::fs::write(&part, &bytes)?;
+        std::fs::rename(&part, &target)?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    show::line(format!("{} files in {}", files.len(), dir.display()));
+    Ok(())
+}
+
+/// A storage address on the engine's own edge may carry the public name of an engine that listens elsewhere now.
+fn reachable(remote: &Remote, pfn: &str) -> String {
+    match url::Url::parse(pfn) {
+        Ok(url) if url.path().starts_with("/dav/") => remote.url_of(url.path()),
+        _ => pfn.to_owned(),
+    }
+}
+
+async fn put(lake: &LakeClient, remote: &Remote, file: &Path, did: &str, rse: &str) -> Result<(), Failure> {
+    let did = parse(did)?;
+    let bytes = std::fs::read(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+    let adler32 = format!("{:08x}", dte_storage::checksum::adler32(&bytes));
+    let size = bytes.len() as u64;
+    let account = lake.whoami().await?;
+    lake.ensure_scope(&account, &did.scope).await?;
+    let pfn = lake.pfn(rse, &did).await?;
+    let put = remote.client.put(reachable(remote, &pfn)).bearer(&remote.token).bytes(bytes).send().await?;
+    put.ok().await?;
+    lake.add_replicas(rse, &[NewReplica::new(&did, size, adler32.clone())]).await?;
+    show::line(format!("{did} is at {rse}: {size} bytes, adler32 {adler32}"));
+    Ok(())
+}

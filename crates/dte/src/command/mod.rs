@@ -1,0 +1,37 @@
+//! The commands, a file each.
+
+mod account;
+mod config;
+mod demo;
+mod doctor;
+mod lake;
+mod run;
+pub mod token;
+mod twin;
+mod up;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+
+/// Runs the command that was typed; its exit code.
+pub async fn run(cli: Cli) -> Result<u8, Failure> {
+    let common = &cli.common;
+    match cli.command {
+        Command::Up(up) => up::up(common, &up.listening).await?,
+        Command::Serve(serve) => up::serve(common, &serve).await?,
+        Command::Demo(demo) => demo::demo(common, &demo).await?,
+        Command::Token(token) => token::token(common, &token).await?,
+        Command::User(user) => account::user(common, user).await?,
+        Command::Client(client) => account::client(common, client).await?,
+        Command::Ban(ban) => account::ban(common, ban).await?,
+        Command::Audit(audit) => account::audit(common, audit).await?,
+        Command::Auth(auth) => account::auth(common, auth).await?,
+        Command::Config(config) => config::config(common, config)?,
+        Command::Doctor => doctor::doctor(common).await?,
+        Command::Twin(twin) => twin::twin(common, twin).await?,
+        Command::Lake(lake) => lake::lake(common, lake).await?,
+        Command::Run(run) => return run::run(common, &run).await,
+        Command::Ui => account::ui(common).await?,
+    }
+    Ok(0)
+}

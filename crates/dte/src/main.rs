@@ -1,0 +1,44 @@
+//! `dte`: the command line and the composition root. The only crate that knows every service.
+//!
+//! Rooms: [`cli`] (what may be typed), [`command`] (a file each), [`services`] (which there are), [`engine`] (one in this
+//! process), [`remote`] (one that runs elsewhere), [`settings`], [`show`] (tables and JSON), [`failure`].
+//!
+//! The program is also the shim under which pods run: it then knows nothing of all this.
+
+mod cli;
+mod command;
+mod engine;
+mod facts;
+mod failure;
+mod remote;
+mod services;
+mod settings;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+
+fn main() -> ExitCode {
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if dte_compute::host::is_shim(&arguments) {
+        return dte_compute::host::shim_main(&arguments);
+    }
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("dte: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(command::run(cli)) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("dte: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}

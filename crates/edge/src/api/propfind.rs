@@ -1,0 +1,170 @@
+//! PROPFIND and PROPPATCH.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use dte_http::Problem;
+use dte_identity::StorageOp;
+use dte_protocol_webdav::digest::Algorithm;
+use dte_protocol_webdav::header::Depth;
+use dte_protocol_webdav::multistatus::{CONTENT_TYPE as XML, Multistatus};
+use dte_protocol_webdav::path::ResourcePath;
+use dte_protocol_webdav::propfind::{Change, MAX_BODY, Wanted, parse_propfind, parse_proppatch};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, StatusCode};
+
+use super::asked::{Asked, Place, on_disk};
+use super::get::answer;
+use super::listing::{is_seen, members};
+use super::refusal::{bad_header, bad_xml};
+use crate::disk::{Area, Fault, sums};
+use crate::model::facts::{Facts, Kind};
+use crate::model::properties::{Described, Room, is_live, needs, select};
+
+/// A body that refuses unbounded depth, as RFC 4918 section 9.1 wants it.
+const FINITE: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
+    <D:error xmlns:D=\"DAV:\"><D:propfind-finite-depth/></D:error>\n";
+
+pub async fn propfind(asked: Asked, body: Body) -> Result<Response, Problem> {
+    let body = whole(body).await?;
+    let wanted = parse_propfind(&body).map_err(bad_xml)?;
+    let deep = match Depth::of(&asked.headers).map_err(bad_header)? {
+        Some(Depth::Zero) => false,
+        Some(Depth::One) => true,
+        None | Some(Depth::Infinity) => return Ok(xml(StatusCode::FORBIDDEN, FINITE.to_owned())),
+    };
+    let Some(place) = asked.place()? else { return areas(&asked, &wanted, deep) };
+    permit(&asked, &place, deep)?;
+    let (area, path) = (place.area.clone(), place.path.clone());
+    let looked = on_disk(move || {
+        let facts = area.facts(&path)?;
+        if facts.kind == Kind::Other {
+            return Err(Fault::Os(rustix::io::Errno::NOENT));
+        }
+        let inside = if deep && facts.is_folder() { members(&area, &path)? } else { Vec::new() };
+        Ok((facts, inside))
+    });
+    let (facts, inside) = looked.await?;
+    if !facts.is_folder() && place.full.is_collection() {
+        return Err(Problem::not_found("there is no such folder"));
+    }
+    let seen: Vec<_> = inside.into_iter().filter(|member| is_seen(&asked, &place, &member.name)).collect();
+    let rendered = on_disk(move || {
+        let scene = Scene::new(&place.area, &wanted)?;
+        let mut out = Multistatus::new();
+        scene.describe(&mut out, &asked, &place.full, &place.path, &facts);
+        for member in &seen {
+            let (Ok(full), Ok(path)) = (place.full.child(&member.name), place.path.child(&member.name)) else {
+                continue;
+            };
+            scene.describe(&mut out, &asked, &full, &path, &member.facts);
+        }
+        Ok(out.finish())
+    });
+    Ok(xml(StatusCode::MULTI_STATUS, rendered.await?))
+}
+
+/// Looking at one thing needs less than listing a folder; and everybody may see that there is a `home`.
+fn permit(asked: &Asked, place: &Place, deep: bool) -> Result<(), Problem> {
+    let op = if deep && !place.path.is_root() { StorageOp::Read } else { StorageOp::Stat };
+    let as_file = asked.may(op, &place.full, false);
+    let lists_area = deep && place.path.is_root() && place.area.name != crate::edge::HOME;
+    if lists_area {
+        return asked.may(StorageOp::Read, &place.full, true);
+    }
+    as_file.or_else(|_| asked.may(op, &place.full, true))
+}
+
+/// What the rendering of one area's resources needs to know.
+struct Scene<'a> {
+    area: &'a Area,
+    wanted: &'a Wanted,
+    wants_sums: bool,
+    room: Option<Room>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(area: &'a Area, wanted: &'a Wanted) -> Result<Scene<'a>, Fault> {
+        let (wants_sums, wants_room) = needs(wanted);
+        let room = if wants_room { Some(area.room()?) } else { None };
+        Ok(Scene { area, wanted, wants_sums, room })
+    }
+
+    fn describe(&self, out: &mut Multistatus, asked: &Asked, full: &ResourcePath, path: &ResourcePath, facts: &Facts) {
+        let adler32 = (self.wants_sums && !facts.is_folder())
+            .then(|| self.area.root.open_read(path).ok())
+            .flatten()
+            .and_then(|file| sums::stored(file, Algorithm::Adler32, facts));
+        let described = Described {
+            name: full.name().unwrap_or_default(),
+            facts,
+            adler32: adler32.as_ref(),
+            room: self.room.filter(|_| facts.is_folder()),
+        };
+        let (found, missing) = select(self.wanted, &described);
+        let href = asked.href(&full.clone().as_collection(facts.is_folder()));
+        out.resource(&href, &found, &[("404 Not Found", missing)]);
+    }
+}
+
+/// The root of all areas.
+fn areas(asked: &Asked, wanted: &Wanted, deep: bool) -> Result<Response, Problem> {
+    asked.may(StorageOp::Stat, &asked.path, true)?;
+    let mut out = Multistatus::new();
+    let root = Facts { kind: Kind::Folder, size: 0, inode: 0, modified_nanos: 0, mode: 0o40_555 };
+    let describe = |out: &mut Multistatus, path: &ResourcePath, facts: &Facts| {
+        let described = Described { name: path.name().unwrap_or_default(), facts, adler32: None, room: None };
+        let (found, missing) = select(wanted, &described);
+        out.resource(&asked.href(&path.clone().as_collection(true)), &found, &[("404 Not Found", missing)]);
+    };
+    describe(&mut out, &asked.path, &root);
+    for area in asked.edge.areas().filter(|_| deep) {
+        let Ok(path) = asked.path.child(&area.name) else { continue };
+        if asked.may(StorageOp::Stat, &path, true).is_ok() {
+            // Opened by us and in memory: no disk is touched.
+            let facts = area.facts(&ResourcePath::root()).unwrap_or(root);
+            describe(&mut out, &path, &facts);
+        }
+    }
+    Ok(xml(StatusCode::MULTI_STATUS, out.finish()))
+}
+
+/// No property can be set; each is told so in the form that clients understand, and the request itself is no failure.
+pub async fn proppatch(asked: Asked, body: Body) -> Result<Response, Problem> {
+    let place = asked.place_in_area()?;
+    asked.may(StorageOp::Modify, &place.full, false)?;
+    let body = whole(body).await?;
+    let changes = parse_proppatch(&body).map_err(bad_xml)?;
+    let (area, path) = (place.area.clone(), place.path.clone());
+    let facts = on_disk(move || Ok(area.facts(&path)?)).await?;
+    let (mut refused, mut removed) = (Vec::new(), Vec::new());
+    for change in &changes {
+        match change {
+            // What is not there is removed already.
+            Change::Remove(name) if !is_live(name) => {
+                removed.push((name.clone(), dte_protocol_webdav::multistatus::Value::Empty));
+            }
+            other => refused.push(other.name().clone()),
+        }
+    }
+    let mut out = Multistatus::new();
+    let href = asked.href(&place.full.clone().as_collection(facts.is_folder()));
+    if refused.is_empty() {
+        out.resource(&href, &removed, &[]);
+    } else {
+        // All or nothing (RFC 4918 section 9.2).
+        let removed = removed.into_iter().map(|(name, _)| name).collect();
+        out.resource(&href, &[], &[("403 Forbidden", refused), ("424 Failed Dependency", removed)]);
+    }
+    Ok(xml(StatusCode::MULTI_STATUS, out.finish()))
+}
+
+async fn whole(body: Body) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| Problem::too_large("the request body is too large"))
+}
+
+fn xml(status: StatusCode, text: String) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(XML));
+    answer(status, headers, Body::from(text))
+}

@@ -1,0 +1,33 @@
+//! Why the filesystem did not do what was asked.
+
+use dte_protocol_webdav::digest::Digest;
+use rustix::io::Errno;
+
+/// A failure of file work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("{0}")]
+    Os(Errno),
+    #[error("there is something of this name already")]
+    Exists,
+    #[error("this is a folder")]
+    IsFolder,
+    #[error("the folder is not empty")]
+    NotEmpty,
+    #[error("there is no folder to put it in")]
+    NoParent,
+    #[error("{got} bytes came instead of {expected}")]
+    Length { expected: u64, got: u64 },
+    #[error("the content has {computed}, not the stated {stated}")]
+    Digest { stated: Digest, computed: Digest },
+    #[error("the upload was cut short")]
+    CutShort,
+    #[error("the file changed while it was read")]
+    Changed,
+}
+
+impl From<Errno> for Fault {
+    fn from(error: Errno) -> Fault {
+        Fault::Os(error)
+    }
+}

@@ -1,0 +1,211 @@
+//! The audit log: every change and every refusal, one by one, in a chain of keyed hashes. A record that is altered,
+//! removed or put in later breaks the chain at its place.
+//!
+//! A change is written in the transaction that makes it. Refusals are handed to a background task that writes them in
+//! batches, so that refusing costs no disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dte_base::tasks::Tasks;
+use dte_base::time::Timestamp;
+use dte_store::{Store, Tx};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::model::principal::UserRef;
+use crate::store::audit as table;
+use crate::vault::AuditKey;
+
+/// Refusals that may wait to be written; more are counted, and the count is written.
+const WAITING: usize = 8_192;
+/// Records in one transaction.
+const BATCH: usize = 256;
+/// Refusals of nobody in particular (no token, or a bad one) that are written one by one, each second; more are counted, so
+/// that strangers cannot fill the disk.
+const STRANGERS: u64 = 50;
+/// Longer paths are cut: they come from outside.
+const LONGEST_OBJECT: usize = 512;
+
+/// A refusal.
+#[derive(Clone, Debug)]
+pub struct Denied {
+    pub who: Option<UserRef>,
+    /// The stable id of the reason.
+    pub reason: &'static str,
+    pub service: &'static str,
+    pub method: String,
+    /// The path that was asked for.
+    pub object: String,
+}
+
+/// What is put into the chain.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) at: Timestamp,
+    pub(crate) subject: Option<String>,
+    pub(crate) body: Value,
+}
+
+impl Entry {
+    /// A change: `who` did `action` to `object`.
+    pub(crate) fn change(who: &str, action: &str, object: &str, detail: Value) -> Self {
+        let request = dte_http::current_request_id().map(|id| id.to_string());
+        let body = json!({"kind": "change", "by": who, "action": action, "object": object, "detail": detail, "request": request});
+        Entry { at: Timestamp::now(), subject: Some(who.to_owned()), body }
+    }
+
+    fn denial(denied: Denied) -> Self {
+        let object: String = denied.object.chars().take(LONGEST_OBJECT).collect();
+        let request = dte_http::current_request_id().map(|id| id.to_string());
+        let body = json!({
+            "kind": "denial", "reason": denied.reason, "service": denied.service, "method": denied.method, "object": object,
+            "issuer": denied.who.as_ref().map(|who| &who.issuer), "subject": denied.who.as_ref().map(|who| &who.subject),
+            "request": request,
+        });
+        Entry { at: Timestamp::now(), subject: denied.who.map(|who| who.subject), body }
+    }
+}
+
+/// What [`Audit::verify`] found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditReport {
+    /// Records that were read.
+    pub records: u64,
+    /// The first record whose link is wrong or that is missing; nothing when the chain is whole.
+    pub broken_at: Option<i64>,
+}
+
+/// A record, as `dte audit trace` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuditRecord {
+    pub seq: i64,
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub body: Value,
+}
+
+/// The audit log. Cheap to clone.
+#[derive(Clone)]
+pub struct Audit {
+    store: Store,
+    key: AuditKey,
+    queue: mpsc::Sender<Entry>,
+    lost: Arc<AtomicU64>,
+    strangers: Arc<AtomicU64>,
+}
+
+impl Audit {
+    /// Starts the task that writes refusals; it ends with `tasks`, after what waits is written.
+    pub(crate) fn start(store: &Store, key: &AuditKey, tasks: &Tasks) -> Self {
+        let (queue, waiting) = mpsc::channel(WAITING);
+        let audit =
+            Audit { store: store.clone(), key: key.clone(), queue, lost: Arc::default(), strangers: Arc::default() };
+        tasks.spawn("identity.audit", audit.clone().write_denials(waiting, tasks.clone()));
+        audit
+    }
+
+    /// Notes a refusal. Never waits.
+    pub fn denied(&self, denied: Denied) {
+        let is_too_much = denied.who.is_none() && !self.may_note_stranger(Timestamp::now());
+        if is_too_much || self.queue.try_send(Entry::denial(denied)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts strangers of this second; the second is in the upper bits.
+    fn may_note_stranger(&self, now: Timestamp) -> bool {
+        const COUNT: u64 = 0xffff;
+        let second = (now.as_seconds().cast_unsigned() << 16) & !COUNT;
+        let seen = self.strangers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| {
+            if seen & !COUNT != second { Some(second | 1) } else { (seen & COUNT < STRANGERS).then(|| seen + 1) }
+        });
+        seen.is_ok()
+    }
+
+    /// Notes a change that has no transaction of its own, such as a token that was given out.
+    pub(crate) fn note(&self, entry: Entry) {
+        if self.queue.try_send(entry).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes changes in the transaction that makes them.
+    pub(crate) fn append(&self, tx: &mut Tx<'_>, entries: &[Entry]) -> Result<(), dte_store::Error> {
+        table::append(tx, &self.key, entries)
+    }
+
+    async fn write_denials(self, mut waiting: mpsc::Receiver<Entry>, tasks: Tasks) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let stopping = tokio::select! {
+                biased;
+                _ = waiting.recv_many(&mut batch, BATCH) => false,
+                () = tasks.stopping() => true,
+            };
+            if batch.is_empty() && stopping {
+                return;
+            }
+            let lost = self.lost.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                let body = json!({"kind": "lost", "records": lost, "why": "more refusals than are written one by one"});
+                batch.push(Entry { at: Timestamp::now(), subject: None, body });
+            }
+            let entries = std::mem::take(&mut batch);
+            let count = entries.len();
+            let key = self.key.clone();
+            if let Err(error) = self.store.write(move |tx| table::append(tx, &key, &entries)).await {
+                tracing::error!(%error, count, "audit records could not be written");
+            }
+        }
+    }
+
+    /// Reads the whole chain and checks every link.
+    pub async fn verify(&self) -> Result<AuditReport, dte_store::Error> {
+        const AT_ONCE: i64 = 1_000;
+        let (mut seq, mut link, mut records) = (0, Vec::new(), 0);
+        loop {
+            let from: i64 = seq;
+            let page = self.store.read(move |tx| table::after(tx, from, AT_ONCE)).await?;
+            let Some(last) = page.last().map(|record| record.seq) else {
+                return Ok(AuditReport { records, broken_at: None });
+            };
+            for record in page {
+                let expected = self.key.link(&link, record.seq, record.at, &record.body);
+                if record.seq != seq + 1 || record.link != expected {
+                    return Ok(AuditReport { records, broken_at: Some(seq + 1) });
+                }
+                (seq, link, records) = (record.seq, expected, records + 1);
+            }
+            debug_assert_eq!(seq, last);
+        }
+    }
+
+    /// What was refused to a subject, and what it changed, after the record `after`.
+    pub async fn trace(&self, subject: &str, after: i64, limit: usize) -> Result<Vec<AuditRecord>, dte_store::Error> {
+        let subject = subject.to_owned();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.store.read(move |tx| table::of_subject(tx, &subject, after, limit)).await?;
+        Ok(rows.into_iter().map(|(seq, at, body)| AuditRecord { seq, at, body }).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn strangers_cannot_fill_the_disk() {
+        let store = dte_store::testing::temporary().await.expect("a store");
+        let (queue, _waiting) = mpsc::channel(1);
+        let vault = crate::vault::Vault::from_master(&[1; 32]);
+        let key = vault.audit_key().clone();
+        let audit = Audit { store: Store::clone(&store), key, queue, lost: Arc::default(), strangers: Arc::default() };
+        let noted =
+            |second: i64| (0..200).filter(|_| audit.may_note_stranger(Timestamp::from_seconds(second))).count() as u64;
+        assert_eq!(noted(1_000), STRANGERS);
+        assert_eq!(noted(1_000), 0);
+        assert_eq!(noted(1_001), STRANGERS);
+    }
+}

@@ -1,0 +1,157 @@
+//! Accounts, clients and bans, held in memory so that every request can be checked against them. The store is the truth;
+//! a change writes there first and then replaces what is here.
+
+use std::collections::HashMap;
+
+use dte_base::time::Timestamp;
+use dte_store::Tx;
+use serde::{Deserialize, Serialize};
+
+use crate::store;
+
+/// A local account. Its subject at the built-in issuer is its name, and a name is never given twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    pub name: String,
+    pub admin: bool,
+    pub active: bool,
+    pub created: Timestamp,
+}
+
+/// A client of the built-in issuer (OAuth 2.0 client credentials).
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub client_id: String,
+    pub(crate) secret_hash: Vec<u8>,
+    /// What it may ask for.
+    pub scopes: Vec<String>,
+    /// Audiences that it may name; ours always.
+    pub audiences: Vec<String>,
+    pub active: bool,
+}
+
+/// Whom a ban hits: everybody who has all that is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewBan {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vo: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    pub reason: String,
+}
+
+/// A ban, in force until it is lifted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ban {
+    pub id: String,
+    #[serde(flatten)]
+    pub who: NewBan,
+    pub created_by: String,
+    pub created: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifted: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifted_by: Option<String>,
+}
+
+/// Who is looked up among the bans.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suspect<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) subject: &'a str,
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) vo: Option<&'a str>,
+    pub(crate) token_id: Option<&'a str>,
+}
+
+impl NewBan {
+    /// A ban that names nobody would hit everybody.
+    pub fn names_somebody(&self) -> bool {
+        [&self.issuer, &self.subject, &self.client_id, &self.vo, &self.token_id]
+            .iter()
+            .any(|part| part.as_ref().is_some_and(|text| !text.is_empty()))
+    }
+
+    fn hits(&self, who: &Suspect<'_>) -> bool {
+        let fits = |named: &Option<String>, has: Option<&str>| named.as_deref().is_none_or(|named| Some(named) == has);
+        fits(&self.issuer, Some(who.issuer))
+            && fits(&self.subject, Some(who.subject))
+            && fits(&self.client_id, who.client_id)
+            && fits(&self.vo, who.vo)
+            && fits(&self.token_id, who.token_id)
+    }
+}
+
+/// All of it, at one version.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    pub(crate) version: i64,
+    pub(crate) users: HashMap<String, User>,
+    pub(crate) clients: HashMap<String, Client>,
+    pub(crate) bans: Vec<Ban>,
+}
+
+impl Directory {
+    pub(crate) fn load(tx: &mut Tx<'_>) -> Result<Self, dte_store::Error> {
+        Ok(Directory {
+            version: store::version(tx)?,
+            users: store::users(tx)?.into_iter().map(|user| (user.name.clone(), user)).collect(),
+            clients: store::clients(tx)?.into_iter().map(|client| (client.client_id.clone(), client)).collect(),
+            bans: store::bans(tx, false)?,
+        })
+    }
+
+    pub(crate) fn is_banned(&self, who: &Suspect<'_>) -> bool {
+        self.bans.iter().any(|ban| ban.who.hits(who))
+    }
+}
+
+/// Whether a text can be the name of a local account: what Rucio takes as an account, and a path component.
+pub(crate) fn is_name(text: &str) -> bool {
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    first
+        && text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ban_hits_who_has_all_that_it_names() {
+        let who = Suspect { issuer: "i", subject: "s", client_id: Some("c"), vo: Some("v"), token_id: Some("t") };
+        let some = |text: &str| Some(text.to_owned());
+        assert!(NewBan { subject: some("s"), ..NewBan::default() }.hits(&who));
+        assert!(NewBan { issuer: some("i"), subject: some("s"), ..NewBan::default() }.hits(&who));
+        assert!(!NewBan { issuer: some("j"), subject: some("s"), ..NewBan::default() }.hits(&who));
+        for ban in [
+            NewBan { issuer: some("i"), ..NewBan::default() },
+            NewBan { client_id: some("c"), ..NewBan::default() },
+            NewBan { vo: some("v"), ..NewBan::default() },
+            NewBan { token_id: some("t"), ..NewBan::default() },
+        ] {
+            assert!(ban.hits(&who) && ban.names_somebody());
+        }
+        let nameless = Suspect { client_id: None, vo: None, token_id: None, ..who };
+        assert!(!NewBan { vo: some("v"), ..NewBan::default() }.hits(&nameless));
+        assert!(!NewBan { reason: "x".to_owned(), ..NewBan::default() }.names_somebody());
+    }
+
+    #[test]
+    fn names() {
+        for good in ["admin", "a.b-c_d", "0x"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "..", ".a", "A", "a/b", "a b", &"x".repeat(65)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

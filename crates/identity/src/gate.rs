@@ -1,0 +1,232 @@
+//! The gate before each handler: finds the token, verifies it, compares with what the route requires, refuses in the
+//! protocol's own words, counts.
+
+use std::time::Instant;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::response::Response;
+use dte_http::metrics::RouteMetrics;
+use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::Identity;
+use crate::audit::Denied;
+use crate::model::denial::{Denial, DenialKind};
+use crate::model::principal::Principal;
+use crate::routes::{Erased, Require, TokenSource};
+
+/// Fetch metadata: how the page that asks is related to us.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The `Allow` header of a path.
+pub(crate) fn allowed(gates: &[Gate]) -> String {
+    let mut names: Vec<&str> = gates.iter().filter_map(|gate| gate.method.as_ref()).map(Method::as_str).collect();
+    if names.contains(&"GET") && !names.contains(&"HEAD") {
+        names.push("HEAD");
+    }
+    names.join(", ")
+}
+
+/// What all gates of a mount share.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) identity: Identity,
+    pub(crate) service: &'static str,
+    pub(crate) on_denied: fn(Denial) -> Response,
+    pub(crate) token_source: Option<TokenSource>,
+    pub(crate) takes_sessions: bool,
+}
+
+/// One path with its methods.
+pub(crate) struct Point {
+    pub(crate) door: Door,
+    pub(crate) path: String,
+    pub(crate) allow: String,
+    pub(crate) gates: Vec<Gate>,
+}
+
+/// One method of one path.
+pub(crate) struct Gate {
+    pub(crate) method: Option<Method>,
+    pub(crate) require: Require,
+    pub(crate) body_limit: Option<usize>,
+    pub(crate) handler: Erased,
+    pub(crate) metrics: RouteMetrics,
+}
+
+impl Point {
+    fn gate(&self, method: &Method) -> Option<&Gate> {
+        let exact = |wanted: &Method| self.gates.iter().find(|gate| gate.method.as_ref() == Some(wanted));
+        exact(method)
+            .or_else(|| if *method == Method::HEAD { exact(&Method::GET) } else { None })
+            .or_else(|| self.gates.iter().find(|gate| gate.method.is_none()))
+    }
+
+    pub(crate) async fn pass(&self, request: Request) -> Response {
+        let started = Instant::now();
+        let Some(gate) = self.gate(request.method()) else {
+            let mut denial = Denial::new(DenialKind::NoMethod, "no-method", "this path has no such method");
+            denial.allow = Some(self.allow.clone());
+            return (self.door.on_denied)(denial);
+        };
+        let response = self.enter(gate, request).await;
+        gate.metrics.observe(response.status(), started.elapsed());
+        response
+    }
+
+    async fn enter(&self, gate: &Gate, request: Request) -> Response {
+        let (mut parts, body) = request.into_parts();
+        let identity = &self.door.identity;
+        let principal = match self.identify(gate, &parts).await {
+            Ok(principal) => principal,
+            Err(denial) => {
+                identity.audit().denied(self.denied(&parts, None, &denial));
+                return (self.door.on_denied)(denial);
+            }
+        };
+        if let Some(principal) = &principal {
+            let verdict = match gate.require {
+                Require::Public(_) | Require::Authenticated | Require::HandlerChecks(_) => Ok(()),
+                Require::Scope(scope) => principal.may(scope),
+                Require::Admin => principal.must_be_admin(),
+            };
+            if let Err(denial) = verdict {
+                identity.audit().denied(self.denied(&parts, Some(principal), &denial));
+                return (self.door.on_denied)(denial);
+            }
+            parts.extensions.insert(principal.clone());
+        }
+        // A refusal of the handler itself is audited too; keep what is needed only where a handler decides.
+        let note = principal.map(|principal| (principal, parts.method.clone(), parts.uri.clone()));
+        let mut request = Request::from_parts(parts, body);
+        if let Some(limit) = gate.body_limit {
+            DefaultBodyLimit::max(limit).apply(&mut request);
+        }
+        let response = (gate.handler)(request).await;
+        if matches!(response.status(), StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED)
+            && let Some((principal, method, uri)) = note
+        {
+            identity.audit().denied(Denied {
+                who: Some(principal.user_ref()),
+                reason: "handler",
+                service: self.door.service,
+                method: method.to_string(),
+                object: uri.path().to_owned(),
+            });
+        }
+        response
+    }
+
+    async fn identify(&self, gate: &Gate, parts: &Parts) -> Result<Option<Principal>, Denial> {
+        let own = self.door.token_source.and_then(|source| source(parts));
+        let token = match &own {
+            Some(token) => Some(token.as_str()),
+            None => bearer(&parts.headers),
+        };
+        if token.is_none() && self.door.takes_sessions {
+            return self.identify_session(gate, parts).await;
+        }
+        match (gate.require, token) {
+            (Require::Public(_), None) => Ok(None),
+            (Require::Public(_), Some(token)) => Ok(self.door.identity.verify(token).await.ok()),
+            (_, None) => Err(Denial::no_token()),
+            (_, Some(token)) => match self.door.identity.verify(token).await {
+                Ok(principal) => Ok(Some(principal)),
+                Err(reject) => Err(Denial::bad_token(reject.id(), reject.to_string())),
+            },
+        }
+    }
+
+    async fn identify_session(&self, gate: &Gate, parts: &Parts) -> Result<Option<Principal>, Denial> {
+        let identity = &self.door.identity;
+        let is_public = matches!(gate.require, Require::Public(_));
+        let Some(secret) = identity.session_secret(&parts.headers) else {
+            return if is_public { Ok(None) } else { Err(Denial::no_token()) };
+        };
+        if !is_from_our_page(parts) {
+            return Err(Denial::new(DenialKind::Insufficient, "foreign-page", "another site's page asked for this"));
+        }
+        match identity.session(&secret).await {
+            Ok(Some(principal)) => Ok(Some(principal)),
+            _ if is_public => Ok(None),
+            Ok(None) => Err(Denial::bad_token("session", "the session is over")),
+            Err(error) => {
+                tracing::error!(%error, "a session cannot be read");
+                Err(Denial::bad_token("session", "the session cannot be read now"))
+            }
+        }
+    }
+
+    fn denied(&self, parts: &Parts, principal: Option<&Principal>, denial: &Denial) -> Denied {
+        tracing::debug!(service = self.door.service, route = %self.path, reason = denial.reason, "denied");
+        Denied {
+            who: principal.map(Principal::user_ref),
+            reason: denial.reason,
+            service: self.door.service,
+            method: parts.method.to_string(),
+            object: parts.uri.path().to_owned(),
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer …`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// A cookie proves who, not from where: a change must come from a page of ours, told by `Origin` and the fetch metadata that
+/// every browser sends with it. (`SameSite` does not tell two ports of one host apart.)
+fn is_from_our_page(parts: &Parts) -> bool {
+    if matches!(parts.method, Method::GET | Method::HEAD) {
+        return true;
+    }
+    let text = |name: HeaderName| parts.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let site_is_ours = text(SEC_FETCH_SITE).is_none_or(|site| matches!(site, "same-origin" | "none"));
+    let origin_is_ours = text(ORIGIN).is_none_or(|origin| {
+        let host = text(HOST).or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+        origin.split_once("://").is_some_and(|(_, name)| host.is_some_and(|host| host.eq_ignore_ascii_case(name)))
+    });
+    site_is_ours && origin_is_ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_come_from_our_own_pages() {
+        let ask = |method: &str, headers: &[(&str, &str)]| {
+            let mut request = http::Request::builder().method(method).uri("/x").header("host", "127.0.0.1:8990");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            is_from_our_page(&request.body(()).expect("a request").into_parts().0)
+        };
+        assert!(ask("POST", &[("origin", "http://127.0.0.1:8990"), ("sec-fetch-site", "same-origin")]));
+        assert!(ask("GET", &[("origin", "http://evil.example")]));
+        assert!(ask("POST", &[]), "no browser");
+        for bad in ["http://127.0.0.1:9000", "http://evil.example", "null", "http://127.0.0.1:8990.evil.example"] {
+            assert!(!ask("POST", &[("origin", bad)]), "{bad}");
+            assert!(!ask("DELETE", &[("origin", bad)]), "{bad}");
+        }
+        assert!(!ask("POST", &[("sec-fetch-site", "cross-site")]));
+        assert!(!ask("POST", &[("sec-fetch-site", "same-site")]));
+    }
+
+    #[test]
+    fn bearer_tokens() {
+        let read = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, value.parse().expect("a header"));
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(read("Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(read("bearer  abc ").as_deref(), Some("abc"));
+        for other in ["Basic abc", "Bearer", "abc", "Bearerabc x"] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Why a token is not good: one reason for each way to fail.
+
+/// Why a token is not good. [`Reject::id`] is what the log and the audit say; the token itself is never written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reject {
+    #[error("the token is too long")]
+    TooLong,
+    #[error("the token is not a JWT, and opaque tokens are not accepted here")]
+    Opaque,
+    #[error("the token cannot be read")]
+    Malformed,
+    #[error("the token's algorithm is not accepted")]
+    Algorithm,
+    #[error("the token has critical extensions that are not understood")]
+    Critical,
+    #[error("this kind of token is not an access token")]
+    Kind,
+    #[error("the token's issuer is not trusted here")]
+    Issuer,
+    #[error("the token names no key")]
+    KeyMissing,
+    #[error("the token's key is not known")]
+    KeyUnknown,
+    #[error("the token's key does not fit its algorithm")]
+    KeyType,
+    #[error("the issuer's keys cannot be had now")]
+    KeysUnavailable,
+    #[error("the token's signature is wrong")]
+    Signature,
+    #[error("the claim {0} is missing")]
+    Missing(&'static str),
+    #[error("the claim {0} has the wrong type")]
+    ClaimType(&'static str),
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYet,
+    #[error("the token lives longer than this issuer's tokens may")]
+    Lifetime,
+    #[error("the token is for another audience")]
+    Audience,
+    #[error("the version of the token's profile is not accepted")]
+    Version,
+    #[error("the token's subject is not acceptable")]
+    Subject,
+    #[error("an ID token is not an access token")]
+    IdToken,
+    #[error("the token has an unacceptable scope")]
+    Scope,
+    #[error("the token lacks a scope that is required of this issuer's tokens")]
+    ScopeMissing,
+    #[error("the token has too many groups, or groups that cannot be read")]
+    Groups,
+    #[error("the account is suspended")]
+    Banned,
+    #[error("there is no such account")]
+    Account,
+}
+
+impl Reject {
+    /// A stable id for the log.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Reject::TooLong => "token-too-long",
+            Reject::Opaque => "token-opaque",
+            Reject::Malformed => "token-malformed",
+            Reject::Algorithm => "algorithm-refused",
+            Reject::Critical => "critical-header",
+            Reject::Kind => "not-an-access-token",
+            Reject::Issuer => "issuer-not-trusted",
+            Reject::KeyMissing => "key-id-missing",
+            Reject::KeyUnknown => "key-unknown",
+            Reject::KeyType => "key-type",
+            Reject::KeysUnavailable => "keys-unavailable",
+            Reject::Signature => "signature-wrong",
+            Reject::Missing(_) => "claim-missing",
+            Reject::ClaimType(_) => "claim-type",
+            Reject::Expired => "expired",
+            Reject::NotYet => "not-yet-valid",
+            Reject::Lifetime => "lifetime-too-long",
+            Reject::Audience => "audience-wrong",
+            Reject::Version => "profile-version",
+            Reject::Subject => "subject-unacceptable",
+            Reject::IdToken => "id-token",
+            Reject::Scope => "scope-unacceptable",
+            Reject::ScopeMissing => "scope-required",
+            Reject::Groups => "groups-unacceptable",
+            Reject::Banned => "banned",
+            Reject::Account => "no-account",
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The text of a token, before anybody believes it: size, form, algorithm (checks 1 to 3 of the validation table).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::reject::Reject;
+
+/// The longest token that is looked at, in bytes.
+pub const LONGEST: usize = 16 * 1024;
+
+/// A token that has the right form; nothing in it is true yet.
+#[derive(Clone, Debug)]
+pub struct Unverified<'a> {
+    pub algorithm: Algorithm,
+    pub key_id: String,
+    pub claims: Claims,
+    /// What the signature is over.
+    pub message: &'a str,
+    /// Base64.
+    pub signature: &'a str,
+}
+
+/// The claims as they stand in the token, each name once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Claims(pub Map<String, Value>);
+
+impl Claims {
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// A claim that must be text when it is there.
+    pub fn text(&self, name: &'static str) -> Result<Option<&str>, Reject> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Reject::ClaimType(name)),
+        }
+    }
+
+    /// A time claim: a whole, positive number of seconds, never text or a fraction.
+    pub fn seconds(&self, name: &'static str) -> Result<Option<i64>, Reject> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => match number.as_i64() {
+                Some(seconds) if seconds >= 0 => Ok(Some(seconds)),
+                _ => Err(Reject::ClaimType(name)),
+            },
+            Some(_) => Err(Reject::ClaimType(name)),
+        }
+    }
+}
+
+/// Reads a compact JWS. Algorithms other than RS256, RS384, RS512, PS256, ES256, ES384 and EdDSA are refused: `none` and
+/// everything with a shared secret among them.
+pub fn parse(token: &str) -> Result<Unverified<'_>, Reject> {
+    if token.len() > LONGEST {
+        return Err(Reject::TooLong);
+    }
+    let (message, signature) = token.rsplit_once('.').ok_or(Reject::Opaque)?;
+    let (head, body) = message.split_once('.').ok_or(Reject::Opaque)?;
+    if body.contains('.') {
+        return Err(Reject::Opaque);
+    }
+    if head.is_empty() || body.is_empty() {
+        return Err(Reject::Malformed);
+    }
+    let header = object(head)?;
+    let name = header.get("alg").and_then(Value::as_str).ok_or(Reject::Algorithm)?;
+    let algorithm = match name {
+        "RS256" => Algorithm::RS256,
+        "RS384" => Algorithm::RS384,
+        "RS512" => Algorithm::RS512,
+        "PS256" => Algorithm::PS256,
+        "ES256" => Algorithm::ES256,
+        "ES384" => Algorithm::ES384,
+        "EdDSA" => Algorithm::EdDSA,
+        _ => return Err(Reject::Algorithm),
+    };
+    if header.contains_key("crit") {
+        return Err(Reject::Critical);
+    }
+    match header.get("typ") {
+        None => {}
+        Some(Value::String(kind)) if is_access_token_type(kind) => {}
+        Some(_) => return Err(Reject::Kind),
+    }
+    if signature.is_empty() {
+        return Err(Reject::Signature);
+    }
+    let key_id = match header.get("kid") {
+        Some(Value::String(kid)) if !kid.is_empty() => kid.clone(),
+        _ => return Err(Reject::KeyMissing),
+    };
+    Ok(Unverified { algorithm, key_id, claims: Claims(object(body)?), message, signature })
+}
+
+fn is_access_token_type(kind: &str) -> bool {
+    ["at+jwt", "application/at+jwt", "JWT"].iter().any(|known| known.eq_ignore_ascii_case(kind))
+}
+
+fn object(part: &str) -> Result<Map<String, Value>, Reject> {
+    let text = URL_SAFE_NO_PAD.decode(part).map_err(|_| Reject::Malformed)?;
+    serde_json::from_slice::<StrictObject>(&text).map(|object| object.0).map_err(|_| Reject::Malformed)
+}
+
+/// A JSON object in which no name comes twice: two readers could believe different ones.
+struct StrictObject(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for StrictObject {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = StrictObject;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<StrictObject, A::Error> {
+                let mut map = Map::new();
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    if map.insert(name, value).is_some() {
+                        return Err(serde::de::Error::custom("a name comes twice"));
+                    }
+                }
+                Ok(StrictObject(map))
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn token(header: &str, claims: &str) -> String {
+        format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    fn reject(header: &str, claims: &str) -> Reject {
+        parse(&token(header, claims)).expect_err("rejected")
+    }
+
+    const GOOD: &str = r#"{"alg":"ES256","kid":"k","typ":"at+jwt"}"#;
+
+    #[test]
+    fn row_1_size() {
+        assert_eq!(parse(&"a".repeat(LONGEST + 1)).expect_err("rejected"), Reject::TooLong);
+    }
+
+    #[test]
+    fn row_2_form() {
+        for opaque in ["", "abc", "a.b", "a.b.c.d"] {
+            assert_eq!(parse(opaque).expect_err("rejected"), Reject::Opaque, "{opaque}");
+        }
+        for bad in ["..", "e30..x", "!.e30.x", "e30=.e30.x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(reject("[]", "{}"), Reject::Malformed);
+        assert_eq!(reject(GOOD, r#"{"sub":"a","sub":"b"}"#), Reject::Malformed);
+        assert_eq!(reject(GOOD, r#"{"exp":1e400}"#), Reject::Malformed);
+        assert_eq!(reject(GOOD, &"[".repeat(5_000)), Reject::Malformed);
+    }
+
+    #[test]
+    fn row_3_algorithm() {
+        for name in ["none", "None", "HS256", "HS384", "HS512", "ES256K", "", "es256"] {
+            assert_eq!(reject(&format!(r#"{{"alg":"{name}","kid":"k"}}"#), "{}"), Reject::Algorithm, "{name}");
+        }
+        assert_eq!(reject(r#"{"kid":"k"}"#, "{}"), Reject::Algorithm);
+        assert_eq!(reject(r#"{"alg":"ES256","kid":"k","crit":["b64"]}"#, "{}"), Reject::Critical);
+    }
+
+    #[test]
+    fn row_5_key_id_and_row_12_type() {
+        assert_eq!(reject(r#"{"alg":"ES256"}"#, "{}"), Reject::KeyMissing);
+        assert_eq!(reject(r#"{"alg":"ES256","kid":7}"#, "{}"), Reject::KeyMissing);
+        assert_eq!(reject(r#"{"alg":"ES256","kid":"k","typ":"dpop+jwt"}"#, "{}"), Reject::Kind);
+        assert!(parse(&token(r#"{"alg":"ES256","kid":"k"}"#, "{}")).is_ok());
+        assert!(parse(&token(GOOD, "{}")).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "[A-Za-z0-9._-]{0,200}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn no_claims_panic(claims in "\\PC{0,100}") {
+            let _ = parse(&token(GOOD, &claims));
+        }
+    }
+}

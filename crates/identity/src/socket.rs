@@ -1,0 +1,318 @@
+//! The admin socket: `DATA_DIR/admin.sock`, mode 0600. Only the operating-system user who runs the engine, and root, get
+//! in; the kernel says who is at the other end. There is no other right to be had by being local.
+
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path as Segment, State};
+use axum::routing::{delete, get, post};
+use dte_base::tasks::Tasks;
+use dte_base::time::Timestamp;
+use dte_base::units::Span;
+use dte_http::{Json, Problem, Query};
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::audit::{AuditRecord, AuditReport};
+use crate::context::OpenError;
+use crate::directory::{Ban, NewBan, User};
+use crate::issue::USUAL_LIFETIME;
+use crate::routes::RouteInfo;
+use crate::{Error, FIRST_ADMIN, Identity};
+
+/// The socket's name in the data directory.
+pub const SOCKET: &str = "admin.sock";
+/// Who did it, in the audit.
+const BY: &str = "admin socket";
+/// The longest path that a socket address holds is 107 bytes; longer ones go through `/proc/self/fd`.
+const LONGEST_PATH: usize = 100;
+/// Pause after the kernel refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A socket path that fits into an address; the file is open as long as the address is used.
+pub(crate) struct Reachable {
+    pub(crate) path: PathBuf,
+    _folder: Option<std::fs::File>,
+}
+
+/// The address of the socket in `data_dir`, however long its path.
+pub(crate) fn reachable(data_dir: &Path) -> std::io::Result<Reachable> {
+    let path = data_dir.join(SOCKET);
+    if path.as_os_str().len() <= LONGEST_PATH {
+        return Ok(Reachable { path, _folder: None });
+    }
+    let folder = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_DIRECTORY).open(data_dir)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()));
+    Ok(Reachable { path, _folder: Some(folder) })
+}
+
+pub(crate) fn serve(identity: &Identity, data_dir: &Path, tasks: &Tasks) -> Result<(), OpenError> {
+    let path = data_dir.join(SOCKET);
+    // The data directory belongs to this process alone, so a socket that is there is a dead one's.
+    match std::fs::symlink_metadata(&path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(&path).map_err(OpenError::at(&path))?,
+        Ok(_) => return Err(OpenError::other(format!("{} is not a socket", path.display()))),
+        Err(_) => {}
+    }
+    let listener = {
+        let reachable = reachable(data_dir).map_err(OpenError::at(&path))?;
+        UnixListener::bind(&reachable.path).map_err(OpenError::at(&path))?
+    };
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(OpenError::at(&path))?;
+    let bound = std::fs::symlink_metadata(&path).map_err(OpenError::at(&path))?.ino();
+    let door = Door { listener, owner: nix::unistd::geteuid().as_raw() };
+    let router = router(identity.clone());
+    let tasks_inside = tasks.clone();
+    tasks.spawn("identity.admin_socket", async move {
+        let stopping = tasks_inside.clone();
+        let serving = axum::serve(door, router).with_graceful_shutdown(async move { stopping.stopping().await });
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the admin socket failed");
+        }
+        // Not a later engine's socket of the same name.
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == bound) {
+            drop(std::fs::remove_file(&path));
+        }
+    });
+    Ok(())
+}
+
+/// Lets in the owner and root.
+struct Door {
+    listener: UnixListener,
+    owner: u32,
+}
+
+impl axum::serve::Listener for Door {
+    type Io = UnixStream;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (UnixStream, ()) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => match stream.peer_cred() {
+                    Ok(peer) if may_enter(peer.uid(), self.owner) => return (stream, ()),
+                    Ok(peer) => tracing::warn!(uid = peer.uid(), "somebody else came to the admin socket"),
+                    Err(error) => tracing::warn!(%error, "nobody knows who came to the admin socket"),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the admin socket failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn may_enter(uid: u32, owner: u32) -> bool {
+    uid == owner || uid == 0
+}
+
+fn router(identity: Identity) -> Router {
+    Router::new()
+        .route("/token", post(token))
+        .route("/login-code", post(login_code))
+        .route("/users", get(users).post(add_user))
+        .route("/users/{name}", post(set_user))
+        .route("/clients", post(add_client))
+        .route("/bans", get(bans).post(add_ban))
+        .route("/bans/{id}", delete(lift_ban))
+        .route("/routes", get(routes))
+        .route("/audit/verify", get(verify_audit))
+        .route("/audit/trace", get(trace_audit))
+        .with_state(identity)
+}
+
+/// `POST /token`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenWanted {
+    pub user: Option<String>,
+    /// Separated by spaces; none: all rights of the user.
+    pub scope: Option<String>,
+    pub audience: Option<String>,
+    pub lifetime: Option<Span>,
+}
+
+/// What `POST /token` gives.
+#[derive(Serialize, Deserialize)]
+pub struct TokenGiven {
+    pub token: String,
+    pub expires: Timestamp,
+}
+
+/// `POST /login-code`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoginWanted {
+    pub user: Option<String>,
+}
+
+/// What `POST /login-code` gives: an address that signs a browser in, once, until `expires`.
+#[derive(Serialize, Deserialize)]
+pub struct LoginGiven {
+    pub url: String,
+    pub expires: Timestamp,
+}
+
+/// `POST /users`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserWanted {
+    pub name: String,
+    #[serde(default)]
+    pub admin: bool,
+}
+
+/// `POST /users/NAME`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserState {
+    pub admin: bool,
+    pub active: bool,
+}
+
+/// `POST /clients`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientWanted {
+    pub client_id: String,
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    #[serde(default)]
+    pub audiences: Vec<String>,
+}
+
+/// What `POST /clients` gives; the secret is never shown again.
+#[derive(Serialize, Deserialize)]
+pub struct ClientGiven {
+    pub client_id: String,
+    pub client_secret: String,
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::NoAccount(_) | Error::NoBan(_) => Problem::not_found(text),
+            Error::Taken(_) => Problem::conflict(text),
+            Error::Banned(_) | Error::Client => Problem::forbidden(text),
+            Error::Name(_) | Error::Scope(_) | Error::Lifetime | Error::Audience(_) | Error::BanOfAll => {
+                Problem::bad_request(text)
+            }
+            Error::TooManyFailures(_) => Problem::too_many_requests(text),
+            Error::Signing(_) => Problem::internal(text),
+            Error::Store(error) => error.into(),
+        }
+    }
+}
+
+async fn token(State(identity): State<Identity>, Json(wanted): Json<TokenWanted>) -> Result<Json<TokenGiven>, Problem> {
+    let lifetime = wanted.lifetime.map_or(USUAL_LIFETIME, |span| span.0);
+    let scopes: Vec<&str> = wanted.scope.as_deref().unwrap_or_default().split_ascii_whitespace().collect();
+    let user = wanted.user.as_deref().unwrap_or(FIRST_ADMIN);
+    let expires = Timestamp::now() + lifetime;
+    let token = identity.issue_token(user, &scopes, wanted.audience.as_deref(), lifetime, BY)?;
+    Ok(Json(TokenGiven { token: token.expose().to_owned(), expires }))
+}
+
+async fn login_code(
+    State(identity): State<Identity>,
+    Json(wanted): Json<LoginWanted>,
+) -> Result<Json<LoginGiven>, Problem> {
+    let expires = Timestamp::now() + crate::session::CODE_LIFETIME;
+    let url = identity.login_url(wanted.user.as_deref().unwrap_or(FIRST_ADMIN), BY).await?;
+    Ok(Json(LoginGiven { url: url.expose().to_owned(), expires }))
+}
+
+async fn users(State(identity): State<Identity>) -> Json<Vec<User>> {
+    Json(identity.users())
+}
+
+async fn add_user(State(identity): State<Identity>, Json(wanted): Json<UserWanted>) -> Result<Json<User>, Problem> {
+    Ok(Json(identity.add_user(&wanted.name, wanted.admin, BY).await?))
+}
+
+async fn set_user(
+    State(identity): State<Identity>,
+    Segment(name): Segment<String>,
+    Json(state): Json<UserState>,
+) -> Result<(), Problem> {
+    Ok(identity.set_user(&name, state.admin, state.active, BY).await?)
+}
+
+async fn add_client(
+    State(identity): State<Identity>,
+    Json(wanted): Json<ClientWanted>,
+) -> Result<Json<ClientGiven>, Problem> {
+    let scopes: Vec<&str> = wanted.scopes.iter().map(String::as_str).collect();
+    let audiences: Vec<&str> = wanted.audiences.iter().map(String::as_str).collect();
+    let secret = identity.add_client(&wanted.client_id, &scopes, &audiences, BY).await?;
+    Ok(Json(ClientGiven { client_id: wanted.client_id, client_secret: secret.expose().to_owned() }))
+}
+
+#[derive(Deserialize)]
+struct BanFilter {
+    #[serde(default)]
+    all: bool,
+}
+
+async fn bans(State(identity): State<Identity>, Query(filter): Query<BanFilter>) -> Result<Json<Vec<Ban>>, Problem> {
+    Ok(Json(identity.bans(filter.all).await?))
+}
+
+async fn add_ban(State(identity): State<Identity>, Json(wanted): Json<NewBan>) -> Result<Json<Ban>, Problem> {
+    Ok(Json(identity.ban(wanted, BY).await?))
+}
+
+async fn lift_ban(State(identity): State<Identity>, Segment(id): Segment<String>) -> Result<(), Problem> {
+    Ok(identity.lift_ban(&id, BY).await?)
+}
+
+async fn routes(State(identity): State<Identity>) -> Json<Vec<RouteInfo>> {
+    Json(identity.routes())
+}
+
+async fn verify_audit(State(identity): State<Identity>) -> Result<Json<AuditReport>, Problem> {
+    Ok(Json(identity.audit().verify().await?))
+}
+
+#[derive(Deserialize)]
+struct Trace {
+    subject: String,
+    #[serde(default)]
+    after: i64,
+    #[serde(default = "usual_trace")]
+    limit: usize,
+}
+
+fn usual_trace() -> usize {
+    1_000
+}
+
+async fn trace_audit(
+    State(identity): State<Identity>,
+    Query(wanted): Query<Trace>,
+) -> Result<Json<Vec<AuditRecord>>, Problem> {
+    Ok(Json(identity.audit().trace(&wanted.subject, wanted.after, wanted.limit.min(usual_trace())).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_owner_and_root_enter() {
+        assert!(may_enter(1_000, 1_000));
+        assert!(may_enter(0, 1_000));
+        assert!(!may_enter(1_001, 1_000));
+        assert!(!may_enter(65_534, 0));
+    }
+}

@@ -1,0 +1,52 @@
+//! The audit table: each record is linked to the one before.
+
+use dte_base::time::Timestamp;
+use dte_store::{Error, Tx, params, values};
+use serde_json::Value;
+
+use crate::audit::Entry;
+use crate::vault::AuditKey;
+
+/// One stored record.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) seq: i64,
+    pub(crate) at: Timestamp,
+    pub(crate) body: String,
+    pub(crate) link: Vec<u8>,
+}
+
+/// Appends records to the chain.
+pub(crate) fn append(tx: &mut Tx<'_>, key: &AuditKey, entries: &[Entry]) -> Result<(), Error> {
+    let last = tx.query_opt("SELECT seq, link FROM identity_audit ORDER BY seq DESC LIMIT 1", &params![], |row| {
+        Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?))
+    })?;
+    let (mut seq, mut link) = last.unwrap_or((0, Vec::new()));
+    let mut rows = Vec::with_capacity(entries.len());
+    for entry in entries {
+        seq += 1;
+        let body = entry.body.to_string();
+        link = key.link(&link, seq, entry.at, &body);
+        rows.push(values![seq, entry.at, entry.subject.clone(), body, link.as_slice()]);
+    }
+    tx.insert_many("identity_audit", &["seq", "at", "subject", "body", "link"], &rows).map(drop)
+}
+
+/// Records after `seq`, in order.
+pub(crate) fn after(tx: &mut Tx<'_>, seq: i64, limit: i64) -> Result<Vec<Stored>, Error> {
+    let sql = "SELECT seq, at, body, link FROM identity_audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    tx.query(sql, &params![seq, limit], |row| {
+        Ok(Stored { seq: row.get(0)?, at: row.get(1)?, body: row.get(2)?, link: row.get(3)? })
+    })
+}
+
+/// Records about a subject after `seq`, in order.
+pub(crate) fn of_subject(
+    tx: &mut Tx<'_>,
+    subject: &str,
+    seq: i64,
+    limit: i64,
+) -> Result<Vec<(i64, Timestamp, Value)>, Error> {
+    let sql = "SELECT seq, at, body FROM identity_audit WHERE subject = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    tx.query(sql, &params![subject, seq, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+}

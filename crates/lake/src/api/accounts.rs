@@ -1,0 +1,177 @@
+//! Accounts and scopes.
+
+use axum::extract::{Path, State};
+use dte_base::time::Timestamp;
+use dte_identity::Routes;
+use dte_protocol_rucio::Class;
+use dte_protocol_rucio::date::account_date;
+use dte_protocol_rucio::did::{is_account, is_scope};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::CHECKS;
+use super::answer::{Answer, Failure, PAGE, created, json, lines, see_other, stream};
+use super::request::{Asking, Call, invalid};
+use crate::Lake;
+use crate::model::filter::like;
+use crate::store::accounts;
+
+pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
+    routes
+        .get("/accounts", CHECKS, list)
+        .get("/accounts/", CHECKS, list)
+        .get("/accounts/whoami", CHECKS, whoami)
+        .get("/accounts/{account}", CHECKS, get)
+        .post("/accounts/{account}", CHECKS, add)
+        .get("/accounts/{account}/attr/", CHECKS, attributes)
+        .get("/accounts/{account}/attr", CHECKS, attributes)
+        .get("/accounts/{account}/scopes/", CHECKS, scopes_of)
+        .get("/accounts/{account}/scopes", CHECKS, scopes_of)
+        .post("/accounts/{account}/scopes/{scope}", CHECKS, add_scope)
+        .get("/accounts/{account}/identities", CHECKS, identities)
+        .get("/accounts/{account}/usage", CHECKS, usage)
+        .get("/accounts/{account}/usage/", CHECKS, usage)
+        .get("/accounts/{account}/usage/local", CHECKS, usage)
+        .get("/accounts/{account}/limits", CHECKS, limits)
+        .get("/accounts/{account}/limits/local", CHECKS, limits)
+        .get("/accounts/{account}/limits/global", CHECKS, limits)
+        .get("/accounts/{account}/rules", CHECKS, super::rules::of_account)
+        .get("/scopes/", CHECKS, scopes)
+        .get("/scopes", CHECKS, scopes)
+        .get("/scopes/owner/", CHECKS, owners)
+        .get("/scopes/owner", CHECKS, owners)
+        .post("/scopes/{account}/{scope}", CHECKS, add_scope)
+        .get("/scopes/{account}/scopes", CHECKS, scopes_of)
+}
+
+async fn whoami(Asking(caller, _): Asking) -> Answer {
+    see_other(&caller.account)
+}
+
+async fn list(State(lake): State<Lake>, _: Asking, call: Call) -> Answer {
+    let pattern = call.query("account").unwrap_or("*").to_owned();
+    let kind = call.query("account_type").map(str::to_owned);
+    stream(String::new(), move |after| {
+        let (lake, pattern, kind) = (lake.clone(), pattern.clone(), kind.clone());
+        async move {
+            let page = lake.store.read(move |tx| accounts::page(tx, &after, PAGE)).await?;
+            let next = (page.len() == PAGE).then(|| page.last().map(|one| one.account.clone())).flatten();
+            let values = page
+                .iter()
+                .filter(|one| like(&one.account, &pattern) && kind.as_ref().is_none_or(|kind| *kind == one.kind))
+                .map(|one| json!({"account": one.account, "type": one.kind, "email": one.email}))
+                .collect();
+            Ok((values, next))
+        }
+    })
+    .await
+}
+
+async fn get(State(lake): State<Lake>, _: Asking, Path(account): Path<String>) -> Answer {
+    let row = lake.store.read(move |tx| accounts::get(tx, &account)).await?;
+    json(&json!({
+        "account": row.account, "account_type": row.kind, "status": row.status, "email": row.email,
+        "suspended_at": null, "deleted_at": null,
+        "created_at": account_date(row.created_at), "updated_at": account_date(row.updated_at),
+    }))
+}
+
+async fn add(State(lake): State<Lake>, asking: Asking, Path(account): Path<String>, call: Call) -> Answer {
+    asking.may_write()?;
+    asking.0.needs_admin("add account")?;
+    let fields = call.dictionary()?;
+    let kind = fields.required_text("type")?;
+    let email = fields.text("email")?;
+    if !is_account(&account) {
+        return Err(invalid(&format!("{account} is not an account name")));
+    }
+    if !["USER", "GROUP", "SERVICE"].contains(&kind.as_str()) {
+        return Err(Failure::new(Class::InvalidAccountType, format!("'{kind}' is not a type of accounts")));
+    }
+    let now = Timestamp::now();
+    lake.store.write(move |tx| accounts::add(tx, &account, &kind, email.as_deref(), now)).await?;
+    created()
+}
+
+/// Accounts have no attributes of their own; the right of an administrator is shown as one.
+async fn attributes(State(lake): State<Lake>, Asking(caller, _): Asking, Path(account): Path<String>) -> Answer {
+    let row = lake.store.read(move |tx| accounts::get(tx, &account)).await?;
+    let admin = row.account == "root" || (row.account == caller.account && caller.admin);
+    json(&if admin { json!([{"key": "admin", "value": true}]) } else { json!([]) })
+}
+
+async fn identities(State(lake): State<Lake>, _: Asking, Path(account): Path<String>) -> Answer {
+    let known = lake
+        .store
+        .read(move |tx| {
+            accounts::get(tx, &account)?;
+            accounts::principal(tx, &account)
+        })
+        .await?;
+    let identity = known.and_then(|text| serde_json::from_str::<dte_identity::UserRef>(&text).ok());
+    let values: Vec<Value> = identity
+        .iter()
+        .map(|user| json!({"identity": format!("SUB={}, ISS={}", user.subject, user.issuer), "type": "OIDC", "email": null}))
+        .collect();
+    lines(&values)
+}
+
+async fn usage(State(lake): State<Lake>, Asking(caller, _): Asking, Path(account): Path<String>) -> Answer {
+    caller.needs_account(&account, "get account usage")?;
+    let rows = lake
+        .store
+        .read(move |tx| {
+            accounts::get(tx, &account)?;
+            accounts::usage(tx, &account)
+        })
+        .await?;
+    let values: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({"rse_id": row.rse_id, "rse": row.rse, "bytes": row.bytes, "files": row.files,
+                "bytes_limit": null, "bytes_remaining": null})
+        })
+        .collect();
+    lines(&values)
+}
+
+/// No account is limited.
+async fn limits(_: Asking) -> Answer {
+    json(&json!({}))
+}
+
+async fn scopes_of(State(lake): State<Lake>, _: Asking, Path(account): Path<String>) -> Answer {
+    let name = account.clone();
+    let found = lake
+        .store
+        .read(move |tx| {
+            accounts::get(tx, &name)?;
+            accounts::scopes(tx, Some(&name))
+        })
+        .await?;
+    if found.is_empty() {
+        return Err(Failure::new(Class::ScopeNotFound, format!("no scopes found for account ID '{account}'")));
+    }
+    json(&found.into_iter().map(|(scope, _)| Value::String(scope)).collect())
+}
+
+async fn scopes(State(lake): State<Lake>, _: Asking) -> Answer {
+    let found = lake.store.read(|tx| accounts::scopes(tx, None)).await?;
+    json(&found.into_iter().map(|(scope, _)| Value::String(scope)).collect())
+}
+
+async fn owners(State(lake): State<Lake>, _: Asking) -> Answer {
+    let found = lake.store.read(|tx| accounts::scopes(tx, None)).await?;
+    json(&found.into_iter().map(|(scope, account)| json!({"scope": scope, "account": account})).collect())
+}
+
+async fn add_scope(State(lake): State<Lake>, asking: Asking, Path((account, scope)): Path<(String, String)>) -> Answer {
+    asking.may_write()?;
+    if !is_scope(&scope) {
+        return Err(invalid(&format!("{scope} is not a scope name")));
+    }
+    asking.0.may_make_scope(&scope, &account).map_err(|denied| denied.at(StatusCode::UNAUTHORIZED))?;
+    let now = Timestamp::now();
+    lake.store.write(move |tx| accounts::add_scope(tx, &scope, &account, now)).await?;
+    created()
+}

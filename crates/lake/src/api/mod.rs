@@ -1,0 +1,72 @@
+//! The wire: Rucio's REST API. One file per resource; each parses, calls the store's functions in a transaction, renders.
+
+mod accounts;
+mod answer;
+mod auth;
+mod dids;
+mod dids_change;
+mod dids_read;
+mod files;
+mod locks;
+mod metadata;
+mod metalink;
+mod replicas;
+mod replicas_list;
+mod request;
+mod requests;
+mod rses;
+mod rses_change;
+mod rules;
+mod rules_change;
+
+use axum::response::Response;
+use dte_base::units::Bytes;
+use dte_identity::{Denial, DenialKind, Require, Routes};
+use dte_protocol_rucio::{AUTH_TOKEN_HEADER, Class, Exception};
+use http::StatusCode;
+use http::request::Parts;
+
+use crate::Lake;
+
+/// The largest body: a thousand DIDs with metadata and rules.
+const LARGEST_BODY: Bytes = Bytes(16 << 20);
+
+const CHECKS: Require =
+    Require::HandlerChecks("Rucio's policy: scope owners and administrators; reading is for all accounts");
+
+/// All routes. Paths that clients ask for with a slash at the end are there in both forms.
+pub(crate) fn routes(lake: &Lake) -> Routes {
+    let routes = Routes::new("lake").on_denied(denied).token_from(token).body_limit(LARGEST_BODY);
+    let routes = auth::routes(routes);
+    let routes = accounts::routes(routes);
+    let routes = rses::routes(routes);
+    let routes = dids::routes(routes);
+    let routes = replicas::routes(routes);
+    let routes = rules::routes(routes);
+    let routes = locks::routes(routes);
+    let routes = requests::routes(routes);
+    routes.with_state(lake.clone())
+}
+
+/// Clients carry the token in a header of their own.
+fn token(parts: &Parts) -> Option<String> {
+    let value = parts.headers.get(AUTH_TOKEN_HEADER)?.to_str().ok()?.trim();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// A refusal in Rucio's words. Clients log in anew after a 401, so only a bad token is one.
+fn denied(denial: Denial) -> Response {
+    let exception = match denial.kind {
+        DenialKind::NoToken => Exception::new(Class::ValueError, "Token must be set."),
+        DenialKind::BadToken => Exception::new(
+            Class::CannotAuthenticate,
+            format!("Cannot authenticate with given credentials: {}", denial.detail),
+        ),
+        DenialKind::Insufficient => Exception::new(Class::AccessDenied, denial.detail).at(StatusCode::FORBIDDEN),
+        DenialKind::NoRoute => Exception::new(Class::RucioException, "No such path").at(StatusCode::NOT_FOUND),
+        DenialKind::NoMethod => {
+            Exception::new(Class::RucioException, "No such method").at(StatusCode::METHOD_NOT_ALLOWED)
+        }
+    };
+    answer::exception(&exception)
+}

@@ -1,0 +1,8 @@
+//! The domain: plain types and pure rules. No SQL, no HTTP, no clock, no IO.
+
+pub mod expression;
+pub mod filter;
+pub mod literal;
+pub mod placement;
+pub mod policy;
+pub mod rule;

@@ -1,0 +1,120 @@
+//! `/create`: accepts a pod. The same pod again gets the same answer and is not run again.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use dte_base::time::Timestamp;
+use dte_compute::pod::{ContainerPlan, PodPlan};
+use dte_http::Json;
+use dte_identity::Principal;
+use dte_protocol_interlink::{CreateStruct, PodCreateRequests, RawPod};
+use http::StatusCode;
+use serde_json::Value;
+
+use super::answer::{Refusal, read};
+use crate::model::order::Order;
+use crate::model::status::{Containers, Named};
+use crate::shared::Shared;
+use crate::store::{self, Accepted, NewPod};
+
+pub async fn create(State(shared): State<Arc<Shared>>, principal: Principal, body: Bytes) -> Result<Response, Refusal> {
+    // Releases before 0.2 sent lists of pods.
+    let body: Value = read(&body)?;
+    match body {
+        Value::Array(list) => {
+            let mut answers = Vec::with_capacity(list.len());
+            for one in list {
+                answers.push(accept(&shared, &principal, one).await?);
+            }
+            Ok(Json(answers).into_response())
+        }
+        one => Ok(Json(accept(&shared, &principal, one).await?).into_response()),
+    }
+}
+
+/// The UUID version of identities that are computed from public names.
+const DERIVED: usize = 5;
+/// Annotations by which a service tells what a pod is for.
+const CLAIMS: &[&str] = &["dte.io/twin", "dte.io/model", "dte.io/run", "dte.io/owner"];
+
+async fn accept(shared: &Shared, principal: &Principal, body: Value) -> Result<CreateStruct, Refusal> {
+    let request = if body.get("pod").is_some() {
+        serde_json::from_value(body).map_err(|error| Refusal::bad_request(format!("invalid request body: {error}")))?
+    } else {
+        PodCreateRequests::of(body)
+    };
+    if !request.jobscript_url.is_empty() {
+        return Err(Refusal::bad_request("job scripts (jobscriptURL) are not supported at this site"));
+    }
+    let new = read_pod(shared, principal, request.pod)?;
+    let uid = new.uid.to_string();
+    let (node, queues) = (shared.node.clone(), shared.queues);
+    let accepted = shared.store.write(move |tx| store::accept(tx, &new, &node, queues, Timestamp::now())).await;
+    match accepted? {
+        Accepted::New | Accepted::Known => Ok(CreateStruct { pod_uid: uid.clone(), pod_jid: uid }),
+        Accepted::Foreign => Err(Refusal::new(StatusCode::CONFLICT, format!("the pod UID {uid} is taken"))),
+    }
+}
+
+/// Everything that can be wrong with a pod is found before it is accepted.
+fn read_pod(shared: &Shared, principal: &Principal, pod: RawPod) -> Result<NewPod, Refusal> {
+    let typed = pod.typed().map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let plan = PodPlan::read(&typed).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let order = Order::read(&pod).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let Some(site) = shared.site(order.site.as_deref()) else {
+        let known: Vec<&str> = shared.sites.iter().map(|site| site.name()).collect();
+        let wanted = order.site.unwrap_or_default();
+        return Err(Refusal::bad_request(format!("there is no site {wanted:?}; there is {}", known.join(", "))));
+    };
+    let able = site.capabilities();
+    let trusted = principal.is_admin() || shared.acts_for_administrator(principal);
+    if let dte_compute::Sandbox::None { why } = &able.sandbox
+        && !trusted
+    {
+        let text = format!("site {} has no sandbox ({why}): it takes pods of administrators only", site.name());
+        return Err(Refusal::new(StatusCode::FORBIDDEN, text));
+    }
+    if let Some(container) = plan.all_containers().find(|container| !able.images.contains(&container.image.as_str())) {
+        let text = format!(
+            "container {}: site {} runs the images {} and not {:?}",
+            container.name,
+            site.name(),
+            able.images.join(", "),
+            container.image
+        );
+        return Err(Refusal::bad_request(text));
+    }
+    if !trusted && plan.uid.get_version_num() == DERIVED {
+        let text =
+            "metadata.uid: UIDs of version 5 are derived by services for their own pods; use a random one (version 4)";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, text));
+    }
+    let pod = if trusted || principal.acting.is_some() { pod } else { without_claims(pod) };
+    let named = |list: &[ContainerPlan]| -> Vec<Named> {
+        list.iter().map(|c| Named { name: c.name.clone(), image: c.image.clone() }).collect()
+    };
+    // A person's token that is confined to some capabilities confines the pod too. A service that acts for the owner shows a
+    // token for this call only, which says nothing about the pod.
+    let confined = principal.acting.is_none() && principal.scopes.have_capabilities();
+    Ok(NewPod {
+        uid: plan.uid,
+        namespace: plan.namespace.clone(),
+        name: plan.name.clone(),
+        owner: principal.user_ref(),
+        scopes: confined.then(|| principal.scopes.names().to_vec()),
+        trusted,
+        site: site.name().to_owned(),
+        containers: Containers { init: named(&plan.init_containers), main: named(&plan.containers) },
+        pod,
+    })
+}
+
+/// A person's pod cannot say that it belongs to a twin: it would be charged there.
+fn without_claims(mut pod: RawPod) -> RawPod {
+    if let Some(annotations) = pod.0.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|name, _| !CLAIMS.contains(&name.as_str()));
+    }
+    pod
+}

@@ -1,0 +1,172 @@
+//! `/getLogs`: what a container wrote, as much of it as was asked for, streamed while it is followed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use dte_base::time::Timestamp;
+use dte_compute::Site;
+use dte_compute::logs::{LogChunk, LogQuery};
+use dte_compute::pod::is_dns_label;
+use dte_identity::Principal;
+use dte_protocol_interlink::{LogOptions, LogStruct};
+use futures_util::stream;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use uuid::Uuid;
+
+use super::answer::{Refusal, may_see, read};
+use crate::model::state;
+use crate::shared::Shared;
+use crate::store;
+
+/// How often a followed log is looked at.
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+
+pub async fn logs(State(shared): State<Arc<Shared>>, principal: Principal, body: Bytes) -> Result<Response, Refusal> {
+    let asked: LogStruct = read(&body)?;
+    let (uid, query) = check(&asked)?;
+    let unknown = || Refusal::new(StatusCode::NOT_FOUND, format!("there is no pod {uid}"));
+    let head = store::heads(&shared.store, vec![uid]).await?.pop().filter(|head| may_see(&principal, &head.owner));
+    let head = head.ok_or_else(unknown)?;
+    if head.node != shared.node {
+        let text = format!("pod {uid} belongs to another process of this engine, which has its log");
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
+    let site = shared.site(Some(&head.site)).ok_or_else(unknown)?.clone();
+    let container = Some(asked.container_name.clone()).filter(|name| !name.is_empty());
+    // A pod that waits, or whose folder is gone already, has no log.
+    let chunk = match site.log(uid, container.as_deref(), 0).await {
+        Ok(chunk) => chunk,
+        Err(dte_compute::SiteError::Unknown(_)) => {
+            LogChunk { complete: head.state.is_terminal(), ..LogChunk::default() }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let first = Bytes::from(query.render(&chunk.lines));
+    let text = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+    if !asked.options.follow || chunk.complete {
+        return Ok((text, first).into_response());
+    }
+    let follower = Follower {
+        shared,
+        site,
+        uid,
+        container,
+        query: LogQuery { tail: None, limit_bytes: None, ..query },
+        next: chunk.next,
+    };
+    let rest = stream::unfold((follower, Some(first)), |(mut follower, first)| async move {
+        match first {
+            Some(first) => Some((Ok::<_, std::io::Error>(first), (follower, None))),
+            None => follower.more().await.map(|piece| (piece, (follower, None))),
+        }
+    });
+    Ok((text, Body::from_stream(rest)).into_response())
+}
+
+/// Somebody who reads on while the container writes.
+struct Follower {
+    shared: Arc<Shared>,
+    site: Arc<dyn Site>,
+    uid: Uuid,
+    container: Option<String>,
+    query: LogQuery,
+    next: u64,
+}
+
+impl Follower {
+    /// The next piece; `None` at the end.
+    async fn more(&mut self) -> Option<std::io::Result<Bytes>> {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(FOLLOW_EVERY) => {}
+                () = self.shared.tasks.stopping() => return None,
+            }
+            let chunk = match self.site.log(self.uid, self.container.as_deref(), self.next).await {
+                Ok(chunk) => chunk,
+                Err(dte_compute::SiteError::Unknown(_)) if self.is_waiting().await => continue,
+                Err(_) => return None,
+            };
+            self.next = chunk.next;
+            if !chunk.lines.is_empty() {
+                return Some(Ok(Bytes::from(self.query.render(&chunk.lines))));
+            }
+            if chunk.complete {
+                return None;
+            }
+        }
+    }
+
+    async fn is_waiting(&self) -> bool {
+        let head = store::heads(&self.shared.store, vec![self.uid]).await.ok().and_then(|mut heads| heads.pop());
+        head.is_some_and(|head| matches!(head.state, state::State::Accepted | state::State::Staged))
+    }
+}
+
+/// The checks of the upstream server, in its words.
+fn check(asked: &LogStruct) -> Result<(Uuid, LogQuery), Refusal> {
+    let bad = |text: &str| Err(Refusal::bad_request(text));
+    if !is_dns_label(&asked.namespace) {
+        return bad("invalid namespace: must be a valid DNS label");
+    }
+    let uid = asked.pod_uid.parse::<Uuid>().ok().filter(|uid| uid.to_string() == asked.pod_uid);
+    let Some(uid) = uid else {
+        return bad("invalid pod UID: must be a valid UUID");
+    };
+    if !asked.container_name.is_empty() && !is_dns_label(&asked.container_name) {
+        return bad("invalid container name: must be a valid DNS label");
+    }
+    let LogOptions { tail, bytes, since_seconds, .. } = asked.options;
+    if tail != 0 && bytes != 0 {
+        return bad("Both Tail and LimitBytes set. Set only one of them");
+    }
+    let since = asked.options.since();
+    if since_seconds != 0 && since.is_some() {
+        return bad("Both SinceSeconds and SinceTime set. Set only one of them");
+    }
+    let since = match since {
+        Some(text) => match text.parse::<Timestamp>() {
+            Ok(time) => Some(time),
+            Err(_) => return bad("invalid SinceTime: must be an RFC 3339 time"),
+        },
+        None if since_seconds > 0 => Some(LogQuery::since_seconds(Timestamp::now(), since_seconds.unsigned_abs())),
+        None => None,
+    };
+    let amount = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
+    let query =
+        LogQuery { tail: amount(tail), limit_bytes: amount(bytes), since, timestamps: asked.options.timestamps };
+    Ok((uid, query))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(change: impl FnOnce(&mut LogStruct)) -> Result<(Uuid, LogQuery), Refusal> {
+        let mut asked = LogStruct {
+            namespace: "default".into(),
+            pod_uid: "0190b0a0-0000-7000-8000-000000000001".into(),
+            ..LogStruct::default()
+        };
+        change(&mut asked);
+        check(&asked)
+    }
+
+    #[test]
+    fn checks() {
+        assert!(ask(|_| {}).is_ok());
+        assert!(ask(|asked| asked.namespace = "Not A Label".into()).is_err());
+        assert!(ask(|asked| asked.pod_uid = "0190B0A0-0000-7000-8000-000000000001".into()).is_err());
+        assert!(ask(|asked| asked.container_name = "../x".into()).is_err());
+        assert!(ask(|asked| (asked.options.tail, asked.options.bytes) = (1, 1)).is_err());
+        assert!(
+            ask(|asked| (asked.options.since_seconds, asked.options.since_time) = (1, "2026-01-01T00:00:00Z".into()))
+                .is_err()
+        );
+        let (_, query) = ask(|asked| asked.options.tail = 3).expect("good");
+        assert_eq!((query.tail, query.limit_bytes, query.since), (Some(3), None, None));
+    }
+}

@@ -1,0 +1,47 @@
+//! The wire: the north side of interLink, as the upstream server has it.
+//!
+//! Every path takes every method, as upstream; the virtual kubelet sends bodies with `GET` and `DELETE`. Success is exactly 200,
+//! and errors are plain text, which ends up in the pod's status message.
+
+mod answer;
+mod create;
+mod delete;
+mod list;
+mod logs;
+mod ping;
+mod status;
+
+use std::sync::Arc;
+
+use dte_base::units::Bytes;
+use dte_identity::{Require, Routes};
+
+use crate::Service;
+use crate::shared::Shared;
+
+/// Secrets and config maps of a pod may be a mebibyte each.
+const LARGEST_BODY: Bytes = Bytes(64 << 20);
+
+const CREATE: Require = Require::Scope("compute.create");
+const READ: Require = Require::Scope("compute.read");
+const CANCEL: Require = Require::Scope("compute.cancel");
+const MODIFY: Require = Require::Scope("compute.modify");
+
+pub fn routes(shared: Arc<Shared>) -> Routes {
+    Routes::new(Service::NAME)
+        .on_denied(answer::denied)
+        .body_limit(LARGEST_BODY)
+        .any("/create", CREATE, create::create)
+        .any("/status", READ, status::status)
+        .any("/getLogs", READ, logs::logs)
+        .any("/delete", CANCEL, delete::delete)
+        .any("/updateCache", MODIFY, status::update_cache)
+        .any("/pinglink", Require::Authenticated, ping::pinglink)
+        // The interface of the first release.
+        .any("/ping", Require::Authenticated, ping::ping)
+        .any("/setKubeCFG", Require::Authenticated, ping::set_kubeconfig)
+        // Ours: for people and pages.
+        .get("/pods", READ, list::pods)
+        .get("/sites", READ, list::sites)
+        .with_state(shared)
+}

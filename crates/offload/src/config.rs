@@ -1,0 +1,47 @@
+//! Section `[offload]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dte_base::units::{Bytes, Span};
+use serde::Deserialize;
+use url::Url;
+
+pub const SECTION: &str = "offload";
+
+/// How pods are served.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The data lake's REST API; by default this engine's own.
+    pub lake: Option<Url>,
+    /// How long the run folder of a pod that ended stays, with its log.
+    pub retention: Span,
+    /// Tries of staging or collecting before a pod fails.
+    pub attempts: u32,
+    /// The longest wait between two tries.
+    pub longest_wait: Span,
+    /// Files that are fetched at once for one pod.
+    pub parallel_files: usize,
+    /// Pods whose data is staged at once.
+    pub parallel_staging: usize,
+    /// Space for verified inputs that later pods may want too.
+    pub cache_limit: Bytes,
+    /// Folders of this machine from which everybody's pods may take their program. Administrators' pods may from anywhere.
+    pub code_roots: Vec<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            lake: None,
+            retention: Span(Duration::from_secs(600)),
+            attempts: 10,
+            longest_wait: Span(Duration::from_secs(60)),
+            parallel_files: 8,
+            parallel_staging: 4,
+            cache_limit: Bytes(10 << 30),
+            code_roots: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The event that tells of a pod's end. Others make provenance, accounting and forecasts of it, so it says everything.
+
+use dte_base::id::derived_id;
+use dte_compute::PodReport;
+use dte_compute::quantity::Quantity;
+use dte_protocol_interlink::SITE_SELECTOR;
+use dte_store::Event;
+use serde_json::{Map, Value, json};
+
+use super::order::{CollectedOutput, INPUTS, StagedCode, StagedInput};
+use super::state::State;
+use crate::store::PodRow;
+
+/// `org.dte.offload.pod.finished`
+pub const POD_FINISHED: &str = "org.dte.offload.pod.finished";
+pub const SOURCE: &str = "/interlink";
+
+/// How a pod ended.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    pub state: State,
+    pub reason: Option<String>,
+    pub message: Option<String>,
+    pub report: Option<PodReport>,
+    pub outputs: Vec<CollectedOutput>,
+}
+
+/// The event; the same each time it is derived, so that it is one event however often it is told.
+pub fn event(pod: &PodRow, ending: &Ending, finished: dte_base::time::Timestamp) -> Event {
+    let uid = pod.uid.to_string();
+    let report = ending.report.as_ref();
+    let mut annotations: Map<String, Value> =
+        pod.pod.0.pointer("/metadata/annotations").and_then(Value::as_object).cloned().unwrap_or_default();
+    // Said by `inputs`, and long.
+    annotations.remove(INPUTS);
+    let usage = report.map(|report| report.usage).unwrap_or_default();
+    let inputs: &[StagedInput] = &pod.inputs;
+    let code: Option<&StagedCode> = pod.code.as_ref();
+    let data = json!({
+        "uid": uid,
+        "name": pod.name,
+        "namespace": pod.namespace,
+        "annotations": annotations,
+        "phase": ending.state.phase(),
+        "reason": ending.reason,
+        "message": ending.message,
+        "exit_code": report.and_then(PodReport::exit_code),
+        "site": pod.site,
+        "why": why(pod),
+        "cores": cores(pod),
+        "user": pod.owner.name,
+        "owner": pod.owner,
+        "created": pod.created,
+        "started": report.and_then(|report| report.started),
+        "finished": report.and_then(|report| report.finished).unwrap_or(finished),
+        "cpu_seconds": usage.cpu_micros as f64 / 1e6,
+        "max_rss_bytes": usage.max_rss_bytes,
+        "inputs": inputs,
+        "outputs": ending.outputs,
+        "code": code,
+    });
+    Event::new(POD_FINISHED, SOURCE, &uid, data).with_id(derived_id(&["offload", "pod.finished", &uid]))
+}
+
+/// Why the pod ran where it ran.
+fn why(pod: &PodRow) -> String {
+    let selector = pod.pod.0.pointer("/spec/nodeSelector").and_then(|selector| selector.get(SITE_SELECTOR));
+    match selector.and_then(Value::as_str) {
+        Some(site) if !site.is_empty() => format!("the pod asked for {SITE_SELECTOR}={site}"),
+        _ => "it is the default site".to_owned(),
+    }
+}
+
+/// Processors that the pod was allowed; one where nothing is said.
+fn cores(pod: &PodRow) -> f64 {
+    let containers = pod.pod.0.pointer("/spec/containers").and_then(Value::as_array);
+    let limit = |container: &Value| match container.pointer("/resources/limits/cpu")? {
+        Value::String(text) => Quantity::parse(text),
+        number => Quantity::parse(&number.to_string()),
+    };
+    let limits = containers.into_iter().flatten().map(limit);
+    let millis: u64 = limits.map(|limit| limit.map_or(1_000, Quantity::millis)).fold(0, u64::saturating_add);
+    millis.max(1) as f64 / 1e3
+}

@@ -1,0 +1,7 @@
+//! The domain: plain types and pure rules.
+
+pub mod failure;
+pub mod finished;
+pub mod order;
+pub mod state;
+pub mod status;

@@ -1,0 +1,147 @@
+//! What the wire and the workers have in common.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dte_base::id::new_id;
+use dte_base::secret::Secret;
+use dte_compute::Site;
+use dte_http::Client;
+use dte_identity::{Identity, OpenError, Principal, ServiceContext, Standing, UserRef};
+use dte_protocol_rucio::{Did, LakeClient, LakeError};
+use dte_storage::Storages;
+use dte_store::Store;
+use tokio::sync::{Semaphore, broadcast};
+use url::Url;
+use uuid::Uuid;
+
+use crate::config::Settings;
+use crate::model::failure::Failure;
+use crate::store::{PodRow, Queues};
+use crate::work::cache::Cache;
+use crate::{Service, work};
+
+/// Cancellations that a busy worker may have unread; it then looks into the store.
+const UNREAD: usize = 1_024;
+
+pub struct Shared {
+    pub store: Store,
+    pub identity: Identity,
+    pub client: Client,
+    /// Storages by URL. The URLs come from the data lake, which anybody may run, so private addresses are refused.
+    pub storages: Storages,
+    pub settings: Settings,
+    pub tasks: dte_base::tasks::Tasks,
+    pub sites: Vec<Arc<dyn Site>>,
+    /// Places at each site.
+    pub places: HashMap<String, Arc<Semaphore>>,
+    pub staging: Semaphore,
+    pub cache: Cache,
+    /// This process among those that share the store.
+    pub node: String,
+    pub queues: Queues,
+    /// Pods that shall end.
+    pub cancelled: broadcast::Sender<Uuid>,
+    lake: Url,
+}
+
+impl Shared {
+    pub async fn new(ctx: ServiceContext, settings: Settings, sites: Vec<Arc<dyn Site>>) -> Result<Self, OpenError> {
+        let lake = match &settings.lake {
+            Some(lake) => lake.clone(),
+            None => ctx.url_of("/rucio").parse().map_err(OpenError::other)?,
+        };
+        let mut places = HashMap::new();
+        for site in &sites {
+            let capacity = site.capacity().await.map_err(OpenError::other)?;
+            let pods = usize::try_from(capacity.pods).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+            places.insert(site.name().to_owned(), Arc::new(Semaphore::new(pods)));
+        }
+        let node = node_name(&ctx.data_dir)?;
+        // One name for each process, for as long as it lives.
+        let queue = |kind: &str| -> &'static str { format!("offload.{kind}.{node}").leak() };
+        Ok(Shared {
+            storages: Storages::new(ctx.client.untrusted()),
+            staging: Semaphore::new(settings.parallel_staging.max(1)),
+            cache: Cache::open(&ctx.data_dir.join("cache"), settings.cache_limit)?,
+            queues: Queues { run: queue("run"), clean: queue("clean") },
+            store: ctx.store,
+            identity: ctx.identity,
+            client: ctx.client,
+            tasks: ctx.tasks,
+            settings,
+            sites,
+            places,
+            node,
+            cancelled: broadcast::channel(UNREAD).0,
+            lake,
+        })
+    }
+
+    /// The site of this name; the first one if none is named.
+    pub fn site(&self, name: Option<&str>) -> Option<&Arc<dyn Site>> {
+        match name {
+            Some(name) => self.sites.iter().find(|site| site.name() == name),
+            None => self.sites.first(),
+        }
+    }
+
+    /// A token to act for the pod's owner: with the pod's own scopes if it came with some, else with these (none: all rights).
+    pub fn token(&self, pod: &PodRow, scopes: &[&str], audience: Option<&str>) -> Result<Secret, Failure> {
+        let own: Option<Vec<&str>> = pod.scopes.as_ref().map(|scopes| scopes.iter().map(String::as_str).collect());
+        let scopes = own.as_deref().unwrap_or(scopes);
+        self.identity.acting_token(&pod.owner, Service::NAME, scopes, audience).map_err(|error| match error {
+            dte_identity::Error::Banned(_) => Failure::lasting(work::SUSPENDED, error.to_string()),
+            other => Failure::passing("Forbidden", other.to_string()),
+        })
+    }
+
+    /// The data lake, as the pod's owner.
+    pub fn lake(&self, pod: &PodRow) -> Result<LakeClient, Failure> {
+        Ok(LakeClient::new(self.client.clone(), self.lake.clone(), self.token(pod, &[], None)?))
+    }
+
+    /// Data of a person's pod is of scopes that are that person's: storage tokens are made after this, so a pod must not be
+    /// a way to what its owner could not reach by another door. Administrators' pods reach everything.
+    pub async fn check_scopes(&self, pod: &PodRow, dids: &[Did], refused: &'static str) -> Result<(), Failure> {
+        if pod.trusted || dids.is_empty() {
+            return Ok(());
+        }
+        let passing = |error: LakeError| Failure::passing("LakeUnavailable", error.to_string());
+        let lake = self.lake(pod)?;
+        let own = lake.list_scopes(&lake.whoami().await.map_err(passing)?).await.map_err(passing)?;
+        match dids.iter().find(|did| !own.contains(&did.scope)) {
+            Some(did) => Err(Failure::lasting(refused, format!("{did} is in a scope that is not the pod's owner's"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a service asks on behalf of a local administrator, with a token that is good for this call only.
+    pub fn acts_for_administrator(&self, principal: &Principal) -> bool {
+        principal.standing == Standing::User { admin: true } && principal.acting.is_some()
+    }
+
+    /// Whether work may go on for this user.
+    pub fn is_welcome(&self, user: &UserRef) -> bool {
+        self.identity.is_welcome(user)
+    }
+}
+
+/// A name that stays with the data directory.
+fn node_name(data_dir: &Path) -> Result<String, OpenError> {
+    let folder = data_dir.join("offload");
+    let path: PathBuf = folder.join("node");
+    match fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(OpenError::at(&path)(error)),
+        _ => {}
+    }
+    let name = new_id().to_string();
+    let draft = folder.join(".node");
+    fs::create_dir_all(&folder).map_err(OpenError::at(&folder))?;
+    fs::write(&draft, &name).map_err(OpenError::at(&draft))?;
+    fs::rename(&draft, &path).map_err(OpenError::at(&path))?;
+    Ok(name)
+}

@@ -1,0 +1,347 @@
+//! The only place with this service's SQL.
+
+use dte_base::time::Timestamp;
+use dte_compute::PodReport;
+use dte_identity::UserRef;
+use dte_protocol_interlink::RawPod;
+use dte_store::work::Claim;
+use dte_store::{Error, Migration, NewWork, Row, Store, Tx, Value, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::model::finished::{Ending, event};
+use crate::model::order::{StagedCode, StagedInput};
+use crate::model::state::{State, Step};
+use crate::model::status::Containers;
+
+pub const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("0001.sql") }];
+
+/// Pods that one question may name.
+const CHUNK: usize = 500;
+
+/// A pod as the workers need it.
+#[derive(Clone, Debug)]
+pub struct PodRow {
+    pub uid: Uuid,
+    pub namespace: String,
+    pub name: String,
+    pub owner: UserRef,
+    /// `None`: all rights of the owner.
+    pub scopes: Option<Vec<String>>,
+    /// Its owner was an administrator when it was made.
+    pub trusted: bool,
+    pub site: String,
+    pub state: State,
+    pub pod: RawPod,
+    pub inputs: Vec<StagedInput>,
+    pub code: Option<StagedCode>,
+    pub cancel: Option<String>,
+    pub failures: u32,
+    pub created: Timestamp,
+}
+
+/// A pod as its status needs it.
+#[derive(Clone, Debug)]
+pub struct PodHead {
+    pub uid: Uuid,
+    pub namespace: String,
+    pub name: String,
+    pub owner: UserRef,
+    pub site: String,
+    pub node: String,
+    pub state: State,
+    pub containers: Containers,
+    pub report: Option<PodReport>,
+    pub reason: Option<String>,
+    pub message: Option<String>,
+    pub created: Timestamp,
+    pub finished: Option<Timestamp>,
+}
+
+/// A pod to be accepted.
+#[derive(Clone, Debug)]
+pub struct NewPod {
+    pub uid: Uuid,
+    pub namespace: String,
+    pub name: String,
+    pub owner: UserRef,
+    pub scopes: Option<Vec<String>>,
+    pub trusted: bool,
+    pub site: String,
+    pub containers: Containers,
+    pub pod: RawPod,
+}
+
+/// What became of a pod that was to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    New,
+    /// It was there already.
+    Known,
+    /// Somebody else's pod has this UID.
+    Foreign,
+}
+
+/// The queues of one process: run folders are local, so is the work on them.
+#[derive(Clone, Copy, Debug)]
+pub struct Queues {
+    pub run: &'static str,
+    pub clean: &'static str,
+}
+
+fn to_text(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Invalid(error.to_string()))
+}
+
+fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| Error::Invalid(error.to_string()))
+}
+
+fn optional<T: DeserializeOwned>(text: Option<String>) -> Result<Option<T>, Error> {
+    text.map(|text| from_text(&text)).transpose()
+}
+
+fn state(text: &str) -> Result<State, Error> {
+    State::parse(text).ok_or_else(|| Error::Invalid(format!("{text:?} is not a pod's state")))
+}
+
+/// Accepts a pod and declares the work on it.
+pub fn accept(tx: &mut Tx<'_>, new: &NewPod, node: &str, queues: Queues, now: Timestamp) -> Result<Accepted, Error> {
+    let scopes = new.scopes.as_ref().map(|scopes| scopes.join(" "));
+    let inserted = tx.execute(
+        "INSERT INTO offload_pods (uid, namespace, name, issuer, subject, user_name, scopes, trusted, site, node, state,
+             containers, pod, deleted, failures, created)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 0, ?14) ON CONFLICT (uid) DO NOTHING",
+        &params![
+            new.uid,
+            &new.namespace,
+            &new.name,
+            &new.owner.issuer,
+            &new.owner.subject,
+            &new.owner.name,
+            scopes,
+            new.trusted,
+            &new.site,
+            node,
+            State::Accepted.as_str(),
+            to_text(&new.containers)?,
+            to_text(&new.pod)?,
+            now
+        ],
+    )?;
+    if inserted > 0 {
+        tx.enqueue(NewWork::new(queues.run, new.uid.to_string(), json!({})))?;
+        return Ok(Accepted::New);
+    }
+    let sql = "SELECT issuer, subject FROM offload_pods WHERE uid = ?1";
+    let (issuer, subject) =
+        tx.query_one(sql, &params![new.uid], |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?)))?;
+    let same = issuer == new.owner.issuer && subject == new.owner.subject;
+    Ok(if same { Accepted::Known } else { Accepted::Foreign })
+}
+
+/// A pod for its worker.
+pub async fn pod(store: &Store, uid: Uuid) -> Result<Option<PodRow>, Error> {
+    store
+        .read(move |tx| {
+            tx.query_opt(
+                "SELECT namespace, name, issuer, subject, user_name, scopes, trusted, site, state, pod, inputs, code, cancel,
+                     failures, created FROM offload_pods WHERE uid = ?1",
+                &params![uid],
+                |row| {
+                    let scopes: Option<String> = row.get(5)?;
+                    Ok(PodRow {
+                        uid,
+                        namespace: row.get(0)?,
+                        name: row.get(1)?,
+                        owner: UserRef { issuer: row.get(2)?, subject: row.get(3)?, name: row.get(4)? },
+                        scopes: scopes.map(|text| text.split_ascii_whitespace().map(str::to_owned).collect()),
+                        trusted: row.get(6)?,
+                        site: row.get(7)?,
+                        state: state(&row.get::<String>(8)?)?,
+                        pod: from_text(&row.get::<String>(9)?)?,
+                        inputs: optional(row.get(10)?)?.unwrap_or_default(),
+                        code: optional(row.get(11)?)?,
+                        cancel: row.get(12)?,
+                        failures: u32::try_from(row.get::<i64>(13)?).unwrap_or(0),
+                        created: row.get(14)?,
+                    })
+                },
+            )
+        })
+        .await
+}
+
+/// Why the pod shall end, if it shall.
+pub async fn cancellation(store: &Store, uid: Uuid) -> Result<Option<String>, Error> {
+    let sql = "SELECT cancel FROM offload_pods WHERE uid = ?1";
+    let found = store.read(move |tx| tx.query_opt(sql, &params![uid], |row| row.get::<Option<String>>(0))).await;
+    found.map(Option::flatten)
+}
+
+fn step(tx: &mut Tx<'_>, uid: Uuid, from: State, step: Step) -> Result<bool, Error> {
+    let to = from.after(step).ok_or_else(|| Error::Invalid(format!("pod {uid}: {step:?} has no place in {from:?}")))?;
+    let sql = "UPDATE offload_pods SET state = ?1, failures = 0 WHERE uid = ?2 AND state = ?3";
+    Ok(tx.execute(sql, &params![to.as_str(), uid, from.as_str()])? > 0)
+}
+
+/// Notes what was staged.
+pub async fn staged(store: &Store, uid: Uuid, inputs: Vec<StagedInput>, code: Option<StagedCode>) -> Result<(), Error> {
+    store
+        .write(move |tx| {
+            if step(tx, uid, State::Accepted, Step::InputsStaged)? {
+                let code = code.as_ref().map(to_text).transpose()?;
+                let sql = "UPDATE offload_pods SET inputs = ?2, code = ?3 WHERE uid = ?1";
+                tx.execute(sql, &params![uid, to_text(&inputs)?, code])?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Notes that the site has the pod.
+pub async fn started(store: &Store, uid: Uuid) -> Result<(), Error> {
+    store.write(move |tx| step(tx, uid, State::Staged, Step::Started).map(|_| ())).await
+}
+
+/// Notes a failed try, and says how many there were since the last step.
+pub async fn failed_try(store: &Store, uid: Uuid, message: String) -> Result<u32, Error> {
+    store
+        .write(move |tx| {
+            let sql = "UPDATE offload_pods SET failures = failures + 1, message = ?2 WHERE uid = ?1 RETURNING failures";
+            let count: i64 = tx.query_opt(sql, &params![uid, &message], |row| row.get(0))?.unwrap_or(0);
+            Ok(u32::try_from(count).unwrap_or(u32::MAX))
+        })
+        .await
+}
+
+/// Ends a pod: its state, the event and the end of the work on it are one. A pod that has ended stays as it is.
+pub async fn finish(
+    store: &Store,
+    claim: Claim,
+    pod: PodRow,
+    ending: Ending,
+    queues: Queues,
+    clean_at: Timestamp,
+) -> Result<(), Error> {
+    let now = Timestamp::now();
+    let step = if ending.state == State::Succeeded { Step::Succeeded } else { Step::Failed };
+    if pod.state.after(step) != Some(ending.state) {
+        return Err(Error::Invalid(format!("pod {}: {step:?} has no place in {:?}", pod.uid, pod.state)));
+    }
+    store
+        .write(move |tx| {
+            let report = ending.report.as_ref().map(to_text).transpose()?;
+            let changed = tx.execute(
+                "UPDATE offload_pods SET state = ?2, reason = ?3, message = ?4, report = ?5, outputs = ?6, inputs = NULL, finished = ?7
+                 WHERE uid = ?1 AND state = ?8",
+                &params![
+                    pod.uid,
+                    ending.state.as_str(),
+                    ending.reason.as_deref(),
+                    ending.message.as_deref(),
+                    report,
+                    to_text(&ending.outputs)?,
+                    now,
+                    pod.state.as_str()
+                ],
+            )?;
+            if changed > 0 {
+                tx.emit(event(&pod, &ending, now))?;
+                tx.enqueue(NewWork::new(queues.clean, pod.uid.to_string(), json!({})).at(clean_at))?;
+            }
+            tx.finished(&claim)
+        })
+        .await
+}
+
+/// A pod is no longer wanted: what runs shall end, what has ended is cleaned up now. `false`: there is none for this asker.
+pub fn delete(tx: &mut Tx<'_>, uid: Uuid, owner: Option<&UserRef>, queues: Queues, node: &str) -> Result<bool, Error> {
+    let sql = "SELECT issuer, subject, state, node FROM offload_pods WHERE uid = ?1 AND deleted = 0";
+    let found = tx.query_opt(sql, &params![uid], |row| {
+        Ok((row.get::<String>(0)?, row.get::<String>(1)?, state(&row.get::<String>(2)?)?, row.get::<String>(3)?))
+    })?;
+    let Some((issuer, subject, state, pods_node)) = found else { return Ok(false) };
+    if owner.is_some_and(|owner| owner.issuer != issuer || owner.subject != subject) {
+        return Ok(false);
+    }
+    tx.execute(
+        "UPDATE offload_pods SET deleted = 1, cancel = COALESCE(cancel, 'Cancelled') WHERE uid = ?1",
+        &params![uid],
+    )?;
+    // Another process finds the note when it looks next.
+    if pods_node == node {
+        let id = uid.to_string();
+        let queue = if state.is_terminal() { queues.clean } else { queues.run };
+        tx.wake_work(queue, &id)?;
+    }
+    Ok(true)
+}
+
+const HEAD: &str =
+    "uid, namespace, name, issuer, subject, user_name, site, node, state, containers, report, reason, message,
+    created, finished";
+
+fn head(row: &Row) -> Result<PodHead, Error> {
+    Ok(PodHead {
+        uid: row.get(0)?,
+        namespace: row.get(1)?,
+        name: row.get(2)?,
+        owner: UserRef { issuer: row.get(3)?, subject: row.get(4)?, name: row.get(5)? },
+        site: row.get(6)?,
+        node: row.get(7)?,
+        state: state(&row.get::<String>(8)?)?,
+        containers: from_text(&row.get::<String>(9)?)?,
+        report: optional(row.get(10)?)?,
+        reason: row.get(11)?,
+        message: row.get(12)?,
+        created: row.get(13)?,
+        finished: row.get(14)?,
+    })
+}
+
+/// These pods, in any order; deleted and unknown ones are left out.
+pub async fn heads(store: &Store, uids: Vec<Uuid>) -> Result<Vec<PodHead>, Error> {
+    store
+        .read(move |tx| {
+            let mut found = Vec::with_capacity(uids.len());
+            for chunk in uids.chunks(CHUNK) {
+                let marks: Vec<String> = (1..=chunk.len()).map(|n| format!("?{n}")).collect();
+                let sql =
+                    format!("SELECT {HEAD} FROM offload_pods WHERE deleted = 0 AND uid IN ({})", marks.join(", "));
+                let values: Vec<Value> = chunk.iter().map(Value::from).collect();
+                found.extend(tx.query(&sql, &values, head)?);
+            }
+            Ok(found)
+        })
+        .await
+}
+
+/// Pods of one owner (or of all), newest first, older than the `before` one, by the time they were made.
+pub async fn newest(
+    store: &Store,
+    owner: Option<UserRef>,
+    before: Option<Timestamp>,
+    limit: usize,
+) -> Result<Vec<PodHead>, Error> {
+    let before = before.unwrap_or(Timestamp::from_micros(i64::MAX));
+    store
+        .read(move |tx| match &owner {
+            Some(owner) => {
+                let sql = format!(
+                    "SELECT {HEAD} FROM offload_pods WHERE deleted = 0 AND issuer = ?1 AND subject = ?2 AND created < ?3
+                     ORDER BY created DESC LIMIT ?4"
+                );
+                tx.query(&sql, &params![&owner.issuer, &owner.subject, before, limit], head)
+            }
+            None => {
+                let sql = format!(
+                    "SELECT {HEAD} FROM offload_pods WHERE deleted = 0 AND created < ?1 ORDER BY created DESC LIMIT ?2"
+                );
+                tx.query(&sql, &params![before, limit], head)
+            }
+        })
+        .await
+}

@@ -1,0 +1,64 @@
+//! The reconcilers: one takes each pod along its way, one cleans up after it.
+
+pub mod cache;
+mod collect;
+mod run;
+mod stage;
+mod storage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dte_base::backoff::Backoff;
+use dte_base::tasks::Tasks;
+use dte_compute::SiteError;
+use dte_store::work::Claim;
+use dte_store::{Outcome, Worker};
+use uuid::Uuid;
+
+use crate::shared::Shared;
+
+/// Reason of pods whose owner may no longer work here.
+pub const SUSPENDED: &str = "Suspended";
+/// Pods on their way at once in this process; most of them wait for a place or for their end.
+const PODS: usize = 1_024;
+/// Run folders removed at once.
+const CLEANERS: usize = 2;
+const FIRST_WAIT: Duration = Duration::from_millis(300);
+const STILL_RUNS: Duration = Duration::from_secs(5);
+
+/// Starts the workers of this process.
+pub fn start(shared: &Arc<Shared>, tasks: &Tasks) {
+    let backoff = Backoff::new(FIRST_WAIT, shared.settings.longest_wait.0);
+    let own = Arc::clone(shared);
+    // How often is the pod's own business: it must end with an event, not as a dead letter.
+    let runner =
+        Worker::new(&shared.store, shared.queues.run).concurrency(PODS).backoff(backoff).max_attempts(u32::MAX);
+    runner.run(tasks, move |claim| run::drive(Arc::clone(&own), claim));
+    let own = Arc::clone(shared);
+    let cleaner = Worker::new(&shared.store, shared.queues.clean).concurrency(CLEANERS).backoff(backoff);
+    cleaner.run(tasks, move |claim| clean(Arc::clone(&own), claim));
+}
+
+/// Removes an ended pod's run folder.
+async fn clean(shared: Arc<Shared>, claim: Claim) -> Outcome {
+    let Ok(uid) = claim.id.parse::<Uuid>() else {
+        return Outcome::Dead { error: format!("{:?} is not a pod's UID", claim.id) };
+    };
+    for site in &shared.sites {
+        match site.remove(uid).await {
+            Ok(()) => {}
+            Err(SiteError::Refused(why)) => {
+                tracing::info!(%uid, why, "a run folder is not removed yet");
+                return Outcome::Later(STILL_RUNS);
+            }
+            Err(error) => return Outcome::Retry { error: error.to_string() },
+        }
+    }
+    let own = Arc::clone(&shared);
+    match tokio::task::spawn_blocking(move || own.cache.sweep()).await {
+        Ok(Ok(())) => Outcome::Done,
+        Ok(Err(error)) => Outcome::Retry { error: format!("the cache of inputs: {error}") },
+        Err(error) => Outcome::Retry { error: error.to_string() },
+    }
+}

@@ -1,0 +1,288 @@
+//! One pod's way from accepted to ended: each call goes on from what the store says, so it may be cut off anywhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dte_base::time::Timestamp;
+use dte_compute::pod::PodPlan;
+use dte_compute::site::Cancellation;
+use dte_compute::{Phase, PodReport, Site, SiteError};
+use dte_store::Outcome;
+use dte_store::work::Claim;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::error::RecvError;
+use uuid::Uuid;
+
+use super::{SUSPENDED, collect, stage};
+use crate::Service;
+use crate::model::failure::Failure;
+use crate::model::finished::Ending;
+use crate::model::order::{CollectedOutput, Order};
+use crate::model::state::State;
+use crate::shared::Shared;
+use crate::store::{self, PodRow};
+
+/// How often a pod that runs is looked at if no news comes; and where another process may have noted a cancellation.
+const LOOK: Duration = Duration::from_secs(30);
+const LOOK_SHARED: Duration = Duration::from_secs(2);
+/// How often to look whether all services are open.
+const OPENING: Duration = Duration::from_millis(5);
+/// When a full site is asked again.
+const BUSY: Duration = Duration::from_millis(500);
+
+/// How a step left the pod.
+enum Next {
+    /// Go on with the next step.
+    Again,
+    /// The work has ended.
+    Done,
+    Later(Duration),
+}
+
+/// The handler of the queue.
+pub async fn drive(shared: Arc<Shared>, claim: Claim) -> Outcome {
+    let Ok(uid) = claim.id.parse::<Uuid>() else {
+        return Outcome::Dead { error: format!("{:?} is not a pod's UID", claim.id) };
+    };
+    if !ready(&shared).await {
+        return Outcome::Later(Duration::ZERO);
+    }
+    loop {
+        let pod = match store::pod(&shared.store, uid).await {
+            Ok(Some(pod)) => pod,
+            Ok(None) => return Outcome::Done,
+            Err(error) => return Outcome::Retry { error: error.to_string() },
+        };
+        if pod.state.is_terminal() {
+            return Outcome::Done;
+        }
+        let failure = match advance(&shared, &claim, &pod).await {
+            Ok(Next::Again) => continue,
+            Ok(Next::Done) => return Outcome::Done,
+            Ok(Next::Later(wait)) => return Outcome::Later(wait),
+            // An engine that stops refuses itself: that says nothing about the pod.
+            Err(_) if shared.tasks.is_stopping() => return Outcome::Later(Duration::ZERO),
+            Err(failure) => failure,
+        };
+        if failure.is_transient {
+            let tries = store::failed_try(&shared.store, uid, failure.to_string()).await;
+            match tries {
+                Ok(tries) if tries >= shared.settings.attempts => {}
+                Ok(_) => return Outcome::Retry { error: failure.to_string() },
+                Err(error) => return Outcome::Retry { error: error.to_string() },
+            }
+        }
+        return match give_up(&shared, &claim, &pod, failure).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Retry { error: error.to_string() },
+        };
+    }
+}
+
+/// Work begins when the engine can call itself: its services open one after the other. `false`: it stops instead.
+async fn ready(shared: &Shared) -> bool {
+    let own = shared.client.url_of(Service::PREFIX);
+    while !shared.client.is_own(&own) {
+        tokio::select! {
+            () = tokio::time::sleep(OPENING) => {}
+            () = shared.tasks.stopping() => return false,
+        }
+    }
+    true
+}
+
+async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Next, Failure> {
+    let Some(site) = shared.site(Some(&pod.site)) else {
+        return Err(Failure::lasting("SiteUnknown", format!("there is no site {} any more", pod.site)));
+    };
+    match pod.state {
+        State::Accepted => {
+            if let Some(reason) = reason_to_end(shared, pod).await? {
+                return end_before_start(shared, claim, pod, site.as_ref(), reason).await;
+            }
+            let order = Order::read(&pod.pod).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
+            let turn =
+                shared.staging.acquire().await.map_err(|error| Failure::passing("Stopping", error.to_string()))?;
+            let staged = stage::run(shared, site.as_ref(), pod, &order).await?;
+            drop(turn);
+            store::staged(&shared.store, pod.uid, staged.inputs, staged.code).await?;
+            Ok(Next::Again)
+        }
+        State::Staged => {
+            let mut cancelled = shared.cancelled.subscribe();
+            let place = loop {
+                if let Some(reason) = reason_to_end(shared, pod).await? {
+                    return end_before_start(shared, claim, pod, site.as_ref(), reason).await;
+                }
+                tokio::select! {
+                    place = place_at(shared, &pod.site) => break place?,
+                    _ = cancelled.recv() => {}
+                    () = tokio::time::sleep(look_every(shared)) => {}
+                    () = shared.tasks.stopping() => return Ok(Next::Later(Duration::ZERO)),
+                }
+            };
+            let typed = pod.pod.typed().map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
+            let plan = PodPlan::read(&typed).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
+            match site.submit(&plan).await {
+                Ok(()) => {}
+                Err(SiteError::Busy(_)) => return Ok(Next::Later(BUSY)),
+                Err(SiteError::Refused(why)) => return Err(Failure::lasting("Refused", why)),
+                Err(error) => return Err(Failure::passing("StartError", error.to_string())),
+            }
+            store::started(&shared.store, pod.uid).await?;
+            let running = PodRow { state: State::Running, ..pod.clone() };
+            watch(shared, claim, &running, site.as_ref(), Some(place)).await
+        }
+        State::Running => watch(shared, claim, pod, site.as_ref(), None).await,
+        State::Succeeded | State::Failed => Ok(Next::Done),
+    }
+}
+
+async fn place_at(shared: &Shared, site: &str) -> Result<OwnedSemaphorePermit, Failure> {
+    let places =
+        shared.places.get(site).ok_or_else(|| Failure::lasting("SiteUnknown", format!("there is no site {site}")))?;
+    places.clone().acquire_owned().await.map_err(|error| Failure::passing("Stopping", error.to_string()))
+}
+
+/// Waits for the end of a pod that runs, and brings it home.
+async fn watch(
+    shared: &Arc<Shared>,
+    claim: &Claim,
+    pod: &PodRow,
+    site: &dyn Site,
+    place: Option<OwnedSemaphorePermit>,
+) -> Result<Next, Failure> {
+    // A pod that ran before this process did still takes a place, if there is one.
+    let place =
+        place.or_else(|| shared.places.get(&pod.site).and_then(|places| places.clone().try_acquire_owned().ok()));
+    let Some(report) = wait_for_end(shared, pod, site).await? else { return Ok(Next::Later(Duration::ZERO)) };
+    drop(place);
+    if report.phase != Phase::Succeeded {
+        let (reason, message) = (report.reason.clone(), report.message.clone());
+        finish(shared, claim, pod, State::Failed, (reason, message), Some(report), Vec::new()).await?;
+        return Ok(Next::Done);
+    }
+    let order = Order::read(&pod.pod).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
+    let staging =
+        site.prepare(pod.uid).await.map_err(|error| Failure::passing("OutputUnreadable", error.to_string()))?;
+    let outputs = collect::run(shared, pod, &order.outputs, &staging.outputs).await?;
+    finish(shared, claim, pod, State::Succeeded, (None, None), Some(report), outputs).await?;
+    Ok(Next::Done)
+}
+
+/// The report of the ended pod; `None` when the engine stops before.
+async fn wait_for_end(shared: &Shared, pod: &PodRow, site: &dyn Site) -> Result<Option<PodReport>, Failure> {
+    let unavailable = |error: SiteError| Failure::passing("SiteUnavailable", error.to_string());
+    let mut ended = site.ended();
+    let mut cancelled = shared.cancelled.subscribe();
+    let mut accounts = shared.identity.watch_changes();
+    let mut is_ending = false;
+    loop {
+        match site.status(&[pod.uid]).await.map_err(unavailable)?.pop() {
+            Some(report) if report.phase.is_terminal() => return Ok(Some(report)),
+            Some(_) => {}
+            None => return Err(Failure::lasting("Lost", "the site does not know the pod any more")),
+        }
+        if !is_ending && let Some(reason) = reason_to_end(shared, pod).await? {
+            let grace = grace_for(&reason);
+            site.cancel(pod.uid, &Cancellation { reason, grace }).await.map_err(unavailable)?;
+            is_ending = true;
+        }
+        tokio::select! {
+            () = heard(&mut ended, pod.uid) => {}
+            () = heard(&mut cancelled, pod.uid) => {}
+            changed = accounts.changed() => if changed.is_err() { return Ok(None) },
+            () = tokio::time::sleep(look_every(shared)) => {}
+            () = shared.tasks.stopping() => return Ok(None),
+        }
+    }
+}
+
+/// Resolves when this pod is named, or when names were missed.
+async fn heard(names: &mut tokio::sync::broadcast::Receiver<Uuid>, uid: Uuid) {
+    loop {
+        match names.recv().await {
+            Ok(named) if named != uid => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            // Nobody will ever name one again.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+fn look_every(shared: &Shared) -> Duration {
+    if shared.store.is_shared() { LOOK_SHARED } else { LOOK }
+}
+
+/// Why the pod shall end, if it shall.
+async fn reason_to_end(shared: &Shared, pod: &PodRow) -> Result<Option<String>, Failure> {
+    if !shared.is_welcome(&pod.owner) {
+        return Ok(Some(SUSPENDED.to_owned()));
+    }
+    Ok(store::cancellation(&shared.store, pod.uid).await?)
+}
+
+/// Nothing of the pod runs yet, and nothing shall: not even if its last hand-over is still on its way.
+async fn end_before_start(
+    shared: &Shared,
+    claim: &Claim,
+    pod: &PodRow,
+    site: &dyn Site,
+    reason: String,
+) -> Result<Next, Failure> {
+    let how = Cancellation { reason: reason.clone(), grace: grace_for(&reason) };
+    match site.cancel(pod.uid, &how).await {
+        Ok(()) | Err(SiteError::Unknown(_)) => {}
+        Err(error) => return Err(Failure::passing("SiteUnavailable", error.to_string())),
+    }
+    let running =
+        site.status(&[pod.uid]).await.map_err(|error| Failure::passing("SiteUnavailable", error.to_string()))?;
+    let report = match running.into_iter().next() {
+        Some(report) if report.phase.is_terminal() => Some(report),
+        Some(report) if report.phase == Phase::Running => wait_for_end(shared, pod, site).await?,
+        _ => None,
+    };
+    let message = Some("the pod was ended before it started".to_owned());
+    finish(shared, claim, pod, State::Failed, (Some(reason), message), report, Vec::new()).await?;
+    Ok(Next::Done)
+}
+
+/// The pod failed for a reason of ours; what runs of it shall not.
+async fn give_up(shared: &Shared, claim: &Claim, pod: &PodRow, failure: Failure) -> Result<(), Failure> {
+    let mut report = None;
+    let mut pod = pod.clone();
+    if let Some(current) = store::pod(&shared.store, pod.uid).await? {
+        pod = current;
+    }
+    if let Some(site) = shared.site(Some(&pod.site)) {
+        let how = Cancellation { reason: failure.reason.to_owned(), grace: None };
+        match site.cancel(pod.uid, &how).await {
+            Ok(()) | Err(SiteError::Unknown(_)) => {}
+            Err(error) => return Err(Failure::passing("SiteUnavailable", error.to_string())),
+        }
+        let known =
+            site.status(&[pod.uid]).await.map_err(|error| Failure::passing("SiteUnavailable", error.to_string()))?;
+        report = known.into_iter().next().filter(|report| report.phase.is_terminal());
+    }
+    let why = (Some(failure.reason.to_owned()), Some(failure.message));
+    finish(shared, claim, &pod, State::Failed, why, report, Vec::new()).await
+}
+
+async fn finish(
+    shared: &Shared,
+    claim: &Claim,
+    pod: &PodRow,
+    state: State,
+    (reason, message): (Option<String>, Option<String>),
+    report: Option<PodReport>,
+    outputs: Vec<CollectedOutput>,
+) -> Result<(), Failure> {
+    let ending = Ending { state, reason, message, report, outputs };
+    let clean_at = Timestamp::now() + shared.settings.retention.0;
+    Ok(store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await?)
+}
+
+/// A banned person's pod gets no time to end by itself.
+fn grace_for(reason: &str) -> Option<std::time::Duration> {
+    (reason == super::SUSPENDED).then_some(std::time::Duration::ZERO)
+}

@@ -1,0 +1,116 @@
+//! What a PROPFIND or PROPPATCH asks for (RFC 4918 sections 9.1, 9.2).
+
+use crate::DAV;
+use crate::xml::{self, BadXml, Element, MAX_REQUEST_ELEMENTS, Name};
+
+/// Largest body of a PROPFIND or PROPPATCH.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// Which properties are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All that are known, and those named besides.
+    All(Vec<Name>),
+    /// Only which there are.
+    Names,
+    /// These.
+    Named(Vec<Name>),
+}
+
+/// Reads the body of a PROPFIND; an empty one asks for all.
+pub fn parse_propfind(body: &[u8]) -> Result<Wanted, BadXml> {
+    if body.is_empty() {
+        return Ok(Wanted::All(Vec::new()));
+    }
+    let root = document(body, "propfind")?;
+    let names = |element: &Element| element.children.iter().map(|child| child.name.clone()).collect::<Vec<_>>();
+    if let Some(prop) = root.child("prop") {
+        return Ok(Wanted::Named(names(prop)));
+    }
+    if root.child("propname").is_some() {
+        return Ok(Wanted::Names);
+    }
+    if root.child("allprop").is_some() {
+        return Ok(Wanted::All(root.child("include").map(names).unwrap_or_default()));
+    }
+    Err(BadXml::Unexpected("propfind holds none of prop, allprop, propname"))
+}
+
+/// One change that a PROPPATCH asks for, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Set(Name, String),
+    Remove(Name),
+}
+
+impl Change {
+    pub fn name(&self) -> &Name {
+        match self {
+            Change::Set(name, _) | Change::Remove(name) => name,
+        }
+    }
+}
+
+/// Reads the body of a PROPPATCH. Values are taken as text.
+pub fn parse_proppatch(body: &[u8]) -> Result<Vec<Change>, BadXml> {
+    let root = document(body, "propertyupdate")?;
+    let mut changes = Vec::new();
+    for step in &root.children {
+        for prop in step.children_named("prop").flat_map(|prop| &prop.children) {
+            if step.name.is(DAV, "set") {
+                changes.push(Change::Set(prop.name.clone(), prop.text.clone()));
+            } else if step.name.is(DAV, "remove") {
+                changes.push(Change::Remove(prop.name.clone()));
+            }
+        }
+    }
+    if changes.is_empty() { Err(BadXml::Unexpected("propertyupdate changes nothing")) } else { Ok(changes) }
+}
+
+fn document(body: &[u8], root: &'static str) -> Result<Element, BadXml> {
+    let text = std::str::from_utf8(body).map_err(|_| BadXml::Malformed("not UTF-8".into()))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let element = xml::parse(text, MAX_REQUEST_ELEMENTS)?;
+    if element.name.is(DAV, root) { Ok(element) } else { Err(BadXml::Unexpected(root)) }
+}
+
+/// The body of a PROPFIND that asks for the properties which [`crate::multistatus::Resource`] holds.
+pub const STAT_BODY: &str = concat!(
+    r#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop>"#,
+    "<D:resourcetype/><D:getcontentlength/><D:getlastmodified/><D:getetag/>",
+    "<D:quota-used-bytes/><D:quota-available-bytes/></D:prop></D:propfind>"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests() {
+        assert_eq!(parse_propfind(b"").expect("reads"), Wanted::All(vec![]));
+        assert_eq!(
+            parse_propfind(b"<propfind xmlns='DAV:'><prop><getetag/><x xmlns='urn:y'/></prop></propfind>")
+                .expect("reads"),
+            Wanted::Named(vec![Name::new("DAV:", "getetag"), Name::new("urn:y", "x")])
+        );
+        assert_eq!(
+            parse_propfind(b"<D:propfind xmlns:D='DAV:'><D:propname/></D:propfind>").expect("reads"),
+            Wanted::Names
+        );
+        assert!(parse_propfind(STAT_BODY.as_bytes()).is_ok());
+        for bad in ["<propfind xmlns='DAV:'/>", "<a/>", "<D:propfind xmlns:D='DAV:'><D:prop>", "nonsense"] {
+            assert!(parse_propfind(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn updates() {
+        let body = b"<D:propertyupdate xmlns:D='DAV:' xmlns:x='urn:x'><D:set><D:prop><x:a>1</x:a></D:prop></D:set>\
+            <D:remove><D:prop><x:b/></D:prop></D:remove></D:propertyupdate>";
+        assert_eq!(
+            parse_proppatch(body).expect("reads"),
+            [Change::Set(Name::new("urn:x", "a"), "1".into()), Change::Remove(Name::new("urn:x", "b"))]
+        );
+        assert!(parse_proppatch(b"<D:propertyupdate xmlns:D='DAV:'/>").is_err());
+    }
+}

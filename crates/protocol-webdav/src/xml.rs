@@ -1,0 +1,199 @@
+//! Just enough XML: a bounded reader into a tree with resolved namespaces, and escaping.
+//!
+//! Document types are refused, so no entity can grow and nothing outside is ever fetched.
+
+use std::borrow::Cow;
+
+use quick_xml::NsReader;
+use quick_xml::escape::resolve_xml_entity;
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::name::ResolveResult;
+
+/// Deepest nesting that is read.
+pub const MAX_DEPTH: usize = 32;
+/// Most elements that are read from a request; answers to clients may hold more.
+pub const MAX_REQUEST_ELEMENTS: usize = 1_000;
+/// Most elements that are read from an answer.
+pub const MAX_ANSWER_ELEMENTS: usize = 4_000_000;
+
+/// An element's namespace and local name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    pub namespace: String,
+    pub local: String,
+}
+
+impl Name {
+    pub fn new(namespace: &str, local: &str) -> Name {
+        Name { namespace: namespace.to_owned(), local: local.to_owned() }
+    }
+
+    pub fn is(&self, namespace: &str, local: &str) -> bool {
+        self.local == local && self.namespace == namespace
+    }
+}
+
+/// An element with its text and children.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    pub name: Name,
+    pub text: String,
+    pub children: Vec<Element>,
+}
+
+impl Element {
+    /// The first child of that name in the `DAV:` namespace.
+    pub fn child(&self, local: &str) -> Option<&Element> {
+        self.children.iter().find(|child| child.name.is(crate::DAV, local))
+    }
+
+    /// All children of that name in the `DAV:` namespace.
+    pub fn children_named<'a>(&'a self, local: &'a str) -> impl Iterator<Item = &'a Element> {
+        self.children.iter().filter(move |child| child.name.is(crate::DAV, local))
+    }
+}
+
+/// Why a document was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BadXml {
+    #[error("not well-formed XML: {0}")]
+    Malformed(String),
+    #[error("the namespace prefix {0:?} is not declared")]
+    Namespace(String),
+    #[error("document types are not accepted")]
+    DocType,
+    #[error("the document is too deep or too large")]
+    TooLarge,
+    #[error("the document is not what was expected here: {0}")]
+    Unexpected(&'static str),
+}
+
+/// Reads one document into a tree of at most `max_elements`.
+pub fn parse(text: &str, max_elements: usize) -> Result<Element, BadXml> {
+    let mut reader = NsReader::from_str(text);
+    let mut open: Vec<Element> = Vec::new();
+    let mut root: Option<Element> = None;
+    let mut count = 0;
+    loop {
+        let (namespace, event) = reader.read_resolved_event().map_err(|e| BadXml::Malformed(e.to_string()))?;
+        match event {
+            Event::Start(start) => {
+                count += 1;
+                if open.len() >= MAX_DEPTH || count > max_elements || root.is_some() {
+                    return Err(BadXml::TooLarge);
+                }
+                open.push(element(&namespace, &start)?);
+            }
+            Event::Empty(start) => {
+                count += 1;
+                if count > max_elements || root.is_some() {
+                    return Err(BadXml::TooLarge);
+                }
+                let done = element(&namespace, &start)?;
+                close(&mut open, &mut root, done);
+            }
+            Event::End(_) => {
+                let done = open.pop().ok_or_else(|| BadXml::Malformed("an end without a start".into()))?;
+                close(&mut open, &mut root, done);
+            }
+            Event::Text(text) => append(&mut open, &text.xml10_content())?,
+            Event::CData(text) => append(&mut open, &text.xml10_content())?,
+            Event::GeneralRef(reference) => {
+                let resolved = match reference.resolve_char_ref() {
+                    Ok(Some(character)) => character.to_string(),
+                    Ok(None) => resolve_xml_entity(&reference.xml10_content())
+                        .ok_or_else(|| BadXml::Malformed("an unknown entity".into()))?
+                        .to_owned(),
+                    Err(error) => return Err(BadXml::Malformed(error.to_string())),
+                };
+                append(&mut open, &resolved)?;
+            }
+            Event::DocType(_) => return Err(BadXml::DocType),
+            Event::Eof => break,
+            Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
+        }
+    }
+    if !open.is_empty() {
+        return Err(BadXml::Malformed("the document ends in the middle".into()));
+    }
+    root.ok_or(BadXml::Malformed("there is no element".into()))
+}
+
+fn element(namespace: &ResolveResult<'_>, start: &BytesStart<'_>) -> Result<Element, BadXml> {
+    check_declarations(start)?;
+    let namespace = match namespace {
+        ResolveResult::Bound(namespace) => namespace.as_ref().to_owned(),
+        ResolveResult::Unbound => String::new(),
+        ResolveResult::Unknown(prefix) => return Err(BadXml::Namespace(prefix.clone())),
+    };
+    let local = start.local_name().as_ref().to_owned();
+    Ok(Element { name: Name { namespace, local }, text: String::new(), children: Vec::new() })
+}
+
+/// A prefix bound to the empty namespace (`xmlns:x=""`) is an error in XML 1.0 namespaces.
+fn check_declarations(start: &BytesStart<'_>) -> Result<(), BadXml> {
+    for attribute in start.attributes() {
+        let attribute = attribute.map_err(|e| BadXml::Malformed(e.to_string()))?;
+        let key: &str = attribute.key.as_ref();
+        if let Some(prefix) = key.strip_prefix("xmlns:")
+            && attribute.value.is_empty()
+        {
+            return Err(BadXml::Namespace(prefix.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn close(open: &mut [Element], root: &mut Option<Element>, done: Element) {
+    match open.last_mut() {
+        Some(parent) => parent.children.push(done),
+        None => *root = Some(done),
+    }
+}
+
+fn append(open: &mut [Element], text: &str) -> Result<(), BadXml> {
+    match open.last_mut() {
+        Some(element) => element.text.push_str(text),
+        None if text.trim().is_empty() => {}
+        None => return Err(BadXml::Malformed("text outside of the document".into())),
+    }
+    Ok(())
+}
+
+/// Escapes text for an element's content.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    quick_xml::escape::escape(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees() {
+        let text = r#"<?xml version="1.0"?><D:a xmlns:D="DAV:"><D:b>x &amp; y &#65;<![CDATA[<]]></D:b><c xmlns="urn:c"/></D:a>"#;
+        let root = parse(text, 10).expect("parses");
+        assert!(root.name.is("DAV:", "a"));
+        assert_eq!(root.child("b").expect("child").text, "x & y A<");
+        assert!(root.children[1].name.is("urn:c", "c"));
+    }
+
+    #[test]
+    fn refusals() {
+        for text in [
+            "",
+            "<a>",
+            "<a></b>",
+            "<x:a/>",
+            "<a xmlns:x=\"\"/>",
+            "<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>",
+            "<a>&x;</a>",
+            "<a/><b/>",
+            "text",
+        ] {
+            assert!(parse(text, 10).is_err(), "{text}");
+        }
+        assert!(matches!(parse(&"<a>".repeat(100), 1_000), Err(BadXml::TooLarge)));
+        assert!(matches!(parse(&format!("<a>{}</a>", "<b/>".repeat(11)), 10), Err(BadXml::TooLarge)));
+    }
+}

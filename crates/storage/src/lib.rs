@@ -1,0 +1,26 @@
+//! What a place that keeps bytes is, and the ways to reach one.
+//!
+//! * [`ByteStore`]: stat, list, read a range, write, rename, delete, make a folder, tell a checksum;
+//! * its plugins: [`mod@file`] (a folder, opened beneath its root) and [`webdav`] (HTTP and WebDAV servers);
+//! * [`resolve`]: from a URL to the plugin that serves it;
+//! * [`checksum`]: several checksums over one passing stream;
+//! * [`transfer`]: [`copy_verified`], which moves bytes from one store to another and never leaves a half-written or wrong
+//!   file visible;
+//! * [`beneath`]: a folder handle below which paths are opened and from which none leads out.
+//!
+//! Errors carry the category that the field's clients and FTS reason by ([`Errno`]) and say whether trying again may help.
+
+pub mod beneath;
+pub mod byte_store;
+pub mod checksum;
+pub mod error;
+pub mod file;
+pub mod resolve;
+pub mod transfer;
+pub mod webdav;
+
+pub use byte_store::{ByteStore, ByteStream, Content, Entry, Reading, Stat, Written};
+pub use checksum::Checksums;
+pub use error::{Errno, Error, Side};
+pub use resolve::{Location, Storages};
+pub use transfer::{Copied, CopyOrder, copy_verified};

@@ -1,0 +1,217 @@
+//! The store through its public face, on every engine at hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dte_base::tasks::Tasks;
+use dte_store::{Consumer, Error, Event, Migration, NewWork, Outcome, Store, Worker, params, testing, values};
+
+const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, sql: "CREATE TABLE t_things (name TEXT PRIMARY KEY, size BIGINT NOT NULL, body BYTES)" }];
+
+async fn stores() -> Vec<testing::TemporaryStore> {
+    let stores = testing::stores().await.expect("stores open");
+    for store in &stores {
+        store.migrate("test", MIGRATIONS).await.expect("migrates");
+    }
+    stores
+}
+
+async fn count(store: &Store) -> i64 {
+    store
+        .read(|tx| tx.query_one("SELECT COUNT(*) FROM t_things", &[], |row| row.get(0)))
+        .await
+        .map_err(|e: Error| e)
+        .expect("counts")
+}
+
+/// Waits for a condition without guessing how long it takes.
+async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    for _ in 0..2_000 {
+        if check().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never happened: {what}");
+}
+
+#[tokio::test]
+async fn a_failing_closure_leaves_nothing_and_its_neighbours_alone() {
+    for store in stores().await {
+        let writers = (0..50).map(|n| {
+            store.write(move |tx| {
+                tx.execute("INSERT INTO t_things (name, size) VALUES (?1, ?2)", &params![format!("n{n}"), n])?;
+                match n % 5 {
+                    0 => Err(Error::Invalid("refused".into())),
+                    1 => panic!("on purpose"),
+                    _ => Ok(()),
+                }
+            })
+        });
+        let answers = futures(writers).await;
+        assert_eq!(answers.iter().filter(|a| a.is_ok()).count(), 30);
+        assert!(answers.iter().any(|a| matches!(a, Err(Error::Panicked(_)))));
+        assert_eq!(count(&store).await, 30);
+    }
+}
+
+async fn futures<T: Send + 'static>(all: impl Iterator<Item = impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+    let handles: Vec<_> = all.map(tokio::spawn).collect();
+    let mut answers = Vec::new();
+    for handle in handles {
+        answers.push(handle.await.expect("task ends"));
+    }
+    answers
+}
+
+#[tokio::test]
+async fn bulk_operations() {
+    for store in stores().await {
+        let done = store.write(|tx| {
+            let rows: Vec<_> = (0..2_500).map(|n| values![format!("n{n:04}"), n, vec![7u8, 8]]).collect();
+            assert_eq!(tx.insert_many("t_things", &["name", "size", "body"], &rows)?, 2_500);
+            assert_eq!(tx.insert_new_many("t_things", &["name", "size", "body"], &rows)?, 0);
+            let changed = [values!["n0001", 100, None::<Vec<u8>>], values!["new", 1, None::<Vec<u8>>]];
+            tx.upsert_many("t_things", &["name", "size", "body"], &["name"], &changed)?;
+            tx.update_many("t_things", &["name"], &["size"], &[values!["n0002", 200], values!["absent", 1]])?;
+            let sum = tx.query_one(
+                "SELECT SUM(size) FROM t_things WHERE name IN (?1, ?2, ?3)",
+                &params!["n0001", "n0002", "new"],
+                |row| row.get::<i64>(0),
+            )?;
+            let duplicate =
+                tx.query_one("SELECT body FROM t_things WHERE name = 'n0003'", &[], |row| row.get::<Vec<u8>>(0))?;
+            Ok::<_, Error>((sum, duplicate))
+        });
+        assert_eq!(done.await.expect("bulk"), (301, vec![7, 8]));
+        let again: Result<u64, Error> =
+            store.write(|tx| tx.insert_many("t_things", &["name", "size"], &[values!["new", 1]])).await;
+        assert!(matches!(again, Err(Error::Duplicate(_))), "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn events_are_in_one_gap_free_order_and_consumed_once() {
+    for store in stores().await {
+        let tasks = Tasks::new();
+        Consumer::new(&store, "counter").types(&["org.test.kept"]).run(&tasks, |tx, event| {
+            tx.execute("INSERT INTO t_things (name, size) VALUES (?1, ?2)", &params![event.id, event.seq])?;
+            Ok(())
+        });
+        let writers = (0..300).map(|n| {
+            store.write(move |tx| {
+                let kind = if n % 3 == 0 { "org.test.other" } else { "org.test.kept" };
+                tx.emit(Event::new(kind, "/test", format!("s{n}"), serde_json::json!({ "n": n })))?;
+                if n % 10 == 9 { Err(Error::Invalid("no".into())) } else { Ok(()) }
+            })
+        });
+        let kept = futures(writers).await.iter().filter(|a| a.is_ok()).count();
+        assert_eq!(kept, 270);
+        until("all are numbered", async || store.latest_seq().await.expect("seq") == 270).await;
+        let events = store.events_after(0, 1_000, &[]).await.expect("events");
+        assert!(events.iter().map(|e| e.seq).eq(1..=270));
+        until("all are consumed", async || count(&store).await == 180).await;
+        assert!(tasks.stop_and_wait(Duration::from_secs(5)).await);
+        let removed = store.remove_events_before(dte_base::time::Timestamp::now()).await.expect("removes");
+        assert!(removed > 200 && removed < 270, "{removed}");
+    }
+}
+
+#[tokio::test]
+async fn work_is_done_once_retried_and_buried() {
+    for store in stores().await {
+        let tasks = Tasks::new();
+        let declare = |id: &'static str| {
+            store.write(move |tx| tx.enqueue(NewWork::new("test", id, serde_json::json!({})).lane("one")))
+        };
+        for id in ["ok", "flaky", "hopeless", "panics"] {
+            let first: Result<bool, Error> = declare(id).await;
+            assert!(first.expect("declares"));
+            let second: Result<bool, Error> = declare(id).await;
+            assert!(!second.expect("knows it"));
+        }
+        let at_once = Arc::new(AtomicUsize::new(0));
+        let worker_store = Store::clone(&store);
+        let backoff = dte_base::backoff::Backoff::new(Duration::from_millis(1), Duration::from_millis(2));
+        Worker::new(&store, "test").concurrency(8).per_lane(1).max_attempts(3).backoff(backoff).run(
+            &tasks,
+            move |claim| {
+                let (store, at_once) = (worker_store.clone(), Arc::clone(&at_once));
+                async move {
+                    assert_eq!(at_once.fetch_add(1, Ordering::SeqCst), 0, "a lane runs one at a time");
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    at_once.fetch_sub(1, Ordering::SeqCst);
+                    match (claim.id.as_str(), claim.attempt) {
+                        ("hopeless", _) => Outcome::Dead { error: "never".into() },
+                        ("panics", _) => panic!("on purpose"),
+                        ("flaky", 1 | 2) => Outcome::Retry { error: "not yet".into() },
+                        _ => {
+                            let noted = store.write(move |tx| {
+                                tx.execute("INSERT INTO t_things (name, size) VALUES (?1, 1)", &params![&claim.id])?;
+                                tx.finished(&claim)
+                            });
+                            Outcome::from(noted.await)
+                        }
+                    }
+                }
+            },
+        );
+        until("two are dead, two done", async || {
+            let dead = store.dead_letters((String::new(), String::new()), 10).await.expect("reads");
+            dead.len() == 2 && count(&store).await == 2
+        })
+        .await;
+        let dead = store.dead_letters((String::new(), String::new()), 10).await.expect("reads");
+        assert_eq!(dead[0].error.as_deref(), Some("never"));
+        assert!(dead[1].error.as_deref().is_some_and(|e| e.contains("panicked")));
+        assert!(tasks.stop_and_wait(Duration::from_secs(10)).await);
+    }
+}
+
+#[tokio::test]
+async fn a_request_while_it_runs_means_once_more() {
+    for store in stores().await {
+        let tasks = Tasks::new();
+        let request = || store.write(|tx| tx.request(NewWork::new("reconcile", "it", serde_json::json!({}))));
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&runs);
+        request().await.map_err(|e: Error| e).expect("requests");
+        Worker::new(&store, "reconcile").run(&tasks, move |_| {
+            let counted = Arc::clone(&counted);
+            async move {
+                counted.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Outcome::Done
+            }
+        });
+        until("it runs", async || runs.load(Ordering::SeqCst) == 1).await;
+        request().await.map_err(|e: Error| e).expect("requests");
+        until("it ran again", async || runs.load(Ordering::SeqCst) == 2).await;
+        assert!(tasks.stop_and_wait(Duration::from_secs(10)).await);
+        let depths = store.queue_depths().await.expect("depths");
+        assert!(depths.is_empty(), "{depths:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_reopening_and_leases_are_freed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let options = dte_store::Options::sqlite(&folder.path().join("a.sqlite"));
+    let store = Store::open(&options).await.expect("opens");
+    store.migrate("test", MIGRATIONS).await.expect("migrates");
+    assert!(matches!(Store::open(&options).await, Err(Error::Open(_))), "one process holds the file");
+    let done: Result<(), Error> = store
+        .write(|tx| {
+            tx.enqueue(NewWork::new("test", "a", serde_json::json!({})))?;
+            tx.execute("INSERT INTO t_things (name, size) VALUES ('a', 1)", &[])?;
+            Ok(())
+        })
+        .await;
+    done.expect("writes");
+    drop(store);
+    let store = Store::open(&options).await.expect("opens again");
+    assert_eq!(count(&store).await, 1);
+    assert_eq!(store.queue_depths().await.expect("depths")[0].ready, 1);
+}

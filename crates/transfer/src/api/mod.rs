@@ -1,0 +1,64 @@
+//! The wire: FTS3 REST as the Python client and Rucio speak it.
+//!
+//! Clients join the endpoint and a path with a slash too many (`//jobs`), and some add one at the end, so each path is
+//! registered in all of these spellings.
+
+mod caller;
+mod cancel;
+mod error;
+mod jobs;
+mod list;
+mod render;
+mod root;
+mod submit;
+
+use std::sync::Arc;
+
+use dte_base::units::Bytes;
+use dte_identity::{Require, Routes};
+
+use crate::Service;
+use crate::shared::Shared;
+
+/// Ten thousand files with all their metadata.
+const LONGEST_SUBMISSION: Bytes = Bytes(64 << 20);
+
+const OWN_JOBS: Require = Require::HandlerChecks("jobs of others are for administrators");
+const STORAGE_RIGHTS: Require = Require::HandlerChecks("storage scopes of sources and destinations on this engine");
+
+/// Adds each route at `/x`, `//x`, `/x/` and `//x/`.
+macro_rules! spelled {
+    ($routes:expr; $($method:ident $path:literal, $require:expr, $handler:expr;)*) => {
+        $routes$(
+            .$method($path, $require, $handler)
+            .$method(concat!("/", $path), $require, $handler)
+            .$method(concat!($path, "/"), $require, $handler)
+            .$method(concat!("/", $path, "/"), $require, $handler)
+        )*
+    };
+}
+
+pub fn routes(shared: Arc<Shared>) -> Routes {
+    let anyone = Require::Public("versions of the protocol, nothing else");
+    let stranger = Require::Public("tells who is asking, and strangers that they are strangers");
+    let routes = Routes::new(Service::NAME).on_denied(error::denied).body_limit(LONGEST_SUBMISSION);
+    let routes = routes.get("/", anyone, root::version).get("//", anyone, root::version);
+    let routes = spelled! { routes;
+        get "/whoami", stranger, root::whoami;
+        get "/status/hosts", Require::Admin, root::hosts;
+        options "/jobs", Require::Public("which methods there are"), root::job_methods;
+        post "/jobs", STORAGE_RIGHTS, submit::submit;
+        put "/jobs", STORAGE_RIGHTS, submit::submit;
+        get "/jobs", OWN_JOBS, list::jobs;
+        get "/files", OWN_JOBS, list::files;
+        get "/jobs/{ids}", OWN_JOBS, jobs::status;
+        post "/jobs/{ids}", OWN_JOBS, jobs::modify;
+        delete "/jobs/{ids}", OWN_JOBS, cancel::jobs;
+        get "/jobs/{id}/files", OWN_JOBS, jobs::files;
+        get "/jobs/{id}/dm", OWN_JOBS, jobs::data_management;
+        get "/jobs/{id}/files/{file}/retries", OWN_JOBS, jobs::retries;
+        delete "/jobs/{id}/files/{files}", OWN_JOBS, cancel::files;
+        get "/jobs/{id}/{field}", OWN_JOBS, jobs::field;
+    };
+    routes.with_state(shared)
+}

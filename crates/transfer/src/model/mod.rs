@@ -1,0 +1,10 @@
+//! The rules of bulk transfer: what a submission means, how jobs and files change state, which failures are worth another
+//! try, when that try comes. Plain types and pure functions.
+
+pub mod failure;
+pub mod params;
+pub mod place;
+pub mod reader;
+pub mod retry;
+pub mod state;
+pub mod submission;

@@ -1,0 +1,45 @@
+//! What the wire and the movers have in common.
+
+use dte_http::Client;
+use dte_identity::{Identity, ServiceContext};
+use dte_storage::Storages;
+use dte_store::Store;
+use tokio::sync::watch;
+
+use crate::config::Settings;
+
+pub struct Shared {
+    pub store: Store,
+    pub identity: Identity,
+    pub client: Client,
+    /// Storages by URL; the URLs arrive in requests, so private addresses are refused.
+    pub storages: Storages,
+    pub settings: Settings,
+    /// What `submit_host` and `transfer_host` say.
+    pub host: String,
+    /// Counts cancellations, so that copies under way look whether they are meant.
+    cancellations: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub fn new(ctx: ServiceContext, settings: Settings) -> Self {
+        Shared {
+            storages: Storages::new(ctx.client.untrusted()),
+            host: ctx.public_url.host_str().unwrap_or("localhost").to_owned(),
+            store: ctx.store,
+            identity: ctx.identity,
+            client: ctx.client,
+            settings,
+            cancellations: watch::Sender::new(0),
+        }
+    }
+
+    /// Something was cancelled.
+    pub fn note_cancellation(&self) {
+        self.cancellations.send_modify(|count| *count += 1);
+    }
+
+    pub fn cancellations(&self) -> watch::Receiver<u64> {
+        self.cancellations.subscribe()
+    }
+}

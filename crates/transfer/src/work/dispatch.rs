@@ -1,0 +1,52 @@
+//! Large jobs, piece by piece: hands their files to the movers, and goes on with cancelling them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dte_base::tasks::Tasks;
+use dte_base::time::Timestamp;
+use dte_store::{Claim, Error, Outcome, Worker};
+use uuid::Uuid;
+
+use crate::shared::Shared;
+use crate::store::cancel::{self, Cancelled};
+use crate::store::submit::{Dispatched, dispatch};
+use crate::store::{CANCEL_QUEUE, DISPATCH_QUEUE, row};
+
+/// Until the movers may have room for more of a job.
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub fn start(shared: &Arc<Shared>, tasks: &Tasks) {
+    for queue in [DISPATCH_QUEUE, CANCEL_QUEUE] {
+        let shared = Arc::clone(shared);
+        Worker::new(&shared.store.clone(), queue).concurrency(2).max_attempts(u32::MAX).run(tasks, move |claim| {
+            let shared = Arc::clone(&shared);
+            async move { step(&shared, claim).await }
+        });
+    }
+}
+
+async fn step(shared: &Shared, claim: Claim) -> Outcome {
+    let Ok(job_id) = claim.id.parse::<Uuid>() else {
+        return Outcome::Dead { error: format!("{:?} is not the identifier of a job", claim.id) };
+    };
+    let is_cancel = claim.queue == CANCEL_QUEUE;
+    let more = shared.store.write(move |tx| {
+        if !is_cancel {
+            return Ok::<_, Error>(match dispatch(tx, job_id)? {
+                Dispatched::All => None,
+                Dispatched::More => Some(Duration::ZERO),
+                Dispatched::Enough => Some(PAUSE),
+            });
+        }
+        Ok(match row::job(tx, job_id)? {
+            Some(job) => (cancel::job(tx, &job, Timestamp::now())? == Cancelled::More).then_some(Duration::ZERO),
+            None => None,
+        })
+    });
+    match more.await {
+        Ok(None) => Outcome::Done,
+        Ok(Some(wait)) => Outcome::Later(wait),
+        Err(error) => Outcome::Retry { error: error.to_string() },
+    }
+}

@@ -1,0 +1,21 @@
+//! The reconcilers: movers, dispatch of large jobs, reaper.
+
+mod copy;
+mod dispatch;
+mod mover;
+mod reap;
+mod storage;
+
+use std::sync::Arc;
+
+use dte_base::tasks::Tasks;
+use dte_identity::OpenError;
+
+use crate::shared::Shared;
+
+pub async fn start(shared: &Arc<Shared>, tasks: &Tasks) -> Result<(), OpenError> {
+    mover::start(shared, tasks);
+    dispatch::start(shared, tasks);
+    reap::start(shared, tasks).await?;
+    Ok(())
+}

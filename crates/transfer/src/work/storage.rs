@@ -1,0 +1,66 @@
+//! From the URLs of a file to storages that are used as its submitter.
+
+use dte_base::secret::Secret;
+use dte_identity::{Error as IdentityError, UserRef};
+use dte_storage::Location;
+
+use crate::Service;
+use crate::model::failure::{Failure, Scope};
+use crate::model::place::StorageUrl;
+use crate::shared::Shared;
+
+/// Both ends of a copy.
+pub struct Ends {
+    pub source: Location,
+    pub destination: Location,
+}
+
+/// Finds both ends, to be used with tokens that are good for their hosts and these paths only.
+pub fn open(shared: &Shared, user: &UserRef, source: &StorageUrl, destination: &StorageUrl) -> Result<Ends, Failure> {
+    let own = [source, destination].map(|url| is_own(shared, url));
+    let (from, to) = (source.scope_path(), destination.scope_path());
+    // Elsewhere a copy goes by way of a temporary name beside the final one.
+    let written = if own[1] { to } else { destination.scope_folder() };
+    let read = format!("storage.read:{from}");
+    let write =
+        [format!("storage.read:{to}"), format!("storage.create:{written}"), format!("storage.modify:{written}")];
+    let (reader, writer) = if own == [true, true] {
+        // One host, one token: making and checking them is what small files cost most.
+        let [a, b, c] = write;
+        let both = token(shared, user, source, &[read, a, b, c])?;
+        (both.clone(), both)
+    } else {
+        (token(shared, user, source, &[read])?, token(shared, user, destination, &write)?)
+    };
+    let resolve = |url: &StorageUrl, token: Option<Secret>, side: dte_storage::Side| {
+        shared.storages.resolve(url.as_str(), token.as_ref()).map_err(|error| Failure::from(error.at(side)))
+    };
+    Ok(Ends {
+        source: resolve(source, reader, dte_storage::Side::Source)?,
+        destination: resolve(destination, writer, dte_storage::Side::Destination)?,
+    })
+}
+
+fn is_own(shared: &Shared, url: &StorageUrl) -> bool {
+    url.address().origin() == shared.client.public_url().origin() || shared.client.is_own(url.address().as_str())
+}
+
+/// A token for one storage: its audience is the storage's own address, so that whoever runs it can do nothing with it
+/// elsewhere. None for storages that could only be shown a token in the clear.
+fn token(shared: &Shared, user: &UserRef, url: &StorageUrl, scopes: &[String]) -> Result<Option<Secret>, Failure> {
+    let own = is_own(shared, url);
+    if !own && !url.may_carry_token() {
+        return Ok(None);
+    }
+    let origin = url.address().origin().ascii_serialization();
+    let audience = (!own).then_some(origin.as_str());
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    shared.identity.acting_token(user, Service::NAME, &scopes, audience).map(Some).map_err(|error| match error {
+        IdentityError::Banned(_) | IdentityError::NoAccount(_) => Failure::user_refused(error),
+        IdentityError::Scope(reason) => Failure::new(Scope::Agent, EINVAL, format!("{}: {reason}", url.as_str())),
+        other => Failure::new(Scope::Agent, EIO, other.to_string()),
+    })
+}
+
+const EINVAL: i32 = 22;
+const EIO: i32 = 5;
