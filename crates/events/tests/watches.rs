@@ -53,6 +53,8 @@ async fn complete_files_are_told_once_and_in_order() {
         }
         std::os::unix::fs::symlink(at("a.csv"), at("link.csv")).expect("linked");
         std::fs::create_dir(at("folder.csv")).expect("made");
+        // Old enough when the watch begins: younger files come in the order in which they settle.
+        tokio::time::sleep(Duration::from_millis(300)).await;
         watch(&engine, place.path(), json!({})).await;
         let found = published(&engine, 3).await;
         assert_eq!(names(&found), ["a.csv", "b.csv", "c.csv"], "what was there comes in the order of names");

@@ -31,6 +31,9 @@ pub(crate) struct Address {
     fsync: bool,
 }
 
+/// The advisory lock under which schemas are created.
+const SCHEMA_LOCK: i64 = 7_225_118;
+
 impl Address {
     pub(crate) fn new(url: &Secret, schema: Option<&str>, fsync: bool) -> Result<Self, Error> {
         if let Some(schema) = schema
@@ -47,7 +50,14 @@ impl Address {
             .map_err(|error| Error::Open(format!("PostgreSQL: {}", reason(&error))))?;
         client.batch_execute("SET client_min_messages = warning; SET TIME ZONE 'UTC'")?;
         if let Some(schema) = &self.schema {
-            client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path = {schema}"))?;
+            // `IF NOT EXISTS` fails for one of two connections that create it in the same moment: one at a time. A batch is one
+            // transaction, so the lock is released with it, and a schema that is there is not asked for at all.
+            client.batch_execute(&format!(
+                "DO $$ BEGIN IF to_regnamespace('{schema}') IS NULL THEN
+                   PERFORM pg_advisory_xact_lock({SCHEMA_LOCK}); CREATE SCHEMA IF NOT EXISTS {schema};
+                 END IF; END $$;
+                 SET search_path = {schema}"
+            ))?;
         }
         if !self.fsync {
             client.batch_execute("SET synchronous_commit = off")?;
