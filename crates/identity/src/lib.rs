@@ -28,6 +28,8 @@ mod identity;
 mod issue;
 mod keys;
 pub mod model;
+mod pages;
+mod policy;
 pub mod routes;
 pub mod session;
 pub mod socket;

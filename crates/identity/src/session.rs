@@ -2,7 +2,7 @@
 //!
 //! A login code is 128 random bits, good for five minutes and for one use; the command line shows it as a link. Using it
 //! begins a session: 256 random bits in a cookie that scripts cannot read and that no other site's page makes the browser
-//! send (`HttpOnly`, `SameSite=Strict`). Both lie in the store as keyed hashes only. A session ends by signing out, after
+//! send with a form (`HttpOnly`, `SameSite=Lax`: a relying party's link to our consent page has to carry it). Both lie in the store as keyed hashes only. A session ends by signing out, after
 //! eight idle hours, after a month, or with the account. Only mounts that say so ([`Routes::sessions`]) take the cookie.
 //!
 //! [`Routes::sessions`]: crate::Routes::sessions
