@@ -16,19 +16,18 @@ finish() {
 }
 trap finish EXIT
 
-# The client, kept between runs. M2Crypto is compiled, which needs a C compiler, Python and OpenSSL headers; swig comes from PyPI.
+# The client, kept between runs. M2Crypto is compiled, which needs a C compiler, swig, and the headers of Python and OpenSSL.
 venv=${DTE_FTS3_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/dte/fts3-3.14.2}
 if [ ! -x "$venv/bin/fts-rest-whoami" ]; then
-  if ! dpkg -s gcc python3-dev python3-venv libssl-dev >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
-    echo "installing Debian's gcc, python3-dev, python3-venv and libssl-dev" >&2
-    install() { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q gcc python3-dev python3-venv libssl-dev; }
+  if ! dpkg -s gcc swig python3-dev python3-venv libssl-dev >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+    echo "installing Debian's gcc, swig, python3-dev, python3-venv and libssl-dev" >&2
+    install() { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q gcc swig python3-dev python3-venv libssl-dev; }
     { install || { apt-get update -q && install; }; } >"$work/apt.log" 2>&1 || tail -n 3 "$work/apt.log" >&2
   fi
-  if ! { python3 -m venv "$venv" && "$venv/bin/pip" install -q swig==4.3.1 &&
-    PATH="$venv/bin:$PATH" "$venv/bin/pip" install -q fts3==3.14.2; } >"$work/install.log" 2>&1; then
+  if ! { python3 -m venv "$venv" && "$venv/bin/pip" install -q fts3==3.14.2; } >"$work/install.log" 2>&1; then
     tail -n 5 "$work/install.log" >&2
     rm -rf "$venv"
-    echo "SKIPPED: fts3==3.14.2 cannot be installed (needs gcc, python3-dev, libssl-dev and a package index)"
+    echo "SKIPPED: fts3==3.14.2 cannot be installed (needs gcc, swig, python3-dev, libssl-dev and a package index)"
     echo "0 passed, 0 failed, 1 skipped"
     exit 0
   fi
