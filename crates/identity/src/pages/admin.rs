@@ -8,8 +8,8 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::door::see_other;
-use super::form::{admins_only, alert, done, failed, must_be_admin, token, told};
-use super::{Viewer, page, refusal, signed_in_form};
+use super::form::{admin_form, alert, done, failed, must_be_admin, token, told};
+use super::{Viewer, page, refusal};
 use crate::Identity;
 use crate::accounts::AccountError;
 use crate::accounts::second::Factor;
@@ -136,7 +136,7 @@ pub(super) struct NewUser {
 
 /// `POST /admin/users`
 pub(super) async fn add(State(identity): State<Identity>, headers: HeaderMap, Form(sent): Form<NewUser>) -> Response {
-    let viewer = match signed_in_form(&identity, &headers, &sent.csrf).await.and_then(admins_only) {
+    let viewer = match admin_form(&identity, &headers, &sent.csrf).await {
         Ok(viewer) => viewer,
         Err(refused) => return refused,
     };
@@ -238,7 +238,7 @@ pub(super) async fn act(
     Path(name): Path<String>,
     Form(sent): Form<Act>,
 ) -> Response {
-    let viewer = match signed_in_form(&identity, &headers, &sent.csrf).await.and_then(admins_only) {
+    let viewer = match admin_form(&identity, &headers, &sent.csrf).await {
         Ok(viewer) => viewer,
         Err(refused) => return refused,
     };

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::admin::tabs;
 use super::door::see_other;
-use super::form::{admins_only, alert, done, failed, must_be_admin, token, told};
-use super::{Viewer, page, signed_in_form};
+use super::form::{admin_form, alert, done, failed, must_be_admin, token, told};
+use super::{Viewer, page};
 use crate::Identity;
 use crate::accounts::AccountError;
 use crate::directory::{Ban, NewBan, Suspect};
@@ -160,7 +160,7 @@ impl Sent {
 
 /// `POST /admin/bans`
 pub(super) async fn add(State(identity): State<Identity>, headers: HeaderMap, Form(sent): Form<Sent>) -> Response {
-    let viewer = match signed_in_form(&identity, &headers, &sent.csrf).await.and_then(admins_only) {
+    let viewer = match admin_form(&identity, &headers, &sent.csrf).await {
         Ok(viewer) => viewer,
         Err(refused) => return refused,
     };
@@ -208,7 +208,7 @@ pub(super) async fn lift(
     Path(id): Path<String>,
     Form(sent): Form<FormToken>,
 ) -> Response {
-    let viewer = match signed_in_form(&identity, &headers, &sent.csrf).await.and_then(admins_only) {
+    let viewer = match admin_form(&identity, &headers, &sent.csrf).await {
         Ok(viewer) => viewer,
         Err(refused) => return refused,
     };

@@ -144,17 +144,19 @@ pub(super) fn is_from_us(headers: &HeaderMap, public_url: &str) -> bool {
     site.is_none_or(|site| site == "same-origin") && origin_is_ours
 }
 
-/// The browser that sent a form of the sign-in pages, or the page that says why it is not taken.
-pub(super) fn door_form(identity: &Identity, headers: &HeaderMap, csrf: &str) -> Result<Browser, Response> {
-    let sound = Browser::known(identity, headers).map(|secret| Browser { secret, is_new: false }).filter(|browser| {
+/// The browser that sent a form of the sign-in pages; nothing when it is not from there ([`foreign_form`]).
+pub(super) fn door_form(identity: &Identity, headers: &HeaderMap, csrf: &str) -> Option<Browser> {
+    Browser::known(identity, headers).map(|secret| Browser { secret, is_new: false }).filter(|browser| {
         let wanted = browser.token(identity);
         bool::from(wanted.as_bytes().ct_eq(csrf.as_bytes()))
             && is_from_us(headers, identity.0.client.public_url().as_str())
-    });
-    sound.ok_or_else(|| {
-        let detail = "This form does not come from the sign-in page of this browser. Cookies must be on. Begin again.";
-        refusal(StatusCode::FORBIDDEN, "Not accepted", detail, None)
     })
+}
+
+/// Says why such a form is not taken.
+pub(super) fn foreign_form() -> Response {
+    let detail = "This form does not come from the sign-in page of this browser. Cookies must be on. Begin again.";
+    refusal(StatusCode::FORBIDDEN, "Not accepted", detail, None)
 }
 
 /// Sends the browser on with a GET.

@@ -5,7 +5,7 @@ use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use maud::{Markup, html};
 
-use super::{Viewer, refusal, to_login, viewer};
+use super::{Viewer, refusal, signed_in_form, to_login, viewer};
 use crate::Identity;
 use crate::accounts::{AccountError, password};
 
@@ -87,12 +87,16 @@ pub(super) async fn must_be_in(identity: &Identity, headers: &HeaderMap, path: &
 
 /// The same for pages of administrators.
 pub(super) async fn must_be_admin(identity: &Identity, headers: &HeaderMap, path: &str) -> Result<Viewer, Response> {
-    admins_only(must_be_in(identity, headers, path).await?)
+    let viewer = must_be_in(identity, headers, path).await?;
+    if viewer.principal.is_admin() { Ok(viewer) } else { Err(for_administrators(&viewer)) }
 }
 
-pub(super) fn admins_only(viewer: Viewer) -> Result<Viewer, Response> {
-    if viewer.principal.is_admin() {
-        return Ok(viewer);
-    }
-    Err(refusal(StatusCode::FORBIDDEN, "Not allowed", "This page is for administrators.", Some(&viewer)))
+/// The administrator who sent a form.
+pub(super) async fn admin_form(identity: &Identity, headers: &HeaderMap, csrf: &str) -> Result<Viewer, Response> {
+    let viewer = signed_in_form(identity, headers, csrf).await?;
+    if viewer.principal.is_admin() { Ok(viewer) } else { Err(for_administrators(&viewer)) }
+}
+
+fn for_administrators(viewer: &Viewer) -> Response {
+    refusal(StatusCode::FORBIDDEN, "Not allowed", "This page is for administrators.", Some(viewer))
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use maud::html;
 use serde::Deserialize;
 
-use super::door::{Browser, Peer, caller, door_form, own_path, see_other, signed_in, signed_out};
+use super::door::{Browser, Peer, caller, door_form, foreign_form, own_path, see_other, signed_in, signed_out};
 use super::form::{alert, failed, retry_after, token, told};
 use super::frame::small;
 use super::{signed_in_form, viewer};
@@ -95,10 +95,7 @@ pub(super) async fn enter(
     peer: Peer,
     Form(sent): Form<Credentials>,
 ) -> Response {
-    let browser = match door_form(&identity, &headers, &sent.csrf) {
-        Ok(browser) => browser,
-        Err(refused) => return refused,
-    };
+    let Some(browser) = door_form(&identity, &headers, &sent.csrf) else { return foreign_form() };
     let caller = caller(&identity, &headers, &peer);
     let name = sent.name.trim();
     let next = own_path(&sent.next);
@@ -158,10 +155,7 @@ pub(super) async fn enter_code(
     peer: Peer,
     Form(sent): Form<Code>,
 ) -> Response {
-    let browser = match door_form(&identity, &headers, &sent.csrf) {
-        Ok(browser) => browser,
-        Err(refused) => return refused,
-    };
+    let Some(browser) = door_form(&identity, &headers, &sent.csrf) else { return foreign_form() };
     let half = match identity.half_way(&browser.secret).await {
         Ok(Some(half)) => half,
         Ok(None) => return see_other("/oidc/login"),

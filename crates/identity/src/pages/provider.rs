@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use maud::html;
 use serde::Deserialize;
 
-use super::door::{Browser, Peer, caller, door_form, own_path, see_other, signed_in};
+use super::door::{Browser, Peer, caller, door_form, foreign_form, own_path, see_other, signed_in};
 use super::form::failed;
 use super::frame::small;
 use super::{refusal, signed_in_form, viewer};
@@ -40,10 +40,7 @@ pub(super) async fn begin(
     Form(sent): Form<Begin>,
 ) -> Response {
     let Some(provider) = identity.login_provider(&name) else { return unknown() };
-    let browser = match door_form(&identity, &headers, &sent.csrf) {
-        Ok(browser) => browser,
-        Err(refused) => return refused,
-    };
+    let Some(browser) = door_form(&identity, &headers, &sent.csrf) else { return foreign_form() };
     let purpose = Purpose::SignIn { next: own_path(&sent.next).to_owned() };
     let caller = caller(&identity, &headers, &peer);
     match identity.begin_login(provider, purpose, &browser.secret, &caller).await {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::admin::tabs;
 use super::door::see_other;
-use super::form::{admins_only, alert, done, failed, must_be_admin, token, told};
-use super::{Viewer, page, signed_in_form};
+use super::form::{admin_form, alert, done, failed, must_be_admin, token, told};
+use super::{Viewer, page};
 use crate::Identity;
 use crate::accounts::AccountError;
 use crate::accounts::store::people::{Decision, Registration};
@@ -122,7 +122,7 @@ pub(super) async fn decide(
     Path(id): Path<String>,
     Form(sent): Form<Decided>,
 ) -> Response {
-    let viewer = match signed_in_form(&identity, &headers, &sent.csrf).await.and_then(admins_only) {
+    let viewer = match admin_form(&identity, &headers, &sent.csrf).await {
         Ok(viewer) => viewer,
         Err(refused) => return refused,
     };
