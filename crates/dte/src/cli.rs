@@ -149,6 +149,13 @@ pub enum User {
     },
     /// List the accounts
     List,
+    /// Give an account a password; its sessions end
+    Password {
+        name: String,
+        /// Read the password from the first line of the standard input
+        #[arg(long, required = true)]
+        stdin: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

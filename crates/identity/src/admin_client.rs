@@ -74,6 +74,12 @@ impl AdminClient {
         self.send(Method::POST, &format!("/users/{}", segment(name)), Some(&state)).await.map(drop)
     }
 
+    /// The account's sessions end.
+    pub async fn set_password(&self, name: &str, password: &Secret) -> Result<(), AdminError> {
+        let body = serde_json::json!({"password": password.expose()});
+        self.send(Method::POST, &format!("/users/{}/password", segment(name)), Some(&body)).await.map(drop)
+    }
+
     pub async fn add_client(&self, wanted: &ClientWanted) -> Result<ClientGiven, AdminError> {
         self.call(Method::POST, "/clients", Some(wanted)).await
     }

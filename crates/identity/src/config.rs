@@ -17,6 +17,8 @@ pub struct IdentityConfig {
     /// `secret.key` in the data directory, made at first start. `DTE_SECRET_KEY` goes before both.
     pub secret_key_file: Option<PathBuf>,
     pub trusted_issuers: Vec<TrustedIssuerConfig>,
+    /// Where people may sign in besides here.
+    pub login_providers: Vec<LoginProviderConfig>,
 }
 
 /// `[[identity.trusted_issuers]]`
@@ -61,6 +63,46 @@ pub struct GrantConfig {
     #[serde(default)]
     pub group: Option<String>,
     pub scopes: Vec<String>,
+}
+
+/// `[[identity.login_providers]]`: an OpenID provider at which people sign in. Its redirect address of ours is
+/// `PUBLIC_URL/oidc/login/callback/NAME`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginProviderConfig {
+    /// As it stands in addresses: lower-case letters, digits, `.`, `_`, `-`.
+    pub name: String,
+    /// As it stands on the button; default: the name.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Exactly as in `iss` of its ID tokens. `http` only on loopback.
+    pub issuer: String,
+    pub client_id: String,
+    /// Holds the client's secret; none: a public client.
+    #[serde(default)]
+    pub client_secret_file: Option<PathBuf>,
+    #[serde(default = "usual_scopes")]
+    pub scopes: Vec<String>,
+    /// What becomes of people without an account.
+    #[serde(default)]
+    pub register: Register,
+}
+
+/// What becomes of people whom a provider knows and who have no account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Register {
+    /// They ask, and an administrator decides.
+    #[default]
+    Approval,
+    /// They get an account at once.
+    Automatic,
+    /// They stay outside.
+    Closed,
+}
+
+fn usual_scopes() -> Vec<String> {
+    ["openid", "profile", "email"].map(str::to_owned).to_vec()
 }
 
 fn root() -> String {

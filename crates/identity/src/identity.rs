@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::accounts::Accounts;
 use crate::audit::{Audit, Entry};
 use crate::config::IdentityConfig;
 use crate::context::{Foundation, OpenError};
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) verified: VerifiedTokens,
     pub(crate) acting: ActingTokens,
     pub(crate) failures: FailureLimit,
+    pub(crate) accounts: Accounts,
     audit: Audit,
     routes: Mutex<Vec<RouteInfo>>,
 }
@@ -63,6 +65,7 @@ impl Identity {
         let store = foundation.store.clone();
         store.migrate("identity", store::MIGRATIONS).await?;
         store.migrate("identity.sessions", crate::session::MIGRATIONS).await?;
+        store.migrate("identity.accounts", crate::accounts::store::MIGRATIONS).await?;
         let check = vault.check;
         let known = store.write(move |tx| store::remember(tx, "key check", &check)).await?;
         if known != check {
@@ -86,6 +89,7 @@ impl Identity {
             max_lifetime: None,
             required_scopes: Vec::new(),
         };
+        let accounts = Accounts::new(&config)?;
         let directory = store.read(Directory::load).await?;
         let audit = Audit::start(&store, vault.audit_key(), &foundation.tasks);
         let identity = Identity(Arc::new(Inner {
@@ -103,6 +107,7 @@ impl Identity {
             verified: VerifiedTokens::default(),
             acting: ActingTokens::default(),
             failures: FailureLimit::default(),
+            accounts,
             audit,
             routes: Mutex::default(),
         }));
@@ -186,12 +191,25 @@ impl Identity {
         let vo = trusted.and_then(|issuer| issuer.policy.vo.as_deref());
         let who = Suspect { issuer: &user.issuer, subject: &user.subject, client_id: None, vo, token_id: None };
         let is_known = if user.issuer == self.0.issuer {
-            directory.users.get(&user.subject).is_some_and(|user| user.active)
+            (directory.users.get(&user.subject).is_some_and(|user| user.active)
+                && !self.is_banned_through_link(&directory, &user.subject))
                 || directory.clients.get(&user.subject).is_some_and(|client| client.active)
         } else {
-            trusted.is_some()
+            let owner = directory.links.get(&(user.issuer.clone(), user.subject.clone()));
+            trusted.is_some() && owner.is_none_or(|link| self.is_welcome(&self.user_ref(&link.name)))
         };
         is_known && !directory.is_banned(&who)
+    }
+
+    /// Whether an identity elsewhere that belongs to this account is banned: then the account is, too.
+    pub(crate) fn is_banned_through_link(&self, directory: &Directory, name: &str) -> bool {
+        directory.linked.get(name).is_some_and(|identities| {
+            identities.iter().any(|(issuer, subject)| {
+                let trusted = self.0.trusted.iter().find(|known| known.is(issuer));
+                let vo = trusted.and_then(|known| known.policy.vo.as_deref());
+                directory.is_banned(&Suspect { issuer, subject, client_id: None, vo, token_id: None })
+            })
+        })
     }
 
     pub(crate) fn directory(&self) -> Arc<Directory> {
@@ -227,7 +245,13 @@ impl Identity {
         let entry = Entry::change(by, "user.set", name, json!({"admin": admin, "active": active}));
         let name = name.to_owned();
         self.change(vec![entry], move |tx| {
-            if store::update_user(tx, &name, admin, active)? { Ok(()) } else { Err(Error::NoAccount(name.clone())) }
+            if !store::update_user(tx, &name, admin, active)? {
+                return Err(Error::NoAccount(name.clone()));
+            }
+            if !active {
+                crate::accounts::store::steps::end_sessions(tx, &name, None)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -303,7 +327,7 @@ impl Identity {
     }
 
     /// Makes a change with its audit records in one transaction, then lets it take effect here.
-    async fn change<F>(&self, entries: Vec<Entry>, change: F) -> Result<(), Error>
+    pub(crate) async fn change<F>(&self, entries: Vec<Entry>, change: F) -> Result<(), Error>
     where
         F: Fn(&mut Tx<'_>) -> Result<(), Error> + Send + 'static,
     {

@@ -9,14 +9,18 @@
 //! * [`Identity::acting_token`] lets a service act for the owner of something that was declared earlier; whether that owner
 //!   is still welcome is looked at when the token is made and whenever it is used.
 //! * `DATA_DIR/admin.sock` is administration for the operating-system user who runs the engine ([`socket`], [`AdminClient`]).
+//! * People sign in at `/oidc/login`, with a password or through another provider ([`accounts`]), and look after their account
+//!   at `/oidc/account`; administrators look after everybody at `/oidc/admin`.
 //! * Changes and refusals stand in a hash chain ([`audit`]).
 //!
 //! It is also where a service gets what it needs to open: [`ServiceContext`].
 //!
 //! Rooms: [`model`] (pure: claims, scopes, paths, decisions), [`routes`] and `gate`, [`context`], `store` (SQL), `directory`
 //! (accounts and bans in memory), `vault` (what is encrypted at rest), `keys`, `trust` (foreign issuers), `verify`, `issue`,
+//! [`accounts`] (passwords, second factors, other providers), `pages` (what people see),
 //! `api` (the issuer's endpoints), [`socket`], [`audit`], [`testing`].
 
+pub mod accounts;
 mod admin_client;
 mod api;
 pub mod audit;
@@ -39,8 +43,9 @@ mod trust;
 mod vault;
 mod verify;
 
+pub use accounts::{AccountError, PasswordRule};
 pub use admin_client::{AdminClient, AdminError};
-pub use config::{IdentityConfig, TrustedIssuerConfig};
+pub use config::{IdentityConfig, LoginProviderConfig, TrustedIssuerConfig};
 pub use context::{Foundation, OpenError, ServiceContext};
 pub use directory::{Ban, Client as ClientAccount, NewBan, User};
 pub use identity::Identity;

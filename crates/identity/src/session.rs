@@ -163,11 +163,15 @@ impl Identity {
 
     /// The session's secret in the `Cookie` headers.
     pub fn session_secret(&self, headers: &HeaderMap) -> Option<String> {
-        let name = self.session_cookie_name();
-        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(known, _)| *known == name).map(|(_, secret)| secret.to_owned())
+        cookie(headers, &self.session_cookie_name())
     }
+}
+
+/// The value of a cookie.
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
 }
 
 /// Forgets what nobody can use any more.
@@ -181,7 +185,7 @@ fn sweep(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Error> {
 }
 
 /// All that the account may.
-fn principal(user: UserRef, admin: bool, expires: Timestamp) -> Principal {
+pub(crate) fn principal(user: UserRef, admin: bool, expires: Timestamp) -> Principal {
     Principal::new(Identified {
         issuer: user.issuer,
         subject: user.subject,

@@ -121,6 +121,7 @@ fn router(identity: Identity) -> Router {
         .route("/login-code", post(login_code))
         .route("/users", get(users).post(add_user))
         .route("/users/{name}", post(set_user))
+        .route("/users/{name}/password", post(set_password))
         .route("/clients", post(add_client))
         .route("/bans", get(bans).post(add_ban))
         .route("/bans/{id}", delete(lift_ban))
@@ -179,6 +180,13 @@ pub struct UserState {
     pub active: bool,
 }
 
+/// `POST /users/NAME/password`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordWanted {
+    pub password: dte_base::secret::Secret,
+}
+
 /// `POST /clients`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -204,9 +212,12 @@ impl From<Error> for Problem {
             Error::NoAccount(_) | Error::NoBan(_) => Problem::not_found(text),
             Error::Taken(_) => Problem::conflict(text),
             Error::Banned(_) | Error::Client => Problem::forbidden(text),
-            Error::Name(_) | Error::Scope(_) | Error::Lifetime | Error::Audience(_) | Error::BanOfAll => {
-                Problem::bad_request(text)
-            }
+            Error::Name(_)
+            | Error::Scope(_)
+            | Error::Lifetime
+            | Error::Audience(_)
+            | Error::BanOfAll
+            | Error::LastWayIn => Problem::bad_request(text),
             Error::TooManyFailures(_) => Problem::too_many_requests(text),
             Error::Signing(_) => Problem::internal(text),
             Error::Store(error) => error.into(),
@@ -246,6 +257,14 @@ async fn set_user(
     Json(state): Json<UserState>,
 ) -> Result<(), Problem> {
     Ok(identity.set_user(&name, state.admin, state.active, BY).await?)
+}
+
+async fn set_password(
+    State(identity): State<Identity>,
+    Segment(name): Segment<String>,
+    Json(wanted): Json<PasswordWanted>,
+) -> Result<(), Problem> {
+    Ok(identity.set_password(&name, wanted.password.expose(), None, BY).await?)
 }
 
 async fn add_client(

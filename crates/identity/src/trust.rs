@@ -214,7 +214,7 @@ impl Issuer {
     }
 }
 
-async fn document(client: &Client, url: &str) -> Result<Value, String> {
+pub(crate) async fn document(client: &Client, url: &str) -> Result<Value, String> {
     let said = |error: dte_http::ClientError| format!("{url}: {error}");
     let reply = client.get(url).timeout(FETCH_TIMEOUT).send().await.map_err(said)?.ok().await.map_err(said)?;
     let bytes = tokio::time::timeout(FETCH_TIMEOUT, reply.bytes(LARGEST_DOCUMENT))
@@ -225,7 +225,7 @@ async fn document(client: &Client, url: &str) -> Result<Value, String> {
 }
 
 /// `https`, or `http` on loopback.
-fn check_url(text: &str) -> Result<(), String> {
+pub(crate) fn check_url(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
     let loopback = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",

@@ -90,6 +90,9 @@ impl Identity {
         key.verify(token.algorithm, token.message, token.signature)?;
         let accepted = decide(&token.claims, &issuer.policy, now)?;
         let granted = issuer.granted(&accepted.groups);
+        if let Some(account) = self.linked_account(&issuer.policy.issuer, &accepted.subject) {
+            return self.linked(&issuer.policy, &account, accepted, granted);
+        }
         self.guest(&issuer.policy, accepted, granted)
     }
 
@@ -106,6 +109,9 @@ impl Identity {
             if !user.active {
                 return Err(Reject::Account);
             }
+            if self.is_banned_through_link(&directory, &accepted.subject) {
+                return Err(Reject::Banned);
+            }
             Standing::User { admin: user.admin }
         } else if directory.clients.get(&accepted.subject).is_some_and(|client| client.active) {
             Standing::Client
@@ -114,6 +120,29 @@ impl Identity {
         };
         let name = accepted.subject.clone();
         self.welcome(about, None, accepted, standing, name, Scopes::default())
+    }
+
+    /// Somebody whom a trusted issuer knows and who has an account here: the account, but never as an administrator. That
+    /// takes a token of ours, which the operator's own issuer alone can make.
+    fn linked(&self, policy: &Policy, account: &str, accepted: Accepted, granted: Scopes) -> Result<Principal, Reject> {
+        let directory = self.directory();
+        if !directory.users.get(account).is_some_and(|user| user.active) {
+            return Err(Reject::Account);
+        }
+        let here = Suspect {
+            issuer: &self.0.issuer,
+            subject: account,
+            client_id: accepted.client_id.as_deref(),
+            vo: policy.vo.as_deref(),
+            token_id: accepted.token_id.as_deref(),
+        };
+        let there = Suspect { issuer: &policy.issuer, subject: &accepted.subject, ..here };
+        if directory.is_banned(&there) || self.is_banned_through_link(&directory, account) {
+            return Err(Reject::Banned);
+        }
+        let accepted = Accepted { subject: account.to_owned(), ..accepted };
+        let standing = Standing::User { admin: false };
+        self.welcome(self.0.issuer.clone(), policy.vo.clone(), accepted, standing, account.to_owned(), granted)
     }
 
     fn guest(&self, policy: &Policy, accepted: Accepted, granted: Scopes) -> Result<Principal, Reject> {

@@ -1,7 +1,9 @@
 //! Accounts, bans, the audit trail, routes, and the link to the page: administration through the engine's socket.
 
+use std::io::{BufRead, Read};
 use std::path::Path;
 
+use dte_base::secret::Secret;
 use dte_identity::socket::ClientWanted;
 use dte_identity::{AdminClient, NewBan};
 use url::Url;
@@ -10,6 +12,9 @@ use crate::cli::{Audit, Auth, Ban, Client, Common, User};
 use crate::failure::Failure;
 use crate::remote::ADDRESS_FILE;
 use crate::show;
+
+/// No password is longer, in bytes.
+const LONGEST_LINE: u64 = 4_096;
 
 pub async fn user(common: &Common, command: User) -> Result<(), Failure> {
     let engine = AdminClient::new(&common.data_dir);
@@ -20,6 +25,11 @@ pub async fn user(common: &Common, command: User) -> Result<(), Failure> {
                 return show::json(&user);
             }
             show::line(format!("account {} is there; `dte token --user {}` prints a token", user.name, user.name));
+        }
+        User::Password { name, stdin: _ } => {
+            let password = first_line()?;
+            engine.set_password(&name, &password).await?;
+            show::line(format!("{name} has a new password; sessions of {name} are over"));
         }
         User::List => {
             let users = engine.users().await?;
@@ -35,6 +45,22 @@ pub async fn user(common: &Common, command: User) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A secret from the standard input: never from the command line, where every process of the host could read it.
+fn first_line() -> Result<Secret, Failure> {
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .take(LONGEST_LINE)
+        .read_line(&mut line)
+        .map_err(|error| Failure::new(format!("the standard input cannot be read: {error}")))?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err(Failure::new("there is no password in the first line of the standard input"));
+    }
+    Ok(Secret::new(line))
 }
 
 pub async fn client(common: &Common, command: Client) -> Result<(), Failure> {

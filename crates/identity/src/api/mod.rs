@@ -11,7 +11,7 @@ const OPEN: Require = Require::Public("issuer metadata and public keys are for e
 /// The issuer is `PUBLIC_URL/oidc`. Its metadata is beneath it (OpenID Connect Discovery) and, as RFC 8414 wants it,
 /// with the well-known part before the issuer's path.
 pub(crate) fn mounts(identity: &Identity) -> Vec<Mount> {
-    let issuer = Routes::new("identity")
+    let issuer = crate::pages::people(Routes::new("identity"))
         .get("/.well-known/openid-configuration", OPEN, discovery::metadata)
         .get("/.well-known/oauth-authorization-server", OPEN, discovery::metadata)
         .get("/jwk", OPEN, discovery::keys)
