@@ -25,7 +25,7 @@ use crate::routes::{Mount, RouteInfo};
 use crate::store::{self, SealedKey};
 use crate::trust::{GUEST_PREFIX, Issuer};
 use crate::vault::Vault;
-use crate::verify::VerifiedTokens;
+use crate::verify::{LONGEST_MEMORY, VerifiedTokens};
 use crate::{FIRST_ADMIN, api, socket};
 
 /// How often a process looks whether another changed accounts or bans.
@@ -63,6 +63,7 @@ impl Identity {
         let store = foundation.store.clone();
         store.migrate("identity", store::MIGRATIONS).await?;
         store.migrate("identity.sessions", crate::session::MIGRATIONS).await?;
+        store.migrate("identity.checks", store::not_before::MIGRATIONS).await?;
         let check = vault.check;
         let known = store.write(move |tx| store::remember(tx, "key check", &check)).await?;
         if known != check {
@@ -72,8 +73,18 @@ impl Identity {
         let audience = foundation.public_url.as_str().trim_end_matches('/').to_owned();
         let mut audiences = vec![audience.clone()];
         audiences.extend(config.audiences.iter().cloned());
-        let trusted =
-            config.trusted_issuers.iter().map(|config| Issuer::new(config, &audiences)).collect::<Result<_, _>>()?;
+        let trusted = config
+            .trusted_issuers
+            .iter()
+            .map(|config| Issuer::new(config, &audiences))
+            .collect::<Result<Vec<_>, _>>()?;
+        if trusted.iter().filter(|issuer| issuer.asking.introspects()).count() > 1 {
+            return Err(OpenError::other("[[identity.trusted_issuers]]: only one issuer may have `introspection`"));
+        }
+        let memory = config.decision_memory.map_or(LONGEST_MEMORY, |span| span.0);
+        if memory > LONGEST_MEMORY {
+            return Err(OpenError::other("[identity] decision_memory: at most 1m"));
+        }
         let issuer = format!("{audience}/oidc");
         let root = StoragePath::parse("/").map_err(OpenError::other)?;
         let own_policy = Policy {
@@ -85,9 +96,12 @@ impl Identity {
             base: root,
             max_lifetime: None,
             required_scopes: Vec::new(),
+            group_claims: Vec::new(),
         };
         let directory = store.read(Directory::load).await?;
-        let audit = Audit::start(&store, vault.audit_key(), &foundation.tasks);
+        let audit_key = vault.audit_key().clone();
+        store.write(move |tx| store::audit::adopt(tx, &audit_key)).await?;
+        let audit = Audit::start(&store, vault.audit_key(), &foundation.data_dir, &foundation.tasks);
         let identity = Identity(Arc::new(Inner {
             store,
             client: foundation.client.clone(),
@@ -100,7 +114,7 @@ impl Identity {
             directory: RwLock::new(Arc::new(directory)),
             generation: AtomicU64::new(1),
             changed: watch::Sender::new(1),
-            verified: VerifiedTokens::default(),
+            verified: VerifiedTokens::new(memory),
             acting: ActingTokens::default(),
             failures: FailureLimit::default(),
             audit,
@@ -161,7 +175,9 @@ impl Identity {
 
     /// The routes of the built-in issuer.
     pub fn mounts(&self) -> Vec<Mount> {
-        api::mounts(self)
+        let mut mounts = api::mounts(self);
+        mounts.push(crate::explain::mount(self));
+        mounts
     }
 
     /// Serves the admin socket in `data_dir`; ends with `tasks`.
@@ -303,7 +319,7 @@ impl Identity {
     }
 
     /// Makes a change with its audit records in one transaction, then lets it take effect here.
-    async fn change<F>(&self, entries: Vec<Entry>, change: F) -> Result<(), Error>
+    pub(crate) async fn change<F>(&self, entries: Vec<Entry>, change: F) -> Result<(), Error>
     where
         F: Fn(&mut Tx<'_>) -> Result<(), Error> + Send + 'static,
     {

@@ -62,6 +62,8 @@ pub enum Error {
     BanOfAll,
     #[error("there is no ban {0} in force")]
     NoBan(String),
+    #[error("{0} is no issuer that is trusted here")]
+    UnknownIssuer(String),
     #[error("the token cannot be signed: {0}")]
     Signing(String),
     #[error(transparent)]
