@@ -22,6 +22,7 @@ use crate::model::memberships::Memberships;
 use crate::model::reject::Reject;
 use crate::model::token::Claims;
 use crate::trust::{Issuer, check_url};
+use crate::verify::LONGEST_MEMORY;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,8 +31,6 @@ const AT_ONCE: usize = 16;
 /// After a question that got no answer, none is asked for this long.
 const PAUSE: Duration = Duration::from_secs(5);
 const LARGEST_ANSWER: usize = 256 * 1024;
-/// Groups are asked for again after this long.
-pub(crate) const GROUPS_FRESH: Duration = Duration::from_secs(60);
 /// While userinfo does not answer, what it said last is used for this long, and never after the token's end.
 const GROUPS_USABLE: Duration = Duration::from_secs(300);
 /// Userinfo answers that are remembered for one issuer.
@@ -75,6 +74,8 @@ pub(crate) struct Asking {
     /// When a question last got no answer.
     silent: Mutex<Option<Instant>>,
     memberships: Mutex<LruCache<[u8; 32], Told>>,
+    /// Groups are asked for again after this long.
+    pub(crate) fresh: Duration,
 }
 
 #[derive(Clone)]
@@ -91,6 +92,7 @@ impl Asking {
             turns: Semaphore::new(AT_ONCE),
             silent: Mutex::new(None),
             memberships: Mutex::new(LruCache::new(REMEMBERED)),
+            fresh: LONGEST_MEMORY,
         }
     }
 
@@ -159,7 +161,7 @@ impl Issuer {
         expires: Timestamp,
     ) -> Result<(Arc<Memberships>, Instant), Reject> {
         let known = self.asking.memberships.lock().get(digest).cloned();
-        if let Some(known) = known.as_ref().filter(|known| known.at.elapsed() < GROUPS_FRESH) {
+        if let Some(known) = known.as_ref().filter(|known| known.at.elapsed() < self.asking.fresh) {
             return Ok((Arc::clone(&known.memberships), known.at));
         }
         match self.ask_userinfo(client, token, subject).await {

@@ -174,17 +174,28 @@ impl Audit {
         }
     }
 
-    /// Notes how far the chain reaches in the file beside the store.
+    /// Notes how far the chain reaches in the file beside the store. What was noted before must still be in the chain:
+    /// a note that does not fit stays, for [`Audit::verify`] to tell.
     async fn note_end(&self) -> Result<(), crate::OpenError> {
+        let (key, data_dir) = (self.key.clone(), self.data_dir.clone());
+        let read = tokio::task::spawn_blocking(move || Head::read(&key, &data_dir));
+        let noted = read.await.map_err(crate::OpenError::other)?.map_err(crate::OpenError::other)?;
         let Some((seq, link)) = self.store.read(table::last).await? else { return Ok(()) };
+        if let Some(noted) = noted {
+            let at = noted.seq;
+            let there = self.store.read(move |tx| table::link_at(tx, at)).await?;
+            if there.as_ref() != Some(&noted.link) {
+                return Err(crate::OpenError::other(format!(
+                    "the chain is not the one that was noted up to record {at}"
+                )));
+            }
+            if noted.seq >= seq {
+                return Ok(());
+            }
+        }
         let head = Head { seq, link };
         let (key, data_dir) = (self.key.clone(), self.data_dir.clone());
-        let note = move || match Head::read(&key, &data_dir) {
-            // Never backwards, and never over what looks altered: that is for `dte audit verify` to tell.
-            Ok(known) if known.as_ref().is_none_or(|known| known.seq < head.seq) => head.write(&key, &data_dir),
-            _ => Ok(()),
-        };
-        tokio::task::spawn_blocking(note).await.map_err(crate::OpenError::other)??;
+        tokio::task::spawn_blocking(move || head.write(&key, &data_dir)).await.map_err(crate::OpenError::other)??;
         Ok(())
     }
 

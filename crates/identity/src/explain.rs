@@ -237,7 +237,7 @@ impl Identity {
             expires: now + USUAL_LIFETIME,
         };
         let issuer = question.issuer.as_deref().unwrap_or(self.issuer());
-        Ok(self.judge_subject(issuer, accepted).ok_or(BadQuestion::NoKey)?)
+        self.judge_subject(issuer, accepted).ok_or(BadQuestion::NoKey)
     }
 
     /// What stands between the person and the next token; one that is there already is good until its end.

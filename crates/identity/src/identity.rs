@@ -73,17 +73,14 @@ impl Identity {
         let audience = foundation.public_url.as_str().trim_end_matches('/').to_owned();
         let mut audiences = vec![audience.clone()];
         audiences.extend(config.audiences.iter().cloned());
-        let trusted = config
-            .trusted_issuers
-            .iter()
-            .map(|config| Issuer::new(config, &audiences))
-            .collect::<Result<Vec<_>, _>>()?;
-        if trusted.iter().filter(|issuer| issuer.asking.introspects()).count() > 1 {
-            return Err(OpenError::other("[[identity.trusted_issuers]]: only one issuer may have `introspection`"));
-        }
         let memory = config.decision_memory.map_or(LONGEST_MEMORY, |span| span.0);
         if memory > LONGEST_MEMORY {
             return Err(OpenError::other("[identity] decision_memory: at most 1m"));
+        }
+        let trust = |config| Issuer::new(config, &audiences).map(|issuer| issuer.remembering(memory));
+        let trusted = config.trusted_issuers.iter().map(trust).collect::<Result<Vec<_>, _>>()?;
+        if trusted.iter().filter(|issuer| issuer.asking.introspects()).count() > 1 {
+            return Err(OpenError::other("[[identity.trusted_issuers]]: only one issuer may have `introspection`"));
         }
         let issuer = format!("{audience}/oidc");
         let root = StoragePath::parse("/").map_err(OpenError::other)?;

@@ -106,6 +106,12 @@ impl Issuer {
         })
     }
 
+    /// Groups that only userinfo tells are believed for so long.
+    pub(crate) fn remembering(mut self, memory: Duration) -> Self {
+        self.asking.fresh = memory;
+        self
+    }
+
     /// Whether a token that says `issuer` is of this one.
     pub(crate) fn is(&self, issuer: &str) -> bool {
         let own = self.policy.issuer.as_str();

@@ -59,6 +59,11 @@ pub(crate) fn last(tx: &mut Tx<'_>) -> Result<Option<(i64, Vec<u8>)>, Error> {
     })
 }
 
+/// The link of a record.
+pub(crate) fn link_at(tx: &mut Tx<'_>, seq: i64) -> Result<Option<Vec<u8>>, Error> {
+    tx.query_opt("SELECT link FROM identity_audit WHERE seq = ?1", &params![seq], |row| row.get(0))
+}
+
 /// Seals the end of a chain that was begun before ends were sealed.
 pub(crate) fn adopt(tx: &mut Tx<'_>, key: &AuditKey) -> Result<(), Error> {
     match (end(tx)?, last(tx)?) {
