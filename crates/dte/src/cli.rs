@@ -180,6 +180,28 @@ pub enum Ban {
         #[arg(long)]
         reason: String,
     },
+    /// Refuse all tokens that an issuer gave out before a moment
+    Tokens {
+        /// As in the tokens' `iss`
+        #[arg(long)]
+        issuer: String,
+        /// Only those of this client
+        #[arg(long)]
+        client: Option<String>,
+        /// Only those of this subject
+        #[arg(long)]
+        subject: Option<String>,
+        /// The moment, for example 2026-11-21T12:00:00Z [default: now]
+        #[arg(long, value_name = "TIME")]
+        before: Option<dte_base::time::Timestamp>,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Which tokens are refused for their age; with --lift, end one of these rules
+    Revoked {
+        #[arg(long, value_name = "ID")]
+        lift: Option<String>,
+    },
     /// Who is banned
     List,
     /// End a ban
@@ -206,6 +228,28 @@ pub enum Audit {
 pub enum Auth {
     /// All routes with what they demand
     Routes,
+    /// Say step by step whether a token (read from standard input) or a subject may do something
+    Explain(Explain),
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A scope such as compute.create; admin; or storage.read, storage.create, storage.modify, storage.stat, storage.stage
+    pub action: String,
+    /// The path that a storage action is about, as below /dav
+    pub object: Option<String>,
+    /// Somebody with a fresh token, in place of a token on standard input
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// The subject is one of this trusted issuer [default: a local account]
+    #[arg(long, requires = "subject")]
+    pub issuer: Option<String>,
+    /// The scopes of that token, separated by spaces [default: all rights]
+    #[arg(long, requires = "subject")]
+    pub scope: Option<String>,
+    /// A group that the issuer would name; may be repeated
+    #[arg(long, requires = "subject")]
+    pub group: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

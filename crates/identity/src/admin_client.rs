@@ -19,6 +19,7 @@ use crate::routes::RouteInfo;
 use crate::socket::{
     self, ClientGiven, ClientWanted, LoginGiven, LoginWanted, TokenGiven, TokenWanted, UserState, UserWanted,
 };
+use crate::{Explanation, NewNotBefore, NotBefore};
 
 /// How long the engine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -95,6 +96,24 @@ impl AdminClient {
 
     pub async fn lift_ban(&self, id: &str) -> Result<(), AdminError> {
         self.send(Method::DELETE, &format!("/bans/{}", segment(id)), NOTHING).await.map(drop)
+    }
+
+    /// Makes everything void that an issuer gave out before a moment.
+    pub async fn revoke_before(&self, rule: &NewNotBefore) -> Result<NotBefore, AdminError> {
+        self.call(Method::POST, "/revocations", Some(rule)).await
+    }
+
+    pub async fn revocations(&self) -> Result<Vec<NotBefore>, AdminError> {
+        self.call(Method::GET, "/revocations", NOTHING).await
+    }
+
+    pub async fn lift_revocation(&self, id: &str) -> Result<(), AdminError> {
+        self.send(Method::DELETE, &format!("/revocations/{}", segment(id)), NOTHING).await.map(drop)
+    }
+
+    /// Asks for a decision with all its steps. The question is a [`Question`](crate::Question) as JSON.
+    pub async fn explain(&self, question: &serde_json::Value) -> Result<Explanation, AdminError> {
+        self.call(Method::POST, "/explain", Some(question)).await
     }
 
     pub async fn routes(&self) -> Result<Vec<RouteInfo>, AdminError> {

@@ -19,6 +19,9 @@ pub struct IdentityConfig {
     pub trusted_issuers: Vec<TrustedIssuerConfig>,
     /// Where people may sign in besides here.
     pub login_providers: Vec<LoginProviderConfig>,
+    /// How long what was found out about a token is believed; at most, and by default, one minute. A ban acts at once all
+    /// the same.
+    pub decision_memory: Option<Span>,
 }
 
 /// `[[identity.trusted_issuers]]`
@@ -50,16 +53,48 @@ pub struct TrustedIssuerConfig {
     pub max_lifetime: Option<Span>,
     #[serde(default)]
     pub required_scopes: Vec<String>,
+    /// Where groups stand in the claims; default: where the profile says.
+    #[serde(default)]
+    pub group_claims: Vec<GroupClaimConfig>,
+    /// Tokens that are no JWTs are shown to the issuer (RFC 7662). At most one issuer may have this.
+    #[serde(default)]
+    pub introspection: Option<IntrospectionConfig>,
+    /// Groups and entitlements stand only in the issuer's userinfo answer, which is asked for with the token.
+    #[serde(default)]
+    pub userinfo: bool,
     /// What members of groups may do when their token has no capabilities.
     #[serde(default)]
     pub grants: Vec<GrantConfig>,
+}
+
+/// `[[identity.trusted_issuers.group_claims]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupClaimConfig {
+    /// The claim, or a path of names: `realm_access.roles`.
+    pub claim: String,
+    /// `/vo/group`: values are names beneath it. Without it they are WLCG groups, FQANs or entitlements.
+    #[serde(default)]
+    pub below: Option<String>,
+}
+
+/// `[identity.trusted_issuers.introspection]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntrospectionConfig {
+    /// Default: what the issuer's metadata says.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    pub client_id: String,
+    pub client_secret_file: PathBuf,
 }
 
 /// `[[identity.trusted_issuers.grants]]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantConfig {
-    /// `/vo/group` or an entitlement URN; nothing means everybody whom the issuer knows.
+    /// `/vo/group`, an FQAN or an entitlement URN, of a group (`…:group:…`) or of a capability (`…:res:…`); nothing means
+    /// everybody whom the issuer knows.
     #[serde(default)]
     pub group: Option<String>,
     pub scopes: Vec<String>,

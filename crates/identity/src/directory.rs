@@ -8,6 +8,7 @@ use dte_store::Tx;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::store::people::{self, Link};
+use crate::not_before::NotBefore;
 use crate::store;
 
 /// A local account. Its subject at the built-in issuer is its name, and a name is never given twice.
@@ -101,6 +102,7 @@ pub(crate) struct Directory {
     pub(crate) links: HashMap<(String, String), Link>,
     /// The same the other way.
     pub(crate) linked: HashMap<String, Vec<(String, String)>>,
+    pub(crate) not_before: Vec<NotBefore>,
 }
 
 impl Directory {
@@ -117,6 +119,7 @@ impl Directory {
             bans: store::bans(tx, false)?,
             links: links.into_iter().map(|link| ((link.issuer.clone(), link.subject.clone()), link)).collect(),
             linked,
+            not_before: store::not_before::all(tx)?,
         })
     }
 

@@ -104,6 +104,11 @@ impl Point {
             DefaultBodyLimit::max(limit).apply(&mut request);
         }
         let response = (gate.handler)(request).await;
+        if let Some((principal, method, uri)) = &note
+            && is_permit(gate.require, response.status())
+        {
+            identity.audit().permitted(principal, self.door.service, method, &self.path, uri.path());
+        }
         if matches!(response.status(), StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED)
             && let Some((principal, method, uri)) = note
         {
@@ -168,6 +173,11 @@ impl Point {
             object: parts.uri.path().to_owned(),
         }
     }
+}
+
+/// Whether somebody was let in where not everybody is.
+fn is_permit(require: Require, status: StatusCode) -> bool {
+    !matches!(require, Require::Public(_)) && !matches!(status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED)
 }
 
 /// The token of `Authorization: Bearer …`.

@@ -26,7 +26,7 @@ use crate::routes::{Mount, RouteInfo};
 use crate::store::{self, SealedKey};
 use crate::trust::{GUEST_PREFIX, Issuer};
 use crate::vault::Vault;
-use crate::verify::VerifiedTokens;
+use crate::verify::{LONGEST_MEMORY, VerifiedTokens};
 use crate::{FIRST_ADMIN, api, socket};
 
 /// How often a process looks whether another changed accounts or bans.
@@ -66,6 +66,7 @@ impl Identity {
         store.migrate("identity", store::MIGRATIONS).await?;
         store.migrate("identity.sessions", crate::session::MIGRATIONS).await?;
         store.migrate("identity.accounts", crate::accounts::store::MIGRATIONS).await?;
+        store.migrate("identity.checks", store::not_before::MIGRATIONS).await?;
         let check = vault.check;
         let known = store.write(move |tx| store::remember(tx, "key check", &check)).await?;
         if known != check {
@@ -75,8 +76,15 @@ impl Identity {
         let audience = foundation.public_url.as_str().trim_end_matches('/').to_owned();
         let mut audiences = vec![audience.clone()];
         audiences.extend(config.audiences.iter().cloned());
-        let trusted =
-            config.trusted_issuers.iter().map(|config| Issuer::new(config, &audiences)).collect::<Result<_, _>>()?;
+        let memory = config.decision_memory.map_or(LONGEST_MEMORY, |span| span.0);
+        if memory > LONGEST_MEMORY {
+            return Err(OpenError::other("[identity] decision_memory: at most 1m"));
+        }
+        let trust = |config| Issuer::new(config, &audiences).map(|issuer| issuer.remembering(memory));
+        let trusted = config.trusted_issuers.iter().map(trust).collect::<Result<Vec<_>, _>>()?;
+        if trusted.iter().filter(|issuer| issuer.asking.introspects()).count() > 1 {
+            return Err(OpenError::other("[[identity.trusted_issuers]]: only one issuer may have `introspection`"));
+        }
         let issuer = format!("{audience}/oidc");
         let root = StoragePath::parse("/").map_err(OpenError::other)?;
         let own_policy = Policy {
@@ -88,10 +96,13 @@ impl Identity {
             base: root,
             max_lifetime: None,
             required_scopes: Vec::new(),
+            group_claims: Vec::new(),
         };
         let accounts = Accounts::new(&config)?;
         let directory = store.read(Directory::load).await?;
-        let audit = Audit::start(&store, vault.audit_key(), &foundation.tasks);
+        let audit_key = vault.audit_key().clone();
+        store.write(move |tx| store::audit::adopt(tx, &audit_key)).await?;
+        let audit = Audit::start(&store, vault.audit_key(), &foundation.data_dir, &foundation.tasks);
         let identity = Identity(Arc::new(Inner {
             store,
             client: foundation.client.clone(),
@@ -104,7 +115,7 @@ impl Identity {
             directory: RwLock::new(Arc::new(directory)),
             generation: AtomicU64::new(1),
             changed: watch::Sender::new(1),
-            verified: VerifiedTokens::default(),
+            verified: VerifiedTokens::new(memory),
             acting: ActingTokens::default(),
             failures: FailureLimit::default(),
             accounts,
@@ -166,7 +177,9 @@ impl Identity {
 
     /// The routes of the built-in issuer.
     pub fn mounts(&self) -> Vec<Mount> {
-        api::mounts(self)
+        let mut mounts = api::mounts(self);
+        mounts.push(crate::explain::mount(self));
+        mounts
     }
 
     /// Serves the admin socket in `data_dir`; ends with `tasks`.

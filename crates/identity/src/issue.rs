@@ -64,6 +64,8 @@ pub enum Error {
     NoBan(String),
     #[error("this is the only way into the account")]
     LastWayIn,
+    #[error("{0} is no issuer that is trusted here")]
+    UnknownIssuer(String),
     #[error("the token cannot be signed: {0}")]
     Signing(String),
     #[error(transparent)]

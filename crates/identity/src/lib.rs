@@ -23,17 +23,23 @@
 pub mod accounts;
 mod admin_client;
 mod api;
+mod asking;
 pub mod audit;
 pub mod config;
 pub mod context;
 mod directory;
+pub mod explain;
 mod gate;
 mod identity;
 mod issue;
 mod keys;
 pub mod model;
+mod not_before;
 mod pages;
+mod permits;
 mod policy;
+mod public_key;
+mod remembered;
 pub mod routes;
 pub mod session;
 pub mod socket;
@@ -42,18 +48,21 @@ pub mod testing;
 mod trust;
 mod vault;
 mod verify;
+mod witness;
 
 pub use accounts::{AccountError, PasswordRule};
 pub use admin_client::{AdminClient, AdminError};
 pub use config::{IdentityConfig, LoginProviderConfig, TrustedIssuerConfig};
 pub use context::{Foundation, OpenError, ServiceContext};
 pub use directory::{Ban, Client as ClientAccount, NewBan, User};
+pub use explain::{Explanation, Question};
 pub use identity::Identity;
 pub use issue::Error;
 pub use model::denial::{Denial, DenialKind};
 pub use model::group::Group;
 pub use model::principal::{Action, Principal, Standing, UserRef};
 pub use model::scope::{ADMIN_SCOPE, Scopes, StorageOp};
+pub use not_before::{NewNotBefore, NotBefore};
 pub use routes::{Mount, Require, RouteInfo, Routes};
 
 /// The configuration sections of this crate, to be checked by the composition root.

@@ -21,7 +21,7 @@ use crate::context::OpenError;
 use crate::directory::{Ban, NewBan, User};
 use crate::issue::USUAL_LIFETIME;
 use crate::routes::RouteInfo;
-use crate::{Error, FIRST_ADMIN, Identity};
+use crate::{Error, Explanation, FIRST_ADMIN, Identity, NewNotBefore, NotBefore, Question};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "admin.sock";
@@ -125,6 +125,9 @@ fn router(identity: Identity) -> Router {
         .route("/clients", post(add_client))
         .route("/bans", get(bans).post(add_ban))
         .route("/bans/{id}", delete(lift_ban))
+        .route("/revocations", get(revocations).post(revoke_before))
+        .route("/revocations/{id}", delete(lift_revocation))
+        .route("/explain", post(explain))
         .route("/routes", get(routes))
         .route("/audit/verify", get(verify_audit))
         .route("/audit/trace", get(trace_audit))
@@ -217,7 +220,8 @@ impl From<Error> for Problem {
             | Error::Lifetime
             | Error::Audience(_)
             | Error::BanOfAll
-            | Error::LastWayIn => Problem::bad_request(text),
+            | Error::LastWayIn
+            | Error::UnknownIssuer(_) => Problem::bad_request(text),
             Error::TooManyFailures(_) => Problem::too_many_requests(text),
             Error::Signing(_) => Problem::internal(text),
             Error::Store(error) => error.into(),
@@ -293,6 +297,28 @@ async fn add_ban(State(identity): State<Identity>, Json(wanted): Json<NewBan>) -
 
 async fn lift_ban(State(identity): State<Identity>, Segment(id): Segment<String>) -> Result<(), Problem> {
     Ok(identity.lift_ban(&id, BY).await?)
+}
+
+async fn revocations(State(identity): State<Identity>) -> Json<Vec<NotBefore>> {
+    Json(identity.revocations())
+}
+
+async fn revoke_before(
+    State(identity): State<Identity>,
+    Json(wanted): Json<NewNotBefore>,
+) -> Result<Json<NotBefore>, Problem> {
+    Ok(Json(identity.revoke_before(wanted, BY).await?))
+}
+
+async fn lift_revocation(State(identity): State<Identity>, Segment(id): Segment<String>) -> Result<(), Problem> {
+    Ok(identity.lift_revocation(&id, BY).await?)
+}
+
+async fn explain(
+    State(identity): State<Identity>,
+    Json(question): Json<Question>,
+) -> Result<Json<Explanation>, Problem> {
+    Ok(Json(identity.explain(&question, None).await?))
 }
 
 async fn routes(State(identity): State<Identity>) -> Json<Vec<RouteInfo>> {

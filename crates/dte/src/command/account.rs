@@ -5,10 +5,11 @@ use std::path::Path;
 
 use dte_base::secret::Secret;
 use dte_identity::socket::ClientWanted;
-use dte_identity::{AdminClient, NewBan};
+use dte_identity::{AdminClient, NewBan, NewNotBefore};
 use url::Url;
 
 use crate::cli::{Audit, Auth, Ban, Client, Common, User};
+use crate::command::explain::explain;
 use crate::failure::Failure;
 use crate::remote::ADDRESS_FILE;
 use crate::show;
@@ -83,6 +84,33 @@ pub async fn ban(common: &Common, command: Ban) -> Result<(), Failure> {
             let ban = engine.add_ban(&NewBan { subject: Some(subject), issuer, reason, ..NewBan::default() }).await?;
             if common.json { show::json(&ban)? } else { show::line(format!("ban {} is in force", ban.id)) }
         }
+        Ban::Tokens { issuer, client, subject, before, reason } => {
+            let before = before.unwrap_or_else(dte_base::time::Timestamp::now);
+            let rule = NewNotBefore { issuer, client_id: client, subject, before, reason };
+            let made = engine.revoke_before(&rule).await?;
+            if common.json {
+                return show::json(&made);
+            }
+            show::line(format!("tokens of {} issued before {before} are refused: rule {}", made.rule.issuer, made.id));
+        }
+        Ban::Revoked { lift: Some(id) } => {
+            engine.lift_revocation(&id).await?;
+            show::line(format!("rule {id} is lifted"));
+        }
+        Ban::Revoked { lift: None } => {
+            let rules = engine.revocations().await?;
+            if common.json {
+                return show::json(&rules);
+            }
+            let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "any".to_owned());
+            let row = |r: &dte_identity::NotBefore| {
+                let rule = &r.rule;
+                let (client, subject) = (text(&rule.client_id), text(&rule.subject));
+                vec![r.id.clone(), rule.issuer.clone(), client, subject, rule.before.to_string(), rule.reason.clone()]
+            };
+            let rows: Vec<Vec<String>> = rules.iter().map(row).collect();
+            show::table(&["ID", "ISSUER", "CLIENT", "SUBJECT", "BEFORE", "REASON"], &rows);
+        }
         Ban::List => {
             let bans = engine.bans(false).await?;
             if common.json {
@@ -118,7 +146,14 @@ pub async fn audit(common: &Common, command: Audit) -> Result<(), Failure> {
     match command {
         Audit::Verify => {
             let report = engine.verify_audit().await?;
-            show::json(&report)
+            show::json(&report)?;
+            match (report.broken_at, report.why) {
+                (None, _) => Ok(()),
+                (Some(at), why) => {
+                    let why = why.unwrap_or_default();
+                    Err(Failure::new(format!("the audit trail is not whole: at record {at}, {why}")))
+                }
+            }
         }
         Audit::Trace { subject } => {
             let records = engine.trace_audit(&subject).await?;
@@ -128,7 +163,9 @@ pub async fn audit(common: &Common, command: Audit) -> Result<(), Failure> {
 }
 
 pub async fn auth(common: &Common, command: Auth) -> Result<(), Failure> {
-    let Auth::Routes = command;
+    if let Auth::Explain(wanted) = command {
+        return explain(common, wanted).await;
+    }
     let routes = AdminClient::new(&common.data_dir).routes().await?;
     if common.json {
         return show::json(&routes);

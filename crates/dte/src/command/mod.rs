@@ -4,6 +4,7 @@ mod account;
 mod config;
 mod demo;
 mod doctor;
+mod explain;
 mod lake;
 mod run;
 pub mod token;

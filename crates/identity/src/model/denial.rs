@@ -26,6 +26,8 @@ pub struct Denial {
     pub kind: DenialKind,
     pub reason: &'static str,
     pub detail: String,
+    /// Why each rule that could have permitted it did not: stable ids, in words by [`in_words`](super::decision::in_words).
+    pub reasons: Vec<&'static str>,
     /// The scope that would have been enough.
     pub scope: Option<String>,
     /// The methods that there are (405).
@@ -47,12 +49,19 @@ impl Denial {
     }
 
     pub fn new(kind: DenialKind, reason: &'static str, detail: impl Into<String>) -> Self {
-        Denial { kind, reason, detail: detail.into(), scope: None, allow: None }
+        Denial { kind, reason, detail: detail.into(), reasons: vec![reason], scope: None, allow: None }
     }
 
     /// Names the scope that would have been enough.
     pub fn needing(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
+        self
+    }
+
+    /// Names every reason.
+    #[must_use]
+    pub fn because(mut self, reasons: Vec<&'static str>) -> Self {
+        self.reasons = reasons;
         self
     }
 
@@ -83,6 +92,9 @@ impl Denial {
 impl From<Denial> for Problem {
     fn from(denial: Denial) -> Self {
         let mut problem = Problem::new(denial.status(), denial.detail.clone()).with("reason", denial.reason);
+        if denial.challenge().is_some() {
+            problem = problem.with("reasons", denial.reasons.clone());
+        }
         if let Some(challenge) = denial.challenge() {
             problem = problem.with_header(WWW_AUTHENTICATE, challenge);
         }

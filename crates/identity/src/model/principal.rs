@@ -8,6 +8,7 @@ use dte_base::time::Timestamp;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 
+use super::decision::{self, Wanted};
 use super::denial::{Denial, DenialKind};
 use super::group::Group;
 use super::path::StoragePath;
@@ -80,9 +81,7 @@ impl Principal {
 
     /// An administrator whose token does not confine itself to other capabilities.
     pub fn is_admin(&self) -> bool {
-        let scopes = &self.0.scopes;
-        self.0.standing == Standing::User { admin: true }
-            && (!scopes.have_capabilities() || scopes.contain_exactly(ADMIN_SCOPE))
+        decision::is_admin(&self.0)
     }
 
     /// What to store with a declared object.
@@ -105,21 +104,13 @@ impl Principal {
 
     /// Whether the principal has a scope, or is a local user whose token does not confine itself.
     pub fn may(&self, scope: &str) -> Result<(), Denial> {
-        let scopes = &self.0.scopes;
-        let free = !scopes.have_capabilities() && matches!(self.0.standing, Standing::User { .. });
-        let granted = !scopes.have_capabilities() && self.0.granted.contain(scope);
-        if self.is_admin() || free || granted || scopes.contain(scope) {
-            return Ok(());
-        }
-        Err(Denial::insufficient(format!("this needs the scope {scope}")).needing(scope))
+        self.decide(Wanted::Scope(scope), || {
+            Denial::insufficient(format!("this needs the scope {scope}")).needing(scope)
+        })
     }
 
     pub fn must_be_admin(&self) -> Result<(), Denial> {
-        if self.is_admin() {
-            Ok(())
-        } else {
-            Err(Denial::insufficient("this is for administrators").needing(ADMIN_SCOPE))
-        }
+        self.decide(Wanted::Admin, || Denial::insufficient("this is for administrators").needing(ADMIN_SCOPE))
     }
 
     /// Whether the principal may do `op` at `path`: decoded, absolute, as seen below `/dav`; with a slash at the end where
@@ -127,31 +118,24 @@ impl Principal {
     pub fn may_storage(&self, op: StorageOp, path: &str) -> Result<(), Denial> {
         let path = StoragePath::parse(path)
             .map_err(|bad| Denial::new(DenialKind::Insufficient, "bad-path", bad.to_string()))?;
-        let scopes = &self.0.scopes;
-        let granted = !scopes.have_capabilities() && self.0.granted.permit_storage(op, &path);
-        if self.is_admin() || granted || scopes.permit_storage(op, &path) || self.owns(op, &path) {
-            return Ok(());
-        }
-        let power = match op {
-            StorageOp::Read | StorageOp::Stat => "read",
-            StorageOp::Create => "create",
-            StorageOp::Modify => "modify",
-            StorageOp::Stage => "stage",
-        };
-        let place = format!("/{}", path.components().join("/"));
-        Err(Denial::insufficient(format!("this needs storage.{power} at {place}"))
-            .needing(format!("storage.{power}:{place}")))
+        self.decide(Wanted::Storage(op, &path), || {
+            let power = match op {
+                StorageOp::Read | StorageOp::Stat => "read",
+                StorageOp::Create => "create",
+                StorageOp::Modify => "modify",
+                StorageOp::Stage => "stage",
+            };
+            let place = format!("/{}", path.components().join("/"));
+            Denial::insufficient(format!("this needs storage.{power} at {place}"))
+                .needing(format!("storage.{power}:{place}"))
+        })
     }
 
-    fn owns(&self, op: StorageOp, path: &StoragePath) -> bool {
-        if self.0.scopes.have_capabilities() || self.0.standing == Standing::Client {
-            return false;
+    fn decide(&self, wanted: Wanted<'_>, denial: impl FnOnce() -> Denial) -> Result<(), Denial> {
+        if decision::is_permitted(&self.0, wanted) {
+            return Ok(());
         }
-        match path.components() {
-            [] => op == StorageOp::Stat,
-            [home] => home == "home" && op == StorageOp::Stat,
-            [home, name, ..] => home == "home" && *name == self.0.name,
-        }
+        Err(denial().because(decision::reasons(&self.0, wanted)))
     }
 }
 

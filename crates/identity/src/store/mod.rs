@@ -1,6 +1,7 @@
 //! The tables of identity, and nothing else's SQL.
 
 pub(crate) mod audit;
+pub(crate) mod not_before;
 
 use dte_base::time::Timestamp;
 use dte_store::{Error, Migration, Row, Tx, params};
