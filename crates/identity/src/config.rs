@@ -17,6 +17,8 @@ pub struct IdentityConfig {
     /// `secret.key` in the data directory, made at first start. `DTE_SECRET_KEY` goes before both.
     pub secret_key_file: Option<PathBuf>,
     pub trusted_issuers: Vec<TrustedIssuerConfig>,
+    /// The built-in issuer.
+    pub issuer: crate::issuer::IssuerConfig,
 }
 
 /// `[[identity.trusted_issuers]]`

@@ -7,6 +7,7 @@ use dte_base::time::Timestamp;
 use dte_store::Tx;
 use serde::{Deserialize, Serialize};
 
+use crate::issuer::rules::Rules;
 use crate::store;
 
 /// A local account. Its subject at the built-in issuer is its name, and a name is never given twice.
@@ -96,6 +97,7 @@ pub(crate) struct Directory {
     pub(crate) users: HashMap<String, User>,
     pub(crate) clients: HashMap<String, Client>,
     pub(crate) bans: Vec<Ban>,
+    pub(crate) rules: Rules,
 }
 
 impl Directory {
@@ -105,6 +107,7 @@ impl Directory {
             users: store::users(tx)?.into_iter().map(|user| (user.name.clone(), user)).collect(),
             clients: store::clients(tx)?.into_iter().map(|client| (client.client_id.clone(), client)).collect(),
             bans: store::bans(tx, false)?,
+            rules: Rules::load(tx)?,
         })
     }
 

@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::Identity;
 use crate::directory::Suspect;
+use crate::issuer::model::scope::ALL_RIGHTS;
+use crate::issuer::rules::grant_of;
 use crate::model::decide::{Accepted, Policy, decide};
 use crate::model::principal::{Identified, Principal, Standing};
 use crate::model::reject::Reject;
@@ -57,7 +59,11 @@ impl Identity {
                 Some(known)
                     if known.generation == generation
                         && now.as_seconds() < known.principal.expires.as_seconds()
-                        && known.since.elapsed() < LONGEST_MEMORY =>
+                        && known.since.elapsed() < LONGEST_MEMORY
+                        && !self.is_taken_back(
+                            known.principal.token_id.as_deref(),
+                            known.principal.client_id.as_deref(),
+                        ) =>
                 {
                     return Ok(known.principal.clone());
                 }
@@ -94,7 +100,8 @@ impl Identity {
     }
 
     /// A token that we made.
-    fn of_ours(&self, claims: &Claims, accepted: Accepted) -> Result<Principal, Reject> {
+    pub(crate) fn of_ours(&self, claims: &Claims, accepted: Accepted) -> Result<Principal, Reject> {
+        self.refuse_taken_back(claims, &accepted)?;
         let about = trust::subject_issuer(claims, &self.0.issuer, accepted.acting.is_some())?;
         if about != self.0.issuer {
             // A service acts for somebody whom a foreign issuer knows; that issuer must still be trusted.
@@ -106,7 +113,13 @@ impl Identity {
             if !user.active {
                 return Err(Reject::Account);
             }
-            Standing::User { admin: user.admin }
+            let granted = accepted.token_id.as_deref().and_then(grant_of).is_some();
+            if granted && !accepted.scopes.have_capabilities() && !accepted.scopes.contain_exactly(ALL_RIGHTS) {
+                // A person let a program know who they are; that is not leave to act for them.
+                Standing::Guest
+            } else {
+                Standing::User { admin: user.admin }
+            }
         } else if directory.clients.get(&accepted.subject).is_some_and(|client| client.active) {
             Standing::Client
         } else {

@@ -55,6 +55,8 @@ pub enum Reject {
     Banned,
     #[error("there is no such account")]
     Account,
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 impl Reject {
@@ -87,6 +89,7 @@ impl Reject {
             Reject::Groups => "groups-unacceptable",
             Reject::Banned => "banned",
             Reject::Account => "no-account",
+            Reject::Revoked => "revoked",
         }
     }
 }
