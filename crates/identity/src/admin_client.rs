@@ -15,9 +15,12 @@ use tokio::net::UnixStream;
 
 use crate::audit::{AuditRecord, AuditReport};
 use crate::directory::{Ban, NewBan, User};
+use crate::issuer::KeyTimes;
+use crate::issuer::clients::ClientView;
 use crate::routes::RouteInfo;
 use crate::socket::{
-    self, ClientGiven, ClientWanted, LoginGiven, LoginWanted, TokenGiven, TokenWanted, UserState, UserWanted,
+    self, ClientGiven, ClientState, ClientWanted, LoginGiven, LoginWanted, TokenGiven, TokenWanted, UserState,
+    UserWanted,
 };
 use crate::{Explanation, NewNotBefore, NotBefore};
 
@@ -83,6 +86,47 @@ impl AdminClient {
 
     pub async fn add_client(&self, wanted: &ClientWanted) -> Result<ClientGiven, AdminError> {
         self.call(Method::POST, "/clients", Some(wanted)).await
+    }
+
+    /// All clients of the issuer.
+    pub async fn clients(&self) -> Result<Vec<ClientView>, AdminError> {
+        let mut found: Vec<ClientView> = Vec::new();
+        loop {
+            let after = found.last().map(|client| client.client_id.clone()).unwrap_or_default();
+            let page: Vec<ClientView> =
+                self.call(Method::GET, &format!("/clients?after={}", segment(&after)), NOTHING).await?;
+            let is_last = page.is_empty() || (after.is_empty() && page.iter().all(|client| client.created.is_none()));
+            found.extend(page);
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Suspends a client, or lets it back in.
+    pub async fn set_client(&self, client_id: &str, active: bool) -> Result<(), AdminError> {
+        self.send(Method::POST, &format!("/clients/{}", segment(client_id)), Some(&ClientState { active }))
+            .await
+            .map(drop)
+    }
+
+    pub async fn delete_client(&self, client_id: &str) -> Result<(), AdminError> {
+        self.send(Method::DELETE, &format!("/clients/{}", segment(client_id)), NOTHING).await.map(drop)
+    }
+
+    /// Signing keys in use.
+    pub async fn keys(&self) -> Result<Vec<KeyTimes>, AdminError> {
+        self.call(Method::GET, "/keys", NOTHING).await
+    }
+
+    /// Publishes the next signing key, and gives it.
+    pub async fn rotate_keys(&self) -> Result<KeyTimes, AdminError> {
+        self.call(Method::POST, "/keys", NOTHING).await
+    }
+
+    /// Emergency: this key is no longer ours.
+    pub async fn drop_key(&self, kid: &str) -> Result<(), AdminError> {
+        self.send(Method::DELETE, &format!("/keys/{}", segment(kid)), NOTHING).await.map(drop)
     }
 
     pub async fn add_ban(&self, who: &NewBan) -> Result<Ban, AdminError> {

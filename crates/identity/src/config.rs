@@ -22,6 +22,8 @@ pub struct IdentityConfig {
     /// How long what was found out about a token is believed; at most, and by default, one minute. A ban acts at once all
     /// the same.
     pub decision_memory: Option<Span>,
+    /// The built-in issuer.
+    pub issuer: crate::issuer::IssuerConfig,
 }
 
 /// `[[identity.trusted_issuers]]`

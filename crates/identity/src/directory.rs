@@ -8,6 +8,7 @@ use dte_store::Tx;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::store::people::{self, Link};
+use crate::issuer::rules::Rules;
 use crate::not_before::NotBefore;
 use crate::store;
 
@@ -103,6 +104,7 @@ pub(crate) struct Directory {
     /// The same the other way.
     pub(crate) linked: HashMap<String, Vec<(String, String)>>,
     pub(crate) not_before: Vec<NotBefore>,
+    pub(crate) rules: Rules,
 }
 
 impl Directory {
@@ -120,6 +122,7 @@ impl Directory {
             links: links.into_iter().map(|link| ((link.issuer.clone(), link.subject.clone()), link)).collect(),
             linked,
             not_before: store::not_before::all(tx)?,
+            rules: Rules::load(tx)?,
         })
     }
 

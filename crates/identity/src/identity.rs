@@ -27,7 +27,7 @@ use crate::store::{self, SealedKey};
 use crate::trust::{GUEST_PREFIX, Issuer};
 use crate::vault::Vault;
 use crate::verify::{LONGEST_MEMORY, VerifiedTokens};
-use crate::{FIRST_ADMIN, api, socket};
+use crate::{FIRST_ADMIN, issuer, socket};
 
 /// How often a process looks whether another changed accounts or bans.
 const LOOK: Duration = Duration::from_secs(2);
@@ -53,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) acting: ActingTokens,
     pub(crate) failures: FailureLimit,
     pub(crate) accounts: Accounts,
+    pub(crate) issuing: issuer::Issuing,
     audit: Audit,
     routes: Mutex<Vec<RouteInfo>>,
 }
@@ -67,6 +68,7 @@ impl Identity {
         store.migrate("identity.sessions", crate::session::MIGRATIONS).await?;
         store.migrate("identity.accounts", crate::accounts::store::MIGRATIONS).await?;
         store.migrate("identity.checks", store::not_before::MIGRATIONS).await?;
+        store.migrate("identity.issuer", issuer::store::MIGRATIONS).await?;
         let check = vault.check;
         let known = store.write(move |tx| store::remember(tx, "key check", &check)).await?;
         if known != check {
@@ -119,6 +121,7 @@ impl Identity {
             acting: ActingTokens::default(),
             failures: FailureLimit::default(),
             accounts,
+            issuing: issuer::Issuing::new(config.issuer)?,
             audit,
             routes: Mutex::default(),
         }));
@@ -126,6 +129,7 @@ impl Identity {
             Ok(_) | Err(Error::Taken(_)) => {}
             Err(error) => return Err(OpenError::other(error)),
         }
+        foundation.tasks.spawn("identity.keys", identity.clone().turn_keys(foundation.tasks.clone()));
         if identity.0.store.is_shared() {
             foundation
                 .tasks
@@ -177,7 +181,7 @@ impl Identity {
 
     /// The routes of the built-in issuer.
     pub fn mounts(&self) -> Vec<Mount> {
-        let mut mounts = api::mounts(self);
+        let mut mounts = issuer::api::mounts(self);
         mounts.push(crate::explain::mount(self));
         mounts
     }
@@ -393,23 +397,46 @@ impl Identity {
         if self.0.store.read(store::version).await? == known {
             return Ok(());
         }
-        let keys = self.0.store.read(store::keys).await?;
-        *self.0.keys.write() = Arc::new(unseal(&self.0.vault, &keys)?);
+        self.install_keys().await?;
         let directory = self.0.store.read(Directory::load).await?;
         self.install(directory);
         Ok(())
     }
 }
 
+impl Identity {
+    async fn install_keys(&self) -> Result<(), OpenError> {
+        let keys = self.0.store.read(store::keys).await?;
+        *self.0.keys.write() = Arc::new(unseal(&self.0.vault, &keys)?);
+        Ok(())
+    }
+
+    /// Reads the signing keys again, and forgets what was verified with those that are gone.
+    pub(crate) async fn read_keys(&self) -> Result<(), Error> {
+        self.install_keys().await.map_err(|error| Error::Signing(error.to_string()))?;
+        self.0.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
 async fn open_keys(store: &Store, vault: &Vault) -> Result<KeyRing, OpenError> {
     let (key, der) = SigningKey::generate()?;
-    let first = SealedKey { sealed: vault.seal(&key.kid, &der)?, kid: key.kid, retired: None };
+    let first = SealedKey {
+        sealed: vault.seal(&key.kid, &der)?,
+        kid: key.kid,
+        retired: None,
+        signs_from: Timestamp::from_seconds(0),
+    };
     let sealed = store.write(move |tx| store::keys_or_first(tx, &first)).await?;
     unseal(vault, &sealed)
 }
 
 fn unseal(vault: &Vault, sealed: &[SealedKey]) -> Result<KeyRing, OpenError> {
     let in_use = sealed.iter().filter(|key| key.retired.is_none());
-    let open = |key: &SealedKey| SigningKey::from_der(&vault.unseal(&key.kid, &key.sealed)?);
+    let open = |key: &SealedKey| {
+        let mut opened = SigningKey::from_der(&vault.unseal(&key.kid, &key.sealed)?)?;
+        opened.signs_from = key.signs_from;
+        Ok::<_, OpenError>(opened)
+    };
     Ok(KeyRing(in_use.map(open).collect::<Result<_, _>>()?))
 }

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dte_base::time::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use p256::elliptic_curve::sec1::ToEncodedPoint;
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey};
@@ -15,6 +16,8 @@ pub(crate) use crate::public_key::PublicKey;
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     pub(crate) kid: String,
+    /// Before that it is only published.
+    pub(crate) signs_from: Timestamp,
     private: EncodingKey,
     public: PublicKey,
     jwk: Value,
@@ -49,13 +52,28 @@ impl SigningKey {
             URL_SAFE_NO_PAD.encode(Sha256::digest(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#)));
         let jwk = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "use": "sig", "alg": "ES256", "kid": kid});
         let (_, public) = PublicKey::from_jwk(&jwk).ok_or_else(|| OpenError::other("a signing key cannot be read"))?;
-        Ok(SigningKey { kid, private: EncodingKey::from_ec_der(der), public, jwk })
+        Ok(SigningKey {
+            kid,
+            signs_from: Timestamp::from_seconds(0),
+            private: EncodingKey::from_ec_der(der),
+            public,
+            jwk,
+        })
     }
 
     /// Signs claims as an access token (RFC 9068).
     pub(crate) fn sign(&self, claims: &Map<String, Value>) -> Result<String, jsonwebtoken::errors::Error> {
+        self.sign_as("at+jwt", claims)
+    }
+
+    /// Signs claims as a token of this type.
+    pub(crate) fn sign_as(
+        &self,
+        kind: &str,
+        claims: &Map<String, Value>,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
         let mut header = Header::new(Algorithm::ES256);
-        header.typ = Some("at+jwt".to_owned());
+        header.typ = Some(kind.to_owned());
         header.kid = Some(self.kid.clone());
         jsonwebtoken::encode(&header, claims, &self.private)
     }
@@ -69,13 +87,14 @@ impl SigningKey {
     }
 }
 
-/// Our keys: the last one signs, all verify.
+/// Our keys, in the order of their turns: the last whose turn has come signs, all verify.
 #[derive(Clone)]
 pub(crate) struct KeyRing(pub(crate) Vec<SigningKey>);
 
 impl KeyRing {
     pub(crate) fn signing(&self) -> Option<&SigningKey> {
-        self.0.last()
+        let now = Timestamp::now();
+        self.0.iter().rev().find(|key| key.signs_from <= now).or_else(|| self.0.first())
     }
 
     pub(crate) fn public(&self, kid: &str) -> Option<&PublicKey> {

@@ -4,7 +4,8 @@
 //!   each handler finds the token, verifies it and hands the handler a [`Principal`].
 //! * [`Identity::verify`] applies the token rules of the WLCG profile and of AARC in a fixed order and fails closed. What was
 //!   verified is remembered for a minute; a ban or a changed account forgets all of it at once.
-//! * The built-in issuer lives at `/oidc`: discovery, keys, client credentials. Its signing keys lie encrypted in the store.
+//! * The built-in issuer lives at `/oidc` ([`IssuerConfig`]): OpenID Connect for people, programs and services. Its signing keys
+//!   lie encrypted in the store and are turned over.
 //!   Other issuers are trusted by `[[identity.trusted_issuers]]`.
 //! * [`Identity::acting_token`] lets a service act for the owner of something that was declared earlier; whether that owner
 //!   is still welcome is looked at when the token is made and whenever it is used.
@@ -17,12 +18,11 @@
 //!
 //! Rooms: [`model`] (pure: claims, scopes, paths, decisions), [`routes`] and `gate`, [`context`], `store` (SQL), `directory`
 //! (accounts and bans in memory), `vault` (what is encrypted at rest), `keys`, `trust` (foreign issuers), `verify`, `issue`,
-//! [`accounts`] (passwords, second factors, other providers), `pages` (what people see),
-//! `api` (the issuer's endpoints), [`socket`], [`audit`], [`testing`].
+//! [`accounts`] (passwords, second factors, other providers), `pages` (what people see), `issuer` (the issuer's endpoints),
+//! [`socket`], [`audit`], [`testing`].
 
 pub mod accounts;
 mod admin_client;
-mod api;
 mod asking;
 pub mod audit;
 pub mod config;
@@ -32,6 +32,7 @@ pub mod explain;
 mod gate;
 mod identity;
 mod issue;
+mod issuer;
 mod keys;
 pub mod model;
 mod not_before;
@@ -58,6 +59,8 @@ pub use directory::{Ban, Client as ClientAccount, NewBan, User};
 pub use explain::{Explanation, Question};
 pub use identity::Identity;
 pub use issue::Error;
+pub use issuer::clients::ClientView;
+pub use issuer::{IssuerConfig, KeyTimes};
 pub use model::denial::{Denial, DenialKind};
 pub use model::group::Group;
 pub use model::principal::{Action, Principal, Standing, UserRef};

@@ -20,6 +20,8 @@ use crate::audit::{AuditRecord, AuditReport};
 use crate::context::OpenError;
 use crate::directory::{Ban, NewBan, User};
 use crate::issue::USUAL_LIFETIME;
+use crate::issuer::KeyTimes;
+use crate::issuer::clients::ClientView;
 use crate::routes::RouteInfo;
 use crate::{Error, Explanation, FIRST_ADMIN, Identity, NewNotBefore, NotBefore, Question};
 
@@ -122,7 +124,10 @@ fn router(identity: Identity) -> Router {
         .route("/users", get(users).post(add_user))
         .route("/users/{name}", post(set_user))
         .route("/users/{name}/password", post(set_password))
-        .route("/clients", post(add_client))
+        .route("/clients", get(clients).post(add_client))
+        .route("/clients/{client_id}", post(set_client).delete(delete_client))
+        .route("/keys", get(keys).post(rotate_keys))
+        .route("/keys/{kid}", delete(drop_key))
         .route("/bans", get(bans).post(add_ban))
         .route("/bans/{id}", delete(lift_ban))
         .route("/revocations", get(revocations).post(revoke_before))
@@ -212,7 +217,9 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::NoAccount(_) | Error::NoBan(_) => Problem::not_found(text),
+            Error::NoAccount(_) | Error::NoBan(_) | Error::NoClient(_) | Error::NoKey(_) | Error::NoPolicy(_) => {
+                Problem::not_found(text)
+            }
             Error::Taken(_) => Problem::conflict(text),
             Error::Banned(_) | Error::Client => Problem::forbidden(text),
             Error::Name(_)
@@ -279,6 +286,53 @@ async fn add_client(
     let audiences: Vec<&str> = wanted.audiences.iter().map(String::as_str).collect();
     let secret = identity.add_client(&wanted.client_id, &scopes, &audiences, BY).await?;
     Ok(Json(ClientGiven { client_id: wanted.client_id, client_secret: secret.expose().to_owned() }))
+}
+
+/// `POST /clients/CLIENT_ID`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientState {
+    pub active: bool,
+}
+
+#[derive(Deserialize)]
+struct ClientPage {
+    #[serde(default)]
+    after: String,
+}
+
+/// Clients in one answer.
+const CLIENTS_AT_ONCE: usize = 500;
+
+async fn clients(
+    State(identity): State<Identity>,
+    Query(page): Query<ClientPage>,
+) -> Result<Json<Vec<ClientView>>, Problem> {
+    Ok(Json(identity.clients(&page.after, CLIENTS_AT_ONCE).await?))
+}
+
+async fn set_client(
+    State(identity): State<Identity>,
+    Segment(client_id): Segment<String>,
+    Json(state): Json<ClientState>,
+) -> Result<(), Problem> {
+    Ok(identity.set_client(&client_id, state.active, BY).await?)
+}
+
+async fn delete_client(State(identity): State<Identity>, Segment(client_id): Segment<String>) -> Result<(), Problem> {
+    Ok(identity.delete_client(&client_id, BY).await?)
+}
+
+async fn keys(State(identity): State<Identity>) -> Result<Json<Vec<KeyTimes>>, Problem> {
+    Ok(Json(identity.signing_keys().await?))
+}
+
+async fn rotate_keys(State(identity): State<Identity>) -> Result<Json<KeyTimes>, Problem> {
+    Ok(Json(identity.rotate_keys(BY).await?))
+}
+
+async fn drop_key(State(identity): State<Identity>, Segment(kid): Segment<String>) -> Result<(), Problem> {
+    Ok(identity.drop_key(&kid, BY).await?)
 }
 
 #[derive(Deserialize)]

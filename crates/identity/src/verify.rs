@@ -15,6 +15,8 @@ use ring::digest::{SHA256, digest};
 
 use crate::Identity;
 use crate::directory::Suspect;
+use crate::issuer::model::scope::ALL_RIGHTS;
+use crate::issuer::rules::grant_of;
 use crate::model::decide::{Accepted, Policy, decide};
 use crate::model::memberships::Memberships;
 use crate::model::principal::{Identified, Principal, Standing};
@@ -142,7 +144,14 @@ impl Identity {
         let now = Timestamp::now();
         let tokens = &self.0.verified;
         let evidence = match tokens.recall(&hash, generation, now) {
-            Known::Good(principal) => return Ok(principal),
+            Known::Good(principal) => {
+                let is_ours = principal.issuer == self.0.issuer;
+                if is_ours && self.is_taken_back(principal.token_id.as_deref(), principal.client_id.as_deref()) {
+                    tokens.forget(&hash);
+                    return Err(Reject::Revoked);
+                }
+                return Ok(principal);
+            }
             Known::Bad(reject) => return Err(reject),
             Known::Once(evidence) => evidence,
             Known::Nothing => match self.examine(text, &hash, now).await {
@@ -266,7 +275,8 @@ impl Identity {
     }
 
     /// A token that we made.
-    fn of_ours(&self, about: &str, accepted: Accepted) -> Result<Principal, Reject> {
+    pub(crate) fn of_ours(&self, about: &str, accepted: Accepted) -> Result<Principal, Reject> {
+        self.refuse_taken_back(&accepted)?;
         if about != self.0.issuer {
             // A service acts for somebody whom a foreign issuer knows; that issuer must still be trusted.
             let (_, issuer) = self.trusted(about).ok_or(Reject::Issuer)?;
@@ -280,7 +290,13 @@ impl Identity {
             if self.is_banned_through_link(&directory, &accepted.subject) {
                 return Err(Reject::Banned);
             }
-            Standing::User { admin: user.admin }
+            let granted = accepted.token_id.as_deref().and_then(grant_of).is_some();
+            if granted && !accepted.scopes.have_capabilities() && !accepted.scopes.contain_exactly(ALL_RIGHTS) {
+                // A person let a program know who they are; that is not leave to act for them.
+                Standing::Guest
+            } else {
+                Standing::User { admin: user.admin }
+            }
         } else if directory.clients.get(&accepted.subject).is_some_and(|client| client.active) {
             Standing::Client
         } else {

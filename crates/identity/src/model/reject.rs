@@ -61,7 +61,7 @@ pub enum Reject {
     IntrospectionUnavailable,
     #[error("the issuer's answer about groups cannot be had now")]
     UserinfoUnavailable,
-    #[error("the token was issued before all such tokens were revoked")]
+    #[error("the token was revoked, or was issued before all such tokens were")]
     Revoked,
 }
 
@@ -121,7 +121,7 @@ impl Reject {
             Reject::Inactive => "token-inactive",
             Reject::IntrospectionUnavailable => "introspection-unavailable",
             Reject::UserinfoUnavailable => "userinfo-unavailable",
-            Reject::Revoked => "issued-before-revocation",
+            Reject::Revoked => "revoked",
         }
     }
 
