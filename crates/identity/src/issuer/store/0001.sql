@@ -1,4 +1,4 @@
-CREATE TABLE identity_registrations (
+CREATE TABLE identity_programs (
     client_id TEXT NOT NULL PRIMARY KEY,
     secret_hash BYTES,
     access_hash BYTES NOT NULL,
@@ -8,7 +8,7 @@ CREATE TABLE identity_registrations (
     created BIGINT NOT NULL,
     used BIGINT
 );
-CREATE INDEX identity_registrations_unused ON identity_registrations (created) WHERE used IS NULL;
+CREATE INDEX identity_programs_unused ON identity_programs (created) WHERE used IS NULL;
 
 CREATE TABLE identity_consents (
     name TEXT NOT NULL,

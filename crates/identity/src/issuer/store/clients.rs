@@ -24,20 +24,20 @@ fn registration(row: &Row) -> Result<Registration, Error> {
 }
 
 pub(crate) fn find(tx: &mut Tx<'_>, client_id: &str) -> Result<Option<Registration>, Error> {
-    let sql = format!("SELECT {COLUMNS} FROM identity_registrations WHERE client_id = ?1");
+    let sql = format!("SELECT {COLUMNS} FROM identity_programs WHERE client_id = ?1");
     tx.query_opt(&sql, &params![client_id], registration)
 }
 
 /// Registrations after `after`, in the order of their ids.
 pub(crate) fn page(tx: &mut Tx<'_>, after: &str, limit: usize) -> Result<Vec<Registration>, Error> {
-    let sql = format!("SELECT {COLUMNS} FROM identity_registrations WHERE client_id > ?1 ORDER BY client_id LIMIT ?2");
+    let sql = format!("SELECT {COLUMNS} FROM identity_programs WHERE client_id > ?1 ORDER BY client_id LIMIT ?2");
     tx.query(&sql, &params![after, limit], registration)
 }
 
 pub(crate) fn insert(tx: &mut Tx<'_>, new: &Registration) -> Result<(), Error> {
     let metadata = serde_json::json!(new.metadata).to_string();
     tx.execute(
-        "INSERT INTO identity_registrations (client_id, secret_hash, access_hash, metadata, active, registered_by, created)
+        "INSERT INTO identity_programs (client_id, secret_hash, access_hash, metadata, active, registered_by, created)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         &params![
             &new.client_id,
@@ -54,13 +54,13 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &Registration) -> Result<(), Error> {
 
 pub(crate) fn update(tx: &mut Tx<'_>, changed: &Registration) -> Result<bool, Error> {
     let metadata = serde_json::json!(changed.metadata).to_string();
-    let sql = "UPDATE identity_registrations SET metadata = ?2, secret_hash = ?3 WHERE client_id = ?1";
+    let sql = "UPDATE identity_programs SET metadata = ?2, secret_hash = ?3 WHERE client_id = ?1";
     Ok(tx.execute(sql, &params![&changed.client_id, metadata, changed.secret_hash.clone()])? > 0)
 }
 
 pub(crate) fn set_active(tx: &mut Tx<'_>, client_id: &str, active: bool) -> Result<bool, Error> {
     let registered =
-        tx.execute("UPDATE identity_registrations SET active = ?2 WHERE client_id = ?1", &params![client_id, active])?;
+        tx.execute("UPDATE identity_programs SET active = ?2 WHERE client_id = ?1", &params![client_id, active])?;
     let made =
         tx.execute("UPDATE identity_clients SET active = ?2 WHERE client_id = ?1", &params![client_id, active])?;
     Ok(registered + made > 0)
@@ -69,7 +69,7 @@ pub(crate) fn set_active(tx: &mut Tx<'_>, client_id: &str, active: bool) -> Resu
 /// Takes a client away with all that it was given.
 pub(crate) fn delete(tx: &mut Tx<'_>, client_id: &str) -> Result<bool, Error> {
     let mut gone = 0;
-    for table in ["identity_registrations", "identity_clients"] {
+    for table in ["identity_programs", "identity_clients"] {
         gone += tx.execute(&format!("DELETE FROM {table} WHERE client_id = ?1"), &params![client_id])?;
     }
     for table in ["identity_consents", "identity_codes", "identity_devices", "identity_grants"] {
@@ -80,17 +80,17 @@ pub(crate) fn delete(tx: &mut Tx<'_>, client_id: &str) -> Result<bool, Error> {
 
 /// Suspended registrations: few, because administrators make them one by one.
 pub(crate) fn suspended(tx: &mut Tx<'_>) -> Result<Vec<String>, Error> {
-    tx.query("SELECT client_id FROM identity_registrations WHERE active = 0", &params![], |row| row.get(0))
+    tx.query("SELECT client_id FROM identity_programs WHERE active = 0", &params![], |row| row.get(0))
 }
 
 pub(crate) fn note_use(tx: &mut Tx<'_>, client_id: &str, now: Timestamp) -> Result<(), Error> {
-    let sql = "UPDATE identity_registrations SET used = ?2 WHERE client_id = ?1 AND used IS NULL";
+    let sql = "UPDATE identity_programs SET used = ?2 WHERE client_id = ?1 AND used IS NULL";
     tx.execute(sql, &params![client_id, now]).map(drop)
 }
 
 /// Forgets registrations of strangers that nobody ever used.
 pub(crate) fn sweep_unused(tx: &mut Tx<'_>, before: Timestamp) -> Result<u64, Error> {
-    let sql = "DELETE FROM identity_registrations WHERE used IS NULL AND registered_by IS NULL AND created < ?1";
+    let sql = "DELETE FROM identity_programs WHERE used IS NULL AND registered_by IS NULL AND created < ?1";
     tx.execute(sql, &params![before])
 }
 
