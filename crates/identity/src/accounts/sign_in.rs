@@ -81,8 +81,12 @@ impl Identity {
         let account = self.account_key(name, caller);
         attempts.take(&address, PER_ADDRESS).map_err(AccountError::Wait)?;
         attempts.take(&account, PER_ACCOUNT).map_err(AccountError::Wait)?;
-        let wanted = name.to_owned();
-        let stored = self.0.store.read(move |tx| store::password(tx, &wanted)).await?;
+        let stored = if is_name(name) {
+            let wanted = name.to_owned();
+            self.0.store.read(move |tx| store::password(tx, &wanted)).await?
+        } else {
+            None
+        };
         let is_right = self.0.accounts.passwords.is(stored, password).await?;
         let user = self.user_ref(name);
         if is_right && self.is_welcome(&user) {
@@ -164,8 +168,7 @@ impl Identity {
     ) -> Result<Secret, AccountError> {
         let attempts = &self.0.accounts.attempts;
         let address = address_key(caller.address);
-        // Whoever gets here knows the password: nobody keeps the owner out by failing here without it.
-        let account = format!("code {}", half.name);
+        let account = format!("code of {}", self.account_key(&half.name, caller));
         attempts.take(&address, PER_ADDRESS).map_err(AccountError::Wait)?;
         attempts.take(&account, PER_ACCOUNT).map_err(AccountError::Wait)?;
         let Some(kind) = self.use_code(&half.name, code).await? else {
