@@ -82,6 +82,20 @@ async fn accounts_and_bans() {
         assert_eq!(newcomer.submit("/oidc/account", "/oidc/account/password", &form).await.status, 303);
         assert!(engine.identity.check_password("bob", "the word of bob", None).await.is_ok());
 
+        // Later it is the way back for who has forgotten the password; for a while only.
+        let page = admin.submit(bob, bob, &[("action", "sign-in-link")]).await;
+        let link = page.after("<code id=\"link\">");
+        let secret = link.split("code=").nth(1).expect("a code");
+        let session = engine.identity.begin_session(secret).await.expect("read").expect("a session");
+        let mut forgetful = Browser::new(&engine);
+        forgetful.cookies.insert(engine.identity.session_cookie_name(), session.expose().to_owned());
+        let form = [("new", "the next word of bob"), ("again", "the next word of bob")];
+        assert_eq!(forgetful.submit("/oidc/account", "/oidc/account/password", &form).await.status, 303);
+        assert!(engine.identity.check_password("bob", "the next word of bob", None).await.is_ok());
+        let age = "UPDATE identity_sessions SET begun = begun - 1200000000 WHERE name = 'bob'";
+        engine.store.write(move |tx| tx.execute(age, &[])).await.expect("aged");
+        assert_eq!(forgetful.submit("/oidc/account", "/oidc/account/password", &form).await.status, 422);
+
         // Suspended: out at once. Restored: in again.
         let path = "/oidc/admin/users/alice";
         admin.submit(path, path, &[("action", "suspend")]).await;

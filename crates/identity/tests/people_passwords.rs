@@ -125,6 +125,7 @@ async fn the_same_words_whether_the_name_exists() {
             ("bob", PASSWORD),
             ("carol", PASSWORD),
             ("Ä' OR 1=1", PASSWORD),
+            ("a\0b", PASSWORD),
         ] {
             let mut browser = Browser::new(&engine);
             let page = browser.sign_in(name, password).await;
@@ -319,4 +320,24 @@ async fn over_the_admin_socket_and_never_written_down() {
         let report = engine.identity.audit().verify().await.expect("read");
         assert!(report.broken_at.is_none());
     }
+}
+
+#[tokio::test]
+async fn the_address_is_that_of_the_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let engine = TestEngine::start(async |_| Ok(mounts())).await;
+    let server = engine.listen();
+    let host = format!("127.0.0.1:{}", engine.url.port().expect("a port"));
+    let mut stream = tokio::net::TcpStream::connect(&host).await.expect("connected");
+    // What a caller says about itself does not count.
+    let request = format!(
+        "GET /demo/peer HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("read");
+    assert!(text.contains("127.0.0.1") && !text.contains("192.0.2.1"), "{text}");
+    let within = engine.client.get(engine.url_of("/demo/peer")).send().await.expect("an answer");
+    assert_eq!(within.text().await.expect("a text"), "None");
+    assert!(server.stop(Duration::from_secs(5)).await);
 }

@@ -58,14 +58,17 @@ impl Identity {
     /// The identity does not belong to the account any more. The last way in stays.
     pub(crate) async fn unlink(&self, name: &str, issuer: &str, subject: &str, by: &str) -> Result<(), AccountError> {
         let entry = Entry::change(by, "identity.unlink", name, json!({"issuer": issuer, "subject": subject}));
-        let (name, issuer, subject) = (name.to_owned(), issuer.to_owned(), subject.to_owned());
-        let account = name.clone();
+        let none = || AccountError::refused(format!("there is no such identity linked to {name}"));
+        if !self.links_of(name).iter().any(|link| link.issuer == issuer && link.subject == subject) {
+            return Err(none());
+        }
+        let (account, issuer, subject) = (name.to_owned(), issuer.to_owned(), subject.to_owned());
         let unlinked = self.change(vec![entry], move |tx| {
-            if !people::remove_link(tx, &name, &issuer, &subject)? {
+            if !people::remove_link(tx, &account, &issuer, &subject)? {
                 return Err(Error::NoAccount(subject.clone()));
             }
-            let has_password = store::password(tx, &name)?.is_some();
-            if !has_password && people::count_links(tx, &name)? == 0 {
+            let has_password = store::password(tx, &account)?.is_some();
+            if !has_password && people::count_links(tx, &account)? == 0 {
                 return Err(Error::LastWayIn);
             }
             Ok(())
@@ -74,9 +77,7 @@ impl Identity {
             Err(Error::LastWayIn) => Err(AccountError::refused(
                 "This is the only way into the account. Set a password or link another identity first.",
             )),
-            Err(Error::NoAccount(_)) => {
-                Err(AccountError::refused(format!("there is no such identity linked to {account}")))
-            }
+            Err(Error::NoAccount(_)) => Err(none()),
             other => Ok(other?),
         }
     }

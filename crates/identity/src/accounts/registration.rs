@@ -151,11 +151,13 @@ impl Identity {
 
     /// One that is not approved yet.
     async fn registration(&self, id: &str) -> Result<Registration, AccountError> {
+        let gone = || AccountError::refused("somebody has decided about this request already");
+        if !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(gone());
+        }
         let wanted = id.to_owned();
         let found = self.0.store.read(move |tx| people::registration_by_id(tx, &wanted)).await?;
-        found
-            .filter(|asked| asked.decision != Decision::Approved)
-            .ok_or_else(|| AccountError::refused("somebody has decided about this request already"))
+        found.filter(|asked| asked.decision != Decision::Approved).ok_or_else(gone)
     }
 
     async fn make_linked(&self, name: &str, link: Link, id: Option<String>, by: &str) -> Result<(), Error> {

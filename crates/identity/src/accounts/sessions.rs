@@ -35,7 +35,7 @@ impl Identity {
             id: id_of(&seen.hash),
             begun: seen.begun,
             used: seen.used,
-            way: seen.way.unwrap_or_else(|| "link from the command line".to_owned()),
+            way: seen.way.unwrap_or_else(|| "sign-in link".to_owned()),
             agent: seen.agent.unwrap_or_default(),
             is_this: this.as_ref() == Some(&seen.hash),
         };

@@ -5,8 +5,10 @@
 //! failing in their place. It proves nothing else.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use dte_base::secret::Secret;
+use dte_base::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
@@ -22,6 +24,9 @@ use crate::{Error, Identity};
 
 /// Descriptions of browsers are cut after so many characters: they come from outside.
 const LONGEST_AGENT: usize = 200;
+
+/// Who came with a link may change how they come in for so long.
+const FRESH_LINK: Duration = Duration::from_secs(900);
 
 /// How somebody came in, as the sessions page shows it.
 pub(crate) const BY_PASSWORD: &str = "password";
@@ -70,7 +75,7 @@ impl Identity {
             return Err(AccountError::SecondFactor);
         }
         let admin = self.directory().users.get(name).is_some_and(|user| user.admin);
-        let expires = dte_base::time::Timestamp::now() + crate::session::SESSION_IDLE;
+        let expires = Timestamp::now() + crate::session::SESSION_IDLE;
         Ok(crate::session::principal(self.user_ref(name), admin, expires))
     }
 
@@ -81,8 +86,12 @@ impl Identity {
         let account = self.account_key(name, caller);
         attempts.take(&address, PER_ADDRESS).map_err(AccountError::Wait)?;
         attempts.take(&account, PER_ACCOUNT).map_err(AccountError::Wait)?;
-        let wanted = name.to_owned();
-        let stored = self.0.store.read(move |tx| store::password(tx, &wanted)).await?;
+        let stored = if is_name(name) {
+            let wanted = name.to_owned();
+            self.0.store.read(move |tx| store::password(tx, &wanted)).await?
+        } else {
+            None
+        };
         let is_right = self.0.accounts.passwords.is(stored, password).await?;
         let user = self.user_ref(name);
         if is_right && self.is_welcome(&user) {
@@ -164,8 +173,7 @@ impl Identity {
     ) -> Result<Secret, AccountError> {
         let attempts = &self.0.accounts.attempts;
         let address = address_key(caller.address);
-        // Whoever gets here knows the password: nobody keeps the owner out by failing here without it.
-        let account = format!("code {}", half.name);
+        let account = format!("code of {}", self.account_key(&half.name, caller));
         attempts.take(&address, PER_ADDRESS).map_err(AccountError::Wait)?;
         attempts.take(&account, PER_ACCOUNT).map_err(AccountError::Wait)?;
         let Some(kind) = self.use_code(&half.name, code).await? else {
@@ -231,8 +239,8 @@ impl Identity {
         Ok(())
     }
 
-    /// Asks again for the password of somebody who is signed in, before something that a thief of the session must not do.
-    /// Accounts without a password have nothing to show.
+    /// Asks again for the password of somebody who is signed in, before something that a thief of the session must not do,
+    /// unless [`Identity::asks_password`] says that there is nothing to ask for.
     pub(crate) async fn confirm_password(
         &self,
         principal: &Principal,
@@ -242,13 +250,27 @@ impl Identity {
         if !matches!(principal.standing, Standing::User { .. }) {
             return Err(AccountError::refused("only local accounts have a password"));
         }
-        if !self.has_password(principal.name()).await? {
+        if !self.asks_password(principal.name(), caller.session.as_deref()).await? {
             return Ok(());
         }
         match self.try_password(principal.name(), password, caller).await {
             Err(AccountError::Wrong) => Err(AccountError::refused("that is not your present password")),
             other => other,
         }
+    }
+
+    /// Whether somebody who is signed in must show their password before they change how they come in. Not when they have
+    /// none; nor when they have just come with a link: that is how somebody gets in again who has forgotten it.
+    pub(crate) async fn asks_password(&self, name: &str, session: Option<&str>) -> Result<bool, AccountError> {
+        if !self.has_password(name).await? {
+            return Ok(false);
+        }
+        let Some(session) = session else { return Ok(true) };
+        let hash = self.0.vault.hash_secret(session);
+        let beginning = self.0.store.read(move |tx| steps::beginning(tx, &hash)).await?;
+        let is_fresh_link =
+            beginning.is_some_and(|(begun, way)| way.is_none() && Timestamp::now().since(begun) < FRESH_LINK);
+        Ok(!is_fresh_link)
     }
 
     pub(crate) async fn has_password(&self, name: &str) -> Result<bool, AccountError> {

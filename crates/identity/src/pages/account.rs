@@ -63,24 +63,28 @@ async fn content(identity: &Identity, headers: &HeaderMap, viewer: &Viewer) -> R
     let name = viewer.principal.name();
     let has_password = identity.has_password(name).await?;
     let factor = identity.second_factor(name).await?;
-    let sessions = identity.sessions_of(name, identity.session_secret(headers).as_deref()).await?;
+    let secret = identity.session_secret(headers);
+    let sessions = identity.sessions_of(name, secret.as_deref()).await?;
+    let asks = identity.asks_password(name, secret.as_deref()).await?;
     Ok(html! {
         p.soft { "You are " strong { (name) } @if viewer.principal.is_admin() { ", an administrator" } "." }
-        (password_card(viewer, has_password))
-        (factor_card(viewer, factor, has_password))
-        (identities_card(identity, viewer, has_password))
+        (password_card(viewer, has_password, asks))
+        (factor_card(viewer, factor, asks))
+        (identities_card(identity, viewer, asks))
         (sessions_card(viewer, &sessions))
     })
 }
 
-fn password_card(viewer: &Viewer, has_password: bool) -> Markup {
+fn password_card(viewer: &Viewer, has_password: bool, asks: bool) -> Markup {
     html! {
         section.card aria-labelledby="password-h" {
             h2 #password-h { "Password" }
             form method="post" action="/oidc/account/password" {
                 (token(&viewer.csrf))
                 input type="hidden" name="username" value=(viewer.principal.name()) autocomplete="username";
-                @if has_password { (present_password("password-current")) } @else { p { "You have no password yet." } }
+                @if asks { (present_password("password-current")) }
+                @else if has_password { p { "You came with a link, so your present password is not asked for." } }
+                @else { p { "You have no password yet." } }
                 (new_password("password-new", "new", "New password"))
                 (new_password("password-again", "again", "New password once more"))
                 p.note { "At least " (password::SHORTEST) " characters; a few words are better than a few signs. Your other sessions end." }
@@ -90,7 +94,7 @@ fn password_card(viewer: &Viewer, has_password: bool) -> Markup {
     }
 }
 
-fn factor_card(viewer: &Viewer, factor: Factor, has_password: bool) -> Markup {
+fn factor_card(viewer: &Viewer, factor: Factor, asks: bool) -> Markup {
     html! {
         section.card aria-labelledby="factor-h" {
             h2 #factor-h { "Second factor" }
@@ -99,7 +103,7 @@ fn factor_card(viewer: &Viewer, factor: Factor, has_password: bool) -> Markup {
                     p { span.pill.good { "on" } " Signing in takes a code of your authenticator. Recovery codes left: " (recovery_codes) "." }
                     form method="post" action="/oidc/account/second-factor/remove" {
                         (token(&viewer.csrf))
-                        @if has_password { (present_password("factor-current")) }
+                        @if asks { (present_password("factor-current")) }
                         button.danger { "Turn off" }
                     }
                 }
@@ -107,7 +111,7 @@ fn factor_card(viewer: &Viewer, factor: Factor, has_password: bool) -> Markup {
                     p { span.pill { "off" } " With an authenticator on your telephone, a stolen password is of no use." }
                     form method="post" action="/oidc/account/second-factor" {
                         (token(&viewer.csrf))
-                        @if has_password { (present_password("factor-current")) }
+                        @if asks { (present_password("factor-current")) }
                         button { "Set up an authenticator" }
                     }
                 }
@@ -116,7 +120,7 @@ fn factor_card(viewer: &Viewer, factor: Factor, has_password: bool) -> Markup {
     }
 }
 
-fn identities_card(identity: &Identity, viewer: &Viewer, has_password: bool) -> Markup {
+fn identities_card(identity: &Identity, viewer: &Viewer, asks: bool) -> Markup {
     let providers = &identity.0.accounts.providers;
     let links = identity.links_of(viewer.principal.name());
     html! {
@@ -155,7 +159,7 @@ fn identities_card(identity: &Identity, viewer: &Viewer, has_password: bool) -> 
                                 @for provider in providers { option value=(provider.name) { (provider.title) } }
                             }
                         }
-                        @if has_password { (present_password("link-current")) }
+                        @if asks { (present_password("link-current")) }
                         button { "Link" }
                     }
                 }

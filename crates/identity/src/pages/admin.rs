@@ -22,12 +22,11 @@ const PAGE: usize = 100;
 pub(super) fn tabs(here: &str) -> Markup {
     let tabs = [("users", "Accounts"), ("registrations", "Requests"), ("bans", "Bans")];
     html! {
-        nav.row aria-label="Administration" {
+        nav.row.tabs aria-label="Administration" {
             @for (path, words) in tabs {
                 a.button href={ "/oidc/admin/" (path) } aria-current=[(path == here).then_some("page")] { (words) }
             }
         }
-        p { }
     }
 }
 

@@ -153,8 +153,11 @@ impl Sent {
         }
     }
 
-    fn is_too_long(&self) -> bool {
-        [&self.subject, &self.issuer, &self.client_id, &self.vo, &self.reason].iter().any(|text| text.len() > LONGEST)
+    /// Too long, or with signs that no text has.
+    fn is_no_text(&self) -> bool {
+        [&self.subject, &self.issuer, &self.client_id, &self.vo, &self.reason]
+            .iter()
+            .any(|text| text.len() > LONGEST || text.chars().any(char::is_control))
     }
 }
 
@@ -174,8 +177,8 @@ pub(super) async fn add(State(identity): State<Identity>, headers: HeaderMap, Fo
 }
 
 async fn ban(identity: &Identity, viewer: &Viewer, sent: &Sent) -> Result<(), AccountError> {
-    if sent.is_too_long() {
-        return Err(AccountError::refused("one of the texts is too long"));
+    if sent.is_no_text() {
+        return Err(AccountError::refused("one of the texts is too long or has control characters"));
     }
     let ban = sent.ban();
     if ban.reason.is_empty() {

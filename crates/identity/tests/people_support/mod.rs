@@ -12,11 +12,12 @@ pub const PASSWORD: &str = "correct horse battery";
 
 pub fn mounts() -> Vec<Mount> {
     let whoami = async |principal: Principal| format!("{}|{}", principal.issuer, principal.name());
-    let routes = Routes::new("demo").sessions().get("/me", Require::Authenticated, whoami).get(
-        "/admin",
-        Require::Admin,
-        async || "ok",
-    );
+    let peer = async |peer: Option<axum::extract::Extension<dte_http::PeerAddress>>| format!("{peer:?}");
+    let routes = Routes::new("demo")
+        .sessions()
+        .get("/peer", Require::Public("a test"), peer)
+        .get("/me", Require::Authenticated, whoami)
+        .get("/admin", Require::Admin, async || "ok");
     vec![Mount { prefix: "/demo", routes }]
 }
 

@@ -74,6 +74,13 @@ pub(crate) fn sessions(tx: &mut Tx<'_>, name: &str) -> Result<Vec<Seen>, Error> 
     })
 }
 
+/// When a session began, and how; nothing is said of how when it was a link.
+pub(crate) fn beginning(tx: &mut Tx<'_>, hash: &[u8]) -> Result<Option<(Timestamp, Option<String>)>, Error> {
+    let sql = "SELECT s.begun, f.way FROM identity_sessions s
+               LEFT JOIN identity_session_facts f ON f.hash = s.hash WHERE s.hash = ?1";
+    tx.query_opt(sql, &params![hash], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
 pub(crate) fn end_session(tx: &mut Tx<'_>, name: &str, hash: &[u8]) -> Result<bool, Error> {
     Ok(tx.execute("DELETE FROM identity_sessions WHERE hash = ?1 AND name = ?2", &params![hash, name])? > 0)
 }
