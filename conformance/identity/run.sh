@@ -8,9 +8,10 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 : "${DTE_URL:?run it through scripts/with-engine.sh}" "${DTE_TOKEN:?}" "${DTE_LOGIN:?}"
 work=$(mktemp -d "${TMPDIR:-/tmp}/dte-identity.XXXXXX")
-agent=
+agent= engine=
 finish() {
   [ -z "$agent" ] || kill "$agent" 2>/dev/null
+  [ -z "$engine" ] || { kill "$engine" 2>/dev/null; wait "$engine" 2>/dev/null; }
   rm -rf "$work"
 }
 trap finish EXIT
@@ -40,7 +41,7 @@ hidden() { sed -n "s/.*name=\"$1\" value=\"\([^\"]*\)\".*/\1/p" | sed 's/&amp;/\
 
 # A browser: curl with a jar, signed in by the link of `dte ui`.
 browser() { curl -sS -b "$work/jar" -c "$work/jar" "$@"; }
-browser -o "$work/out" --data-urlencode "code=${DTE_LOGIN#*code=}" "$DTE_URL/ui/login"
+browser -o "$work/out" -H "Origin: $DTE_URL" --data-urlencode "code=${DTE_LOGIN#*code=}" "$DTE_URL/ui/login"
 grep -q dte_session "$work/jar" || { echo "the login link does not sign in" >&2; exit 1; }
 issuer=$DTE_URL/oidc
 
@@ -66,6 +67,7 @@ if need oidc-agent oidc-agent-cli; then
   export OIDC_CONFIG_DIR=$work/oidc OIDC_ENCRYPTION_PW=secret
   mkdir -p "$OIDC_CONFIG_DIR"
   oidc-agent --no-autoload >"$work/agent" 2>&1
+  for _ in $(seq 100); do grep -q OIDCD_PID= "$work/agent" && break; sleep 0.1; done
   # shellcheck disable=SC1091
   . "$work/agent" >/dev/null
   agent=$OIDCD_PID
@@ -159,14 +161,35 @@ if ! "$venv/bin/python" -c 'import authlib, flaat' 2>/dev/null; then
   mkdir -p "$(dirname "$venv")"
   python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
 fi
-if "$venv/bin/python" -c 'import authlib, flaat' 2>/dev/null; then
-  DTE_COOKIE=$(awk '$6 ~ /^dte_session/ {print $6 "=" $7}' "$work/jar") "$venv/bin/python" "$here/check.py" "$issuer" >"$work/python" 2>&1
-  grep -v '^ok' "$work/python"
+# flaat looks for an issuer under https only, whatever it is called: an engine with a certificate of its own.
+secure_engine() {
+  local port
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$work/tls.key" -out "$work/tls.pem" || return 1
+  secure=https://localhost:$port
+  printf '[http]\npublic_url = "%s"\ntls_cert = "%s"\ntls_key = "%s"\n' "$secure" "$work/tls.pem" "$work/tls.key" >"$work/secure.toml"
+  mkdir -m 711 "$work/secure"
+  "$DTE_BIN" up --data-dir "$work/secure/data" --config "$work/secure.toml" --listen "127.0.0.1:$port" --ready-file "$work/secure/ready" \
+    >"$work/secure/log" 2>&1 &
+  engine=$!
+  for _ in $(seq 600); do [ -s "$work/secure/ready" ] && break; kill -0 "$engine" || { cat "$work/secure/log"; return 1; }; sleep 0.05; done
+  local link
+  link=$("$DTE_BIN" ui --data-dir "$work/secure/data") || return 1
+  curl -sS --cacert "$work/tls.pem" -c "$work/secure.jar" -o /dev/null -H "Origin: $secure" --data-urlencode "code=${link#*code=}" "$secure/ui/login"
+  grep -q dte_session "$work/secure.jar"
+}
+if ! "$venv/bin/python" -c 'import authlib, flaat' 2>/dev/null; then
+  skip "Authlib and flaat cannot be installed"
+elif ! secure_engine >"$work/out" 2>&1; then
+  bad "an engine with TLS"
+else
+  DTE_COOKIE=$(awk '$6 ~ /^dte_session/ {print $6 "=" $7}' "$work/secure.jar") REQUESTS_CA_BUNDLE=$work/tls.pem SSL_CERT_FILE=$work/tls.pem \
+    timeout 120 "$venv/bin/python" "$here/check.py" "$secure/oidc" >"$work/python" 2>&1
+  grep -vE '^(ok|end)' "$work/python"
   passed=$((passed + $(grep -c '^ok' "$work/python")))
   failed=$((failed + $(grep -c '^FAILED' "$work/python")))
   grep -q '^end$' "$work/python" || bad "check.py did not come to its end"
-else
-  skip "Authlib and flaat cannot be installed"
 fi
 
 note=; [ $skipped = 0 ] || note=", $skipped skipped"

@@ -160,6 +160,20 @@ pub enum Client {
         #[arg(long, default_value = "")]
         scope: String,
     },
+    /// List the clients, those that registered themselves too
+    List,
+    /// Shut a client out: nothing that it holds counts until it is let in again
+    Suspend { client_id: String },
+    /// Let a suspended client in again
+    Resume { client_id: String },
+    /// Take a client away with all that it was given
+    Delete { client_id: String },
+    /// Make void all tokens that were issued until now: of one client, or of all
+    Revoke {
+        /// Only this client's
+        #[arg(long)]
+        client_id: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -199,6 +213,19 @@ pub enum Audit {
 pub enum Auth {
     /// All routes with what they demand
     Routes,
+    /// The keys that sign tokens
+    Keys {
+        #[command(subcommand)]
+        command: Option<Keys>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Publish the next key now; it signs when everybody has had the time to see it
+    Rotate,
+    /// Emergency: a key is no longer ours; what it signed is void at once
+    Drop { kid: String },
 }
 
 #[derive(Debug, Subcommand)]
