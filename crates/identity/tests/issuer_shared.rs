@@ -45,7 +45,12 @@ async fn two_processes_are_one_issuer() {
     let app = public_app(&one).await;
     let alice = Browser::signed_in(&one, "alice").await;
     let code = alice.code(&app, "openid wlcg offline_access", &[]).await;
-    becomes(&two, one.identity.issue_token("alice", &[], None, Duration::from_secs(60), "test").expect("a token").expose(), 200).await;
+    becomes(
+        &two,
+        one.identity.issue_token("alice", &[], None, Duration::from_secs(60), "test").expect("a token").expose(),
+        200,
+    )
+    .await;
     let (status, first) = redeem(&two, &app, &code, &[]).await;
     assert_eq!(status, 200, "{first}");
     assert_eq!(get_with(&one, "/demo/me", text(&first, "access_token")).await, 200);

@@ -61,7 +61,10 @@ pub async fn client(common: &Common, command: Client) -> Result<(), Failure> {
                 let since = client.created.map_or_else(|| "-".to_owned(), |created| created.to_string());
                 vec![client.client_id, client.name, if client.active { "yes" } else { "no" }.to_owned(), by, since]
             };
-            show::table(&["CLIENT", "NAME", "ACTIVE", "MADE BY", "SINCE"], &clients.into_iter().map(row).collect::<Vec<_>>());
+            show::table(
+                &["CLIENT", "NAME", "ACTIVE", "MADE BY", "SINCE"],
+                &clients.into_iter().map(row).collect::<Vec<_>>(),
+            );
         }
         Client::Suspend { client_id } => {
             engine.set_client(&client_id, false).await?;
@@ -162,7 +165,8 @@ async fn keys(common: &Common, engine: &AdminClient, command: Option<Keys>) -> R
     if common.json {
         return show::json(&keys);
     }
-    let row = |key: dte_identity::KeyTimes| vec![key.kid, key.state, key.created.to_string(), key.signs_from.to_string()];
+    let row =
+        |key: dte_identity::KeyTimes| vec![key.kid, key.state, key.created.to_string(), key.signs_from.to_string()];
     show::table(&["KEY", "STATE", "MADE", "SIGNS FROM"], &keys.into_iter().map(row).collect::<Vec<_>>());
     Ok(())
 }
