@@ -167,6 +167,14 @@ pub enum Client {
         #[arg(long, default_value = "")]
         scope: String,
     },
+    /// List the clients, those that registered themselves too
+    List,
+    /// Shut a client out: nothing that it holds counts until it is let in again
+    Suspend { client_id: String },
+    /// Let a suspended client in again
+    Resume { client_id: String },
+    /// Take a client away with all that it was given
+    Delete { client_id: String },
 }
 
 #[derive(Debug, Subcommand)]
@@ -230,6 +238,11 @@ pub enum Auth {
     Routes,
     /// Say step by step whether a token (read from standard input) or a subject may do something
     Explain(Explain),
+    /// The keys that sign tokens
+    Keys {
+        #[command(subcommand)]
+        command: Option<Keys>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -250,6 +263,14 @@ pub struct Explain {
     /// A group that the issuer would name; may be repeated
     #[arg(long, requires = "subject")]
     pub group: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Publish the next key now; it signs when everybody has had the time to see it
+    Rotate,
+    /// Emergency: a key is no longer ours; what it signed is void at once
+    Drop { kid: String },
 }
 
 #[derive(Debug, Subcommand)]

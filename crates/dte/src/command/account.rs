@@ -8,7 +8,7 @@ use dte_identity::socket::ClientWanted;
 use dte_identity::{AdminClient, NewBan, NewNotBefore};
 use url::Url;
 
-use crate::cli::{Audit, Auth, Ban, Client, Common, User};
+use crate::cli::{Audit, Auth, Ban, Client, Common, Keys, User};
 use crate::command::explain::explain;
 use crate::failure::Failure;
 use crate::remote::ADDRESS_FILE;
@@ -65,15 +65,47 @@ fn first_line() -> Result<Secret, Failure> {
 }
 
 pub async fn client(common: &Common, command: Client) -> Result<(), Failure> {
-    let Client::Add { client_id, scope } = command;
-    let scopes = scope.split_whitespace().map(str::to_owned).collect();
-    let given = AdminClient::new(&common.data_dir)
-        .add_client(&ClientWanted { client_id, scopes, audiences: Vec::new() })
-        .await?;
-    if common.json {
-        return show::json(&given);
+    let engine = AdminClient::new(&common.data_dir);
+    match command {
+        Client::Add { client_id, scope } => {
+            let scopes = scope.split_whitespace().map(str::to_owned).collect();
+            let given = engine.add_client(&ClientWanted { client_id, scopes, audiences: Vec::new() }).await?;
+            if common.json {
+                return show::json(&given);
+            }
+            show::line(format!(
+                "client {} with the secret {}; it is not shown again",
+                given.client_id, given.client_secret
+            ));
+        }
+        Client::List => {
+            let clients = engine.clients().await?;
+            if common.json {
+                return show::json(&clients);
+            }
+            let row = |client: dte_identity::ClientView| {
+                let by = client.registered_by.unwrap_or_else(|| "-".to_owned());
+                let since = client.created.map_or_else(|| "-".to_owned(), |created| created.to_string());
+                vec![client.client_id, client.name, if client.active { "yes" } else { "no" }.to_owned(), by, since]
+            };
+            show::table(
+                &["CLIENT", "NAME", "ACTIVE", "MADE BY", "SINCE"],
+                &clients.into_iter().map(row).collect::<Vec<_>>(),
+            );
+        }
+        Client::Suspend { client_id } => {
+            engine.set_client(&client_id, false).await?;
+            show::line(format!("client {client_id} is suspended"));
+        }
+        Client::Resume { client_id } => {
+            engine.set_client(&client_id, true).await?;
+            show::line(format!("client {client_id} is active"));
+        }
+        Client::Delete { client_id } => {
+            engine.delete_client(&client_id).await?;
+            show::line(format!("client {client_id} is gone"));
+        }
     }
-    show::line(format!("client {} with the secret {}; it is not shown again", given.client_id, given.client_secret));
     Ok(())
 }
 
@@ -163,16 +195,35 @@ pub async fn audit(common: &Common, command: Audit) -> Result<(), Failure> {
 }
 
 pub async fn auth(common: &Common, command: Auth) -> Result<(), Failure> {
-    if let Auth::Explain(wanted) = command {
-        return explain(common, wanted).await;
+    let engine = AdminClient::new(&common.data_dir);
+    match command {
+        Auth::Explain(wanted) => return explain(common, wanted).await,
+        Auth::Keys { command } => return keys(common, &engine, command).await,
+        Auth::Routes => {}
     }
-    let routes = AdminClient::new(&common.data_dir).routes().await?;
+    let routes = engine.routes().await?;
     if common.json {
         return show::json(&routes);
     }
     let rows: Vec<Vec<String>> =
         routes.into_iter().map(|route| vec![route.method, route.path, route.requirement, route.service]).collect();
     show::table(&["METHOD", "PATH", "REQUIRES", "SERVICE"], &rows);
+    Ok(())
+}
+
+async fn keys(common: &Common, engine: &AdminClient, command: Option<Keys>) -> Result<(), Failure> {
+    match command {
+        None => {}
+        Some(Keys::Rotate) => drop(engine.rotate_keys().await?),
+        Some(Keys::Drop { kid }) => engine.drop_key(&kid).await?,
+    }
+    let keys = engine.keys().await?;
+    if common.json {
+        return show::json(&keys);
+    }
+    let row =
+        |key: dte_identity::KeyTimes| vec![key.kid, key.state, key.created.to_string(), key.signs_from.to_string()];
+    show::table(&["KEY", "STATE", "MADE", "SIGNS FROM"], &keys.into_iter().map(row).collect::<Vec<_>>());
     Ok(())
 }
 

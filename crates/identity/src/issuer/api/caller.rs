@@ -59,19 +59,21 @@ pub(super) async fn authenticate(
     params: &Params,
 ) -> Result<Arc<Registration>, Refusal> {
     let shown = credentials(headers, params)?;
+    let refused = || Refusal::client(shown.basic);
+    let client = identity.find_client(&shown.client_id).await?;
+    let Some(hash) = client.as_ref().and_then(|client| client.secret_hash.as_ref()) else {
+        // Nothing to guess: nobody can shut a public client out by guessing.
+        return client.filter(|_| shown.secret.is_empty()).ok_or_else(refused);
+    };
     let failures = &identity.0.failures;
     if let Err(crate::Error::TooManyFailures(wait)) = failures.check(&shown.client_id) {
         return Err(Refusal::too_many(wait));
     }
-    let found = identity.find_client(&shown.client_id).await?;
-    let good = found.filter(|client| match &client.secret_hash {
-        None => shown.secret.is_empty(),
-        Some(hash) => bool::from(identity.0.vault.hash_secret(&shown.secret).ct_eq(hash)),
-    });
-    good.ok_or_else(|| {
+    let fits = bool::from(identity.0.vault.hash_secret(&shown.secret).ct_eq(hash));
+    if !fits {
         failures.note(&shown.client_id);
-        Refusal::client(shown.basic)
-    })
+    }
+    client.filter(|_| fits).ok_or_else(refused)
 }
 
 /// The same, for what only clients with a secret may do.

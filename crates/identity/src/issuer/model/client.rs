@@ -123,7 +123,7 @@ impl Metadata {
         let after_logout = list("post_logout_redirect_uris")?.unwrap_or_default();
         for uris in [&redirects, &after_logout] {
             redirect::check_all(uris, application_type)
-                .map_err(|cause| BadRegistration { error: "invalid_redirect_uri", detail: cause.to_string() })?;
+                .map_err(|cause| BadRegistration { error: cause.code(), detail: cause.to_string() })?;
         }
         let mut grants: Vec<Grant> = match list("grant_types")? {
             None => vec![Grant::Code, Grant::Refresh],

@@ -93,7 +93,6 @@ mod tests {
         assert_eq!(params.audiences().expect("audiences"), ["r", "s", "t"]);
         assert_eq!(params.query_without(&["a", "resource", "audience"]), "b=x+y");
         assert_eq!(Params::parse(b"a=1&a=2").expect_err("twice"), BadParams::Twice("a".to_owned()));
-        assert_eq!(Params::parse("x=1&".repeat(1).as_bytes()).expect("read").get("x"), Some("1"));
         let many: String = (0..100).map(|n| format!("p{n}=1&")).collect();
         assert_eq!(Params::parse(many.as_bytes()).expect_err("many"), BadParams::TooMany);
         assert!(Params::parse(b"audience=%C3%A4").expect("read").audiences().is_err());

@@ -14,7 +14,7 @@ pub(crate) enum ApplicationType {
     Native,
 }
 
-/// Why addresses cannot be registered. The first two are words that oidc-agent looks for.
+/// Why addresses cannot be registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadRedirect {
     #[error("Custom redirect_uri not allowed for web client")]
@@ -27,6 +27,13 @@ pub(crate) enum BadRedirect {
     Scheme,
     #[error("there are more than {MOST} redirect_uris")]
     TooMany,
+}
+
+impl BadRedirect {
+    /// The error of RFC 7591 section 3.2.2; with custom schemes the words on which oidc-agent tries again as a native client.
+    pub(crate) fn code(&self) -> &'static str {
+        if *self == BadRedirect::Custom { "invalid redirect_uri" } else { "invalid_redirect_uri" }
+    }
 }
 
 /// Whether a client may register these. They are never fetched.
