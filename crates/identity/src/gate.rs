@@ -103,7 +103,23 @@ impl Point {
         if let Some(limit) = gate.body_limit {
             DefaultBodyLimit::max(limit).apply(&mut request);
         }
-        let response = (gate.handler)(request).await;
+        let work = (gate.handler)(request);
+        let response = match &note {
+            Some((principal, method, uri)) => match identity.attend(principal, work).await {
+                Ok(response) => response,
+                Err(denial) => {
+                    identity.audit().denied(Denied {
+                        who: Some(principal.user_ref()),
+                        reason: denial.reason,
+                        service: self.door.service,
+                        method: method.to_string(),
+                        object: uri.path().to_owned(),
+                    });
+                    return (self.door.on_denied)(denial);
+                }
+            },
+            None => work.await,
+        };
         if matches!(response.status(), StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED)
             && let Some((principal, method, uri)) = note
         {

@@ -17,6 +17,7 @@
 //! (accounts and bans in memory), `vault` (what is encrypted at rest), `keys`, `trust` (foreign issuers), `verify`, `issue`,
 //! `api` (the issuer's endpoints), [`socket`], [`audit`], [`testing`].
 
+mod absent;
 mod admin_client;
 mod api;
 pub mod audit;
@@ -33,12 +34,14 @@ mod policy;
 pub mod routes;
 pub mod session;
 pub mod socket;
+mod stay;
 mod store;
 pub mod testing;
 mod trust;
 mod vault;
 mod verify;
 
+pub use absent::Absent;
 pub use admin_client::{AdminClient, AdminError};
 pub use config::{IdentityConfig, TrustedIssuerConfig};
 pub use context::{Foundation, OpenError, ServiceContext};
