@@ -87,8 +87,10 @@ impl Point {
         };
         if let Some(principal) = &principal {
             let verdict = match gate.require {
-                Require::Public(_) | Require::Authenticated | Require::HandlerChecks(_) => Ok(()),
+                Require::Public(_) | Require::Storage(_) => Ok(()),
+                Require::Authenticated | Require::HandlerChecks(_) => principal.must_not_be_confined(),
                 Require::Scope(scope) => principal.may(scope),
+                Require::OneOf(scopes, _) => principal.may_one_of(scopes),
                 Require::Admin => principal.must_be_admin(),
             };
             if let Err(denial) = verdict {

@@ -2,6 +2,8 @@
 //!
 //! * [`Routes`] is the only way to build a router, and a route cannot be added without what it [`Require`]s. The gate before
 //!   each handler finds the token, verifies it and hands the handler a [`Principal`].
+//! * A token that names capabilities is confined to them, on every route: see [`Require`]. What each scope is for stands in
+//!   [`KNOWN_SCOPES`], and which route asks for which in `dte auth routes`.
 //! * [`Identity::verify`] applies the token rules of the WLCG profile and of AARC in a fixed order and fails closed. What was
 //!   verified is remembered for a minute; a ban or a changed account forgets all of it at once.
 //! * The built-in issuer lives at `/oidc`: discovery, keys, client credentials. Its signing keys lie encrypted in the store.
@@ -47,11 +49,11 @@ pub use config::{IdentityConfig, TrustedIssuerConfig};
 pub use context::{Foundation, OpenError, ServiceContext};
 pub use directory::{Ban, Client as ClientAccount, NewBan, User};
 pub use identity::Identity;
-pub use issue::Error;
+pub use issue::{Error, USUAL_LIFETIME};
 pub use model::denial::{Denial, DenialKind};
 pub use model::group::Group;
 pub use model::principal::{Action, Principal, Standing, UserRef};
-pub use model::scope::{ADMIN_SCOPE, Scopes, StorageOp};
+pub use model::scope::{ADMIN_SCOPE, KNOWN_SCOPES, Scopes, StorageOp, is_known as is_known_scope};
 pub use routes::{Mount, Require, RouteInfo, Routes};
 
 /// The configuration sections of this crate, to be checked by the composition root.
