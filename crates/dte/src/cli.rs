@@ -147,6 +147,16 @@ pub enum User {
         #[arg(long)]
         admin: bool,
     },
+    /// Change what an account is
+    Set {
+        name: String,
+        /// Whether it may do everything
+        #[arg(long, value_name = "true|false")]
+        admin: Option<bool>,
+        /// Whether it may do anything at all; what runs for it stops at once when it may not
+        #[arg(long, value_name = "true|false")]
+        active: Option<bool>,
+    },
     /// List the accounts
     List,
     /// Give an account a password; its sessions end

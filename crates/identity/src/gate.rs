@@ -87,8 +87,10 @@ impl Point {
         };
         if let Some(principal) = &principal {
             let verdict = match gate.require {
-                Require::Public(_) | Require::Authenticated | Require::HandlerChecks(_) => Ok(()),
+                Require::Public(_) | Require::Storage(_) => Ok(()),
+                Require::Authenticated | Require::HandlerChecks(_) => principal.must_not_be_confined(),
                 Require::Scope(scope) => principal.may(scope),
+                Require::OneOf(scopes, _) => principal.may_one_of(scopes),
                 Require::Admin => principal.must_be_admin(),
             };
             if let Err(denial) = verdict {
@@ -103,7 +105,23 @@ impl Point {
         if let Some(limit) = gate.body_limit {
             DefaultBodyLimit::max(limit).apply(&mut request);
         }
-        let response = (gate.handler)(request).await;
+        let work = (gate.handler)(request);
+        let response = match &note {
+            Some((principal, method, uri)) => match identity.attend(principal, work).await {
+                Ok(response) => response,
+                Err(denial) => {
+                    identity.audit().denied(Denied {
+                        who: Some(principal.user_ref()),
+                        reason: denial.reason,
+                        service: self.door.service,
+                        method: method.to_string(),
+                        object: uri.path().to_owned(),
+                    });
+                    return (self.door.on_denied)(denial);
+                }
+            },
+            None => work.await,
+        };
         if let Some((principal, method, uri)) = &note
             && is_permit(gate.require, response.status())
         {

@@ -2,6 +2,8 @@
 //!
 //! * [`Routes`] is the only way to build a router, and a route cannot be added without what it [`Require`]s. The gate before
 //!   each handler finds the token, verifies it and hands the handler a [`Principal`].
+//! * A token that names capabilities is confined to them, on every route: see [`Require`]. What each scope is for stands in
+//!   [`KNOWN_SCOPES`], and which route asks for which in `dte auth routes`.
 //! * [`Identity::verify`] applies the token rules of the WLCG profile and of AARC in a fixed order and fails closed. What was
 //!   verified is remembered for a minute; a ban or a changed account forgets all of it at once.
 //! * The built-in issuer lives at `/oidc` ([`IssuerConfig`]): OpenID Connect for people, programs and services. Its signing keys
@@ -21,6 +23,7 @@
 //! [`accounts`] (passwords, second factors, other providers), `pages` (what people see), `issuer` (the issuer's endpoints),
 //! [`socket`], [`audit`], [`testing`].
 
+mod absent;
 pub mod accounts;
 mod admin_client;
 mod asking;
@@ -44,6 +47,7 @@ mod remembered;
 pub mod routes;
 pub mod session;
 pub mod socket;
+mod stay;
 mod store;
 pub mod testing;
 mod trust;
@@ -51,6 +55,7 @@ mod vault;
 mod verify;
 mod witness;
 
+pub use absent::Absent;
 pub use accounts::{AccountError, PasswordRule};
 pub use admin_client::{AdminClient, AdminError};
 pub use config::{IdentityConfig, LoginProviderConfig, TrustedIssuerConfig};
@@ -58,13 +63,13 @@ pub use context::{Foundation, OpenError, ServiceContext};
 pub use directory::{Ban, Client as ClientAccount, NewBan, User};
 pub use explain::{Explanation, Question};
 pub use identity::Identity;
-pub use issue::Error;
+pub use issue::{Error, USUAL_LIFETIME};
 pub use issuer::clients::ClientView;
 pub use issuer::{IssuerConfig, KeyTimes};
 pub use model::denial::{Denial, DenialKind};
 pub use model::group::Group;
 pub use model::principal::{Action, Principal, Standing, UserRef};
-pub use model::scope::{ADMIN_SCOPE, Scopes, StorageOp};
+pub use model::scope::{ADMIN_SCOPE, KNOWN_SCOPES, Scopes, StorageOp, is_known as is_known_scope};
 pub use not_before::{NewNotBefore, NotBefore};
 pub use routes::{Mount, Require, RouteInfo, Routes};
 

@@ -32,6 +32,11 @@ async fn who_may_what() {
         let narrow = world.engine.token_for("alice", &["storage.read:/local"]).await;
         let answer = world.call(&narrow, Method::POST, "/dids", Some(&json!([foreign]))).await;
         assert_eq!(answer.class, "AccessDenied");
+        let answer = world.call(&narrow, Method::GET, "/rses/", None).await;
+        assert_eq!(answer.class, "AccessDenied", "nor is it for reading");
+        let reader = world.engine.token_for("alice", &["dte.lake.read"]).await;
+        assert_eq!(world.call(&reader, Method::GET, "/rses/", None).await.status, 200);
+        assert_eq!(world.call(&reader, Method::POST, "/dids", Some(&json!([foreign]))).await.class, "AccessDenied");
         let wide = world.engine.token_for("alice", &["storage.read:/local", "dte.lake"]).await;
         world.client(&wide).add_dids(&[NewDid::dataset(&Did::new("user.alice", "ds2"))]).await.expect("dte.lake");
         // No token, bad tokens.

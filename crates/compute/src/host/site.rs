@@ -59,6 +59,14 @@ pub(super) struct Run {
     pub(super) folder: RunFolder,
     pub(super) state: State,
     pub(super) uid: Option<u32>,
+    /// It stands still, and its place is free for another.
+    pub(super) suspended: bool,
+}
+
+impl Run {
+    fn takes_a_place(&self) -> bool {
+        matches!(self.state, State::Running(_)) && !self.suspended
+    }
 }
 
 pub(super) enum State {
@@ -162,7 +170,7 @@ impl Inner {
         let folder =
             RunFolder::create(&self.runs, uid).map_err(SiteError::io(format!("the run folder of pod {uid}")))?;
         let staging = Staging { inputs: folder.sub(INPUTS), outputs: folder.sub(OUTPUTS) };
-        self.known().runs.entry(uid).or_insert(Run { folder, state: State::Prepared, uid: None });
+        self.known().runs.entry(uid).or_insert(Run { folder, state: State::Prepared, uid: None, suspended: false });
         Ok(staging)
     }
 
@@ -177,7 +185,7 @@ impl Inner {
         }
         self.prepare(uid)?;
         let mut known = self.known();
-        let running = known.runs.values().filter(|run| matches!(run.state, State::Running(_))).count();
+        let running = known.runs.values().filter(|run| run.takes_a_place()).count();
         let run = known.runs.get(&uid).ok_or(SiteError::Unknown(uid))?;
         if !matches!(run.state, State::Prepared) {
             return Ok(());
@@ -311,6 +319,34 @@ impl Inner {
         }
     }
 
+    fn set_suspended(&self, uid: Uuid, wanted: bool) -> Result<(), SiteError> {
+        let what = if wanted { "suspending" } else { "resuming" };
+        let failed = |error| SiteError::Io { what: format!("{what} pod {uid}"), source: error };
+        let (folder, handle) = {
+            let known = self.known();
+            let run = known.runs.get(&uid).ok_or(SiteError::Unknown(uid))?;
+            match &run.state {
+                State::Ended(_) => return Ok(()),
+                State::Prepared => return Err(SiteError::Refused(format!("pod {uid} does not run yet"))),
+                State::Running(handle) => (run.folder.clone(), handle.clone()),
+            }
+        };
+        // The note first: a shim that starts only now reads it once it has taken the pod, and one that has taken it is told.
+        folder.set_suspended(wanted).map_err(failed)?;
+        match folder.started().map_err(failed)? {
+            Some(started) if started.suspends => match pidfd_send_signal(handle.get_ref(), Signal::USR1) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(failed(error.into())),
+            },
+            Some(_) => return Err(SiteError::Refused(format!("the shim of pod {uid} is too old to suspend it"))),
+            None => {}
+        }
+        if let Some(run) = self.known().runs.get_mut(&uid) {
+            run.suspended = wanted;
+        }
+        Ok(())
+    }
+
     fn remove(&self, uid: Uuid) -> Result<(), SiteError> {
         let run = {
             let mut known = self.known();
@@ -340,13 +376,13 @@ impl Site for HostSite {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: false, images: &[IMAGE] }
+        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: true, images: &[IMAGE] }
     }
 
     fn capacity(&self) -> Answer<'_, Capacity> {
         Box::pin(async {
             let known = self.inner.known();
-            let running = known.runs.values().filter(|run| matches!(run.state, State::Running(_))).count();
+            let running = known.runs.values().filter(|run| run.takes_a_place()).count();
             Ok(Capacity {
                 cpu_millis: std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1_000,
                 memory_bytes: memory_bytes(),
@@ -383,6 +419,16 @@ impl Site for HostSite {
     fn cancel<'a>(&'a self, uid: Uuid, how: &'a Cancellation) -> Answer<'a, ()> {
         let (inner, how) = (self.inner.clone(), how.clone());
         Box::pin(blocking(move || inner.cancel(uid, &how)))
+    }
+
+    fn suspend(&self, uid: Uuid) -> Answer<'_, ()> {
+        let inner = self.inner.clone();
+        Box::pin(blocking(move || inner.set_suspended(uid, true)))
+    }
+
+    fn resume(&self, uid: Uuid) -> Answer<'_, ()> {
+        let inner = self.inner.clone();
+        Box::pin(blocking(move || inner.set_suspended(uid, false)))
     }
 
     fn remove(&self, uid: Uuid) -> Answer<'_, ()> {

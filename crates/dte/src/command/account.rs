@@ -1,13 +1,14 @@
-//! Accounts, bans, the audit trail, routes, and the link to the page: administration through the engine's socket.
+//! Accounts, bans and the audit trail, whether the engine runs or not; clients, routes and the link to the page of one that runs.
 
 use std::io::{BufRead, Read};
 use std::path::Path;
 
 use dte_base::secret::Secret;
-use dte_identity::socket::ClientWanted;
+use dte_identity::socket::{ClientWanted, UserState};
 use dte_identity::{AdminClient, NewBan, NewNotBefore};
 use url::Url;
 
+use super::administration::Administration;
 use crate::cli::{Audit, Auth, Ban, Client, Common, Keys, User};
 use crate::command::explain::explain;
 use crate::failure::Failure;
@@ -18,14 +19,30 @@ use crate::show;
 const LONGEST_LINE: u64 = 4_096;
 
 pub async fn user(common: &Common, command: User) -> Result<(), Failure> {
-    let engine = AdminClient::new(&common.data_dir);
+    let engine = Administration::open(common).await?;
     match command {
         User::Add { name, admin } => {
             let user = engine.add_user(&name, admin).await?;
             if common.json {
-                return show::json(&user);
+                show::json(&user)?;
+            } else {
+                show::line(format!("account {} is there; `dte token --user {}` prints a token", user.name, user.name));
             }
-            show::line(format!("account {} is there; `dte token --user {}` prints a token", user.name, user.name));
+        }
+        User::Set { name, admin, active } => {
+            let known = engine.users().await?.into_iter().find(|user| user.name == name);
+            let known = known.ok_or_else(|| Failure::new(format!("there is no account {name}")))?;
+            let state = UserState { admin: admin.unwrap_or(known.admin), active: active.unwrap_or(known.active) };
+            engine.set_user(&name, state).await?;
+            let (role, word) = (
+                if state.admin { "an administrator" } else { "a user" },
+                if state.active { "active" } else { "suspended: it can do nothing until it is active again" },
+            );
+            if common.json {
+                show::json(&dte_identity::User { admin: state.admin, active: state.active, ..known })?;
+            } else {
+                show::line(format!("account {name} is {role}, and {word}"));
+            }
         }
         User::Password { name, stdin: _ } => {
             let password = first_line()?;
@@ -35,17 +52,18 @@ pub async fn user(common: &Common, command: User) -> Result<(), Failure> {
         User::List => {
             let users = engine.users().await?;
             if common.json {
-                return show::json(&users);
+                show::json(&users)?;
+            } else {
+                let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
+                let rows: Vec<Vec<String>> = users
+                    .iter()
+                    .map(|u| vec![u.name.clone(), yes(u.admin), yes(u.active), u.created.to_string()])
+                    .collect();
+                show::table(&["NAME", "ADMIN", "ACTIVE", "SINCE"], &rows);
             }
-            let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
-            let rows: Vec<Vec<String>> = users
-                .iter()
-                .map(|u| vec![u.name.clone(), yes(u.admin), yes(u.active), u.created.to_string()])
-                .collect();
-            show::table(&["NAME", "ADMIN", "ACTIVE", "SINCE"], &rows);
         }
     }
-    Ok(())
+    engine.close().await
 }
 
 /// A secret from the standard input: never from the command line, where every process of the host could read it.
@@ -110,20 +128,22 @@ pub async fn client(common: &Common, command: Client) -> Result<(), Failure> {
 }
 
 pub async fn ban(common: &Common, command: Ban) -> Result<(), Failure> {
-    let engine = AdminClient::new(&common.data_dir);
+    let engine = Administration::open(common).await?;
     match command {
         Ban::Add { subject, issuer, reason } => {
-            let ban = engine.add_ban(&NewBan { subject: Some(subject), issuer, reason, ..NewBan::default() }).await?;
+            let ban = engine.add_ban(NewBan { subject: Some(subject), issuer, reason, ..NewBan::default() }).await?;
             if common.json { show::json(&ban)? } else { show::line(format!("ban {} is in force", ban.id)) }
         }
         Ban::Tokens { issuer, client, subject, before, reason } => {
             let before = before.unwrap_or_else(dte_base::time::Timestamp::now);
             let rule = NewNotBefore { issuer, client_id: client, subject, before, reason };
-            let made = engine.revoke_before(&rule).await?;
+            let made = engine.revoke_before(rule).await?;
             if common.json {
-                return show::json(&made);
+                show::json(&made)?;
+            } else {
+                let issuer = &made.rule.issuer;
+                show::line(format!("tokens of {issuer} issued before {before} are refused: rule {}", made.id));
             }
-            show::line(format!("tokens of {} issued before {before} are refused: rule {}", made.rule.issuer, made.id));
         }
         Ban::Revoked { lift: Some(id) } => {
             engine.lift_revocation(&id).await?;
@@ -132,7 +152,8 @@ pub async fn ban(common: &Common, command: Ban) -> Result<(), Failure> {
         Ban::Revoked { lift: None } => {
             let rules = engine.revocations().await?;
             if common.json {
-                return show::json(&rules);
+                show::json(&rules)?;
+                return engine.close().await;
             }
             let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "any".to_owned());
             let row = |r: &dte_identity::NotBefore| {
@@ -144,19 +165,19 @@ pub async fn ban(common: &Common, command: Ban) -> Result<(), Failure> {
             show::table(&["ID", "ISSUER", "CLIENT", "SUBJECT", "BEFORE", "REASON"], &rows);
         }
         Ban::List => {
-            let bans = engine.bans(false).await?;
+            let bans = engine.bans().await?;
             if common.json {
-                return show::json(&bans);
+                show::json(&bans)?;
+            } else {
+                let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "any".to_owned());
+                let row = |b: &dte_identity::Ban| {
+                    vec![text(&b.who.subject), text(&b.who.issuer), b.who.reason.clone(), b.created.to_string()]
+                };
+                show::table(&["SUBJECT", "ISSUER", "REASON", "SINCE"], &bans.iter().map(row).collect::<Vec<_>>());
             }
-            let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "any".to_owned());
-            let rows: Vec<Vec<String>> = bans
-                .iter()
-                .map(|b| vec![text(&b.who.subject), text(&b.who.issuer), b.who.reason.clone(), b.created.to_string()])
-                .collect();
-            show::table(&["SUBJECT", "ISSUER", "REASON", "SINCE"], &rows);
         }
         Ban::Lift { subject, issuer } => {
-            let bans = engine.bans(false).await?;
+            let bans = engine.bans().await?;
             let same = |ban: &&dte_identity::Ban| {
                 ban.who.subject.as_deref() == Some(&subject) && (issuer.is_none() || ban.who.issuer == issuer)
             };
@@ -170,28 +191,24 @@ pub async fn ban(common: &Common, command: Ban) -> Result<(), Failure> {
             }
         }
     }
-    Ok(())
+    engine.close().await
 }
 
 pub async fn audit(common: &Common, command: Audit) -> Result<(), Failure> {
-    let engine = AdminClient::new(&common.data_dir);
+    let engine = Administration::open(common).await?;
     match command {
         Audit::Verify => {
             let report = engine.verify_audit().await?;
             show::json(&report)?;
-            match (report.broken_at, report.why) {
-                (None, _) => Ok(()),
-                (Some(at), why) => {
-                    let why = why.unwrap_or_default();
-                    Err(Failure::new(format!("the audit trail is not whole: at record {at}, {why}")))
-                }
+            if let Some(at) = report.broken_at {
+                let why = report.why.unwrap_or_default();
+                return Err(Failure::new(format!("the audit trail is not whole: at record {at}, {why}")));
             }
         }
-        Audit::Trace { subject } => {
-            let records = engine.trace_audit(&subject).await?;
-            show::json(&records)
         }
+        Audit::Trace { subject } => show::json(&engine.trace_audit(&subject).await?)?,
     }
+    engine.close().await
 }
 
 pub async fn auth(common: &Common, command: Auth) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dte_protocol_rucio::{Did, LakeClient, NewReplica};
+use dte_protocol_rucio::{Did, DidInfo, DidType, LakeClient, NewReplica};
 use serde_json::{Value, json};
 
 use crate::cli::{Common, Lake};
@@ -27,17 +27,33 @@ fn parse(text: &str) -> Result<Did, Failure> {
     text.parse::<Did>().map_err(|error| Failure::new(format!("{error}")).with_code(2))
 }
 
+/// What the lake says of a name; a failure when it does not know it.
+async fn known(lake: &LakeClient, did: &Did) -> Result<DidInfo, Failure> {
+    lake.get_did(did).await.map_err(|error| {
+        if error.is_not_found() { Failure::new(format!("there is no {did} in the data lake")) } else { error.into() }
+    })
+}
+
 async fn ls(lake: &LakeClient, text: &str, as_json: bool) -> Result<(), Failure> {
     let (scope, pattern) = text.split_once(':').unwrap_or((text, "*"));
     let rows: Vec<(String, String, Option<u64>, Option<String>)> = if pattern.contains('*') {
         let found = lake.list_dids(scope, pattern, None).await?;
+        if found.is_empty() {
+            return Err(Failure::new(format!("there is nothing in the data lake that is called {scope}:{pattern}")));
+        }
         found.into_iter().map(|name| (format!("{scope}:{name}"), String::new(), None, None)).collect()
     } else {
-        let content = lake.list_content(&parse(text)?).await?;
-        content
-            .into_iter()
-            .map(|e| (format!("{}:{}", e.scope, e.name), e.kind.name().to_owned(), e.bytes, e.adler32))
-            .collect()
+        let did = parse(text)?;
+        let about = known(lake, &did).await?;
+        if about.kind == DidType::File {
+            vec![(did.to_string(), about.kind.name().to_owned(), about.bytes, about.adler32)]
+        } else {
+            let content = lake.list_content(&did).await?;
+            content
+                .into_iter()
+                .map(|e| (format!("{}:{}", e.scope, e.name), e.kind.name().to_owned(), e.bytes, e.adler32))
+                .collect()
+        }
     };
     if as_json {
         let list: Vec<Value> = rows
@@ -56,7 +72,9 @@ async fn ls(lake: &LakeClient, text: &str, as_json: bool) -> Result<(), Failure>
 }
 
 async fn replicas(lake: &LakeClient, did: &str, as_json: bool) -> Result<(), Failure> {
-    let found = lake.list_replicas(&[parse(did)?]).await?;
+    let did = parse(did)?;
+    known(lake, &did).await?;
+    let found = lake.list_replicas(&[did]).await?;
     if as_json {
         return show::json(&found);
     }

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod account;
+mod administration;
 mod config;
 mod demo;
 mod doctor;

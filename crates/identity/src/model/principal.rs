@@ -109,6 +109,23 @@ impl Principal {
         })
     }
 
+    /// Whether the principal may do what any one of these scopes is for; the first is named in a refusal.
+    pub fn may_one_of(&self, scopes: &[&str]) -> Result<(), Denial> {
+        if scopes.iter().any(|scope| self.may(scope).is_ok()) {
+            return Ok(());
+        }
+        Err(Denial::insufficient(format!("this needs the scope {}", scopes.join(" or ")))
+            .needing(scopes.first().copied().unwrap_or_default()))
+    }
+
+    /// A token that names capabilities is confined to them: it is no good for what none of them is about.
+    pub fn must_not_be_confined(&self) -> Result<(), Denial> {
+        if !self.0.scopes.have_capabilities() || self.is_admin() {
+            return Ok(());
+        }
+        Err(Denial::insufficient("this token is confined to its scopes, and none of them is for this"))
+    }
+
     pub fn must_be_admin(&self) -> Result<(), Denial> {
         self.decide(Wanted::Admin, || Denial::insufficient("this is for administrators").needing(ADMIN_SCOPE))
     }

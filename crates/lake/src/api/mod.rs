@@ -31,8 +31,9 @@ use crate::Lake;
 /// The largest body: a thousand DIDs with metadata and rules.
 const LARGEST_BODY: Bytes = Bytes(16 << 20);
 
-const CHECKS: Require =
-    Require::HandlerChecks("Rucio's policy: scope owners and administrators; reading is for all accounts");
+const READS: Require =
+    Require::OneOf(&[request::LAKE_SCOPE, "dte.lake.read"], "nothing more: reading is for all accounts");
+const CHANGES: Require = Require::OneOf(&[request::LAKE_SCOPE], "Rucio's policy: scope owners and administrators");
 
 /// All routes. Paths that clients ask for with a slash at the end are there in both forms.
 pub(crate) fn routes(lake: &Lake) -> Routes {

@@ -2,6 +2,7 @@
 
 pub mod cache;
 mod collect;
+mod hold;
 mod run;
 mod stage;
 mod storage;
