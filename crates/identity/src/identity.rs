@@ -51,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) verified: VerifiedTokens,
     pub(crate) acting: ActingTokens,
     pub(crate) failures: FailureLimit,
+    pub(crate) policy: crate::policy::memory::Memory,
     audit: Audit,
     routes: Mutex<Vec<RouteInfo>>,
 }
@@ -63,6 +64,7 @@ impl Identity {
         let store = foundation.store.clone();
         store.migrate("identity", store::MIGRATIONS).await?;
         store.migrate("identity.sessions", crate::session::MIGRATIONS).await?;
+        store.migrate("identity.policy", crate::policy::store::MIGRATIONS).await?;
         let check = vault.check;
         let known = store.write(move |tx| store::remember(tx, "key check", &check)).await?;
         if known != check {
@@ -103,13 +105,17 @@ impl Identity {
             verified: VerifiedTokens::default(),
             acting: ActingTokens::default(),
             failures: FailureLimit::default(),
+            policy: crate::policy::memory::Memory::default(),
             audit,
             routes: Mutex::default(),
         }));
         match identity.add_user(FIRST_ADMIN, true, "engine").await {
-            Ok(_) | Err(Error::Taken(_)) => {}
+            Ok(_) => {}
+            // Perhaps by a process that starts at the same moment, after the accounts were read here.
+            Err(Error::Taken(_)) => identity.reload_accounts().await?,
             Err(error) => return Err(OpenError::other(error)),
         }
+        identity.policy_refresh().await?;
         if identity.0.store.is_shared() {
             foundation
                 .tasks
@@ -161,7 +167,7 @@ impl Identity {
 
     /// The routes of the built-in issuer.
     pub fn mounts(&self) -> Vec<Mount> {
-        api::mounts(self)
+        api::mounts(self).into_iter().chain(crate::policy::api::mounts(self)).collect()
     }
 
     /// Serves the admin socket in `data_dir`; ends with `tasks`.
@@ -327,6 +333,18 @@ impl Identity {
             }
             *current = Arc::new(directory);
         }
+        self.forget_verified();
+    }
+
+    /// Reads accounts, clients and bans again, after a change that was made elsewhere than in [`Identity::change`].
+    pub(crate) async fn reload_accounts(&self) -> Result<(), dte_store::Error> {
+        let directory = self.0.store.read(Directory::load).await?;
+        self.install(directory);
+        Ok(())
+    }
+
+    /// Rights have changed: what was verified before is verified again.
+    pub(crate) fn forget_verified(&self) {
         let generation = self.0.generation.fetch_add(1, Ordering::AcqRel) + 1;
         self.0.changed.send_replace(generation);
     }
@@ -352,6 +370,7 @@ impl Identity {
     }
 
     async fn look(&self) -> Result<(), OpenError> {
+        self.policy_refresh().await?;
         let known = self.directory().version;
         if self.0.store.read(store::version).await? == known {
             return Ok(());

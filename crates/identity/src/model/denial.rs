@@ -30,6 +30,8 @@ pub struct Denial {
     pub scope: Option<String>,
     /// The methods that there are (405).
     pub allow: Option<String>,
+    /// A page where the person can remove the cause.
+    pub link: Option<String>,
 }
 
 impl Denial {
@@ -47,12 +49,18 @@ impl Denial {
     }
 
     pub fn new(kind: DenialKind, reason: &'static str, detail: impl Into<String>) -> Self {
-        Denial { kind, reason, detail: detail.into(), scope: None, allow: None }
+        Denial { kind, reason, detail: detail.into(), scope: None, allow: None, link: None }
     }
 
     /// Names the scope that would have been enough.
     pub fn needing(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
+        self
+    }
+
+    /// Names the page where the person can remove the cause.
+    pub fn linking(mut self, link: impl Into<String>) -> Self {
+        self.link = Some(link.into());
         self
     }
 
@@ -85,6 +93,9 @@ impl From<Denial> for Problem {
         let mut problem = Problem::new(denial.status(), denial.detail.clone()).with("reason", denial.reason);
         if let Some(challenge) = denial.challenge() {
             problem = problem.with_header(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(link) = &denial.link {
+            problem = problem.with_type(format!("urn:dte:{}", denial.reason)).with("link", link.as_str());
         }
         if let Some(allow) = &denial.allow {
             problem = problem.with_header(ALLOW, allow);

@@ -53,7 +53,8 @@ pub struct BadScope {
 pub const ADMIN_SCOPE: &str = "dte.admin";
 
 /// Families of scopes that are capabilities: with one of them in a token, only the scopes decide.
-const CAPABILITY_FAMILIES: &[&str] = &["storage.", "compute.", "dte.", "accounting.", "ams.", "registry.", "policy."];
+const CAPABILITY_FAMILIES: &[&str] =
+    &["storage.", "compute.", "dte.", "accounting.", "ams.", "registry.", "policy.", "scim:", "iam:"];
 
 impl Scopes {
     /// Reads the `scope` claim. Paths are relative to `base`, the issuer's area at this resource.
