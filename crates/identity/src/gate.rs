@@ -97,6 +97,10 @@ impl Point {
                 identity.audit().denied(self.denied(&parts, Some(principal), &denial));
                 return (self.door.on_denied)(denial);
             }
+            if let Some(denial) = identity.aup_denial(principal, &parts.method, gate.require, self.door.service) {
+                identity.audit().denied(self.denied(&parts, Some(principal), &denial));
+                return (self.door.on_denied)(denial);
+            }
             parts.extensions.insert(principal.clone());
         }
         // A refusal of the handler itself is audited too; keep what is needed only where a handler decides.

@@ -54,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) failures: FailureLimit,
     pub(crate) accounts: Accounts,
     pub(crate) issuing: issuer::Issuing,
+    pub(crate) policy: crate::policy::memory::Memory,
     audit: Audit,
     routes: Mutex<Vec<RouteInfo>>,
 }
@@ -69,6 +70,7 @@ impl Identity {
         store.migrate("identity.accounts", crate::accounts::store::MIGRATIONS).await?;
         store.migrate("identity.checks", store::not_before::MIGRATIONS).await?;
         store.migrate("identity.issuer", issuer::store::MIGRATIONS).await?;
+        store.migrate("identity.policy", crate::policy::store::MIGRATIONS).await?;
         let check = vault.check;
         let known = store.write(move |tx| store::remember(tx, "key check", &check)).await?;
         if known != check {
@@ -122,14 +124,18 @@ impl Identity {
             failures: FailureLimit::default(),
             accounts,
             issuing: issuer::Issuing::new(config.issuer)?,
+            policy: crate::policy::memory::Memory::default(),
             audit,
             routes: Mutex::default(),
         }));
         match identity.add_user(FIRST_ADMIN, true, "engine").await {
-            Ok(_) | Err(Error::Taken(_)) => {}
+            Ok(_) => {}
+            // Perhaps by a process that starts at the same moment, after the accounts were read here.
+            Err(Error::Taken(_)) => identity.reload_accounts().await?,
             Err(error) => return Err(OpenError::other(error)),
         }
         foundation.tasks.spawn("identity.keys", identity.clone().turn_keys(foundation.tasks.clone()));
+        identity.policy_refresh().await?;
         if identity.0.store.is_shared() {
             foundation
                 .tasks
@@ -183,6 +189,7 @@ impl Identity {
     pub fn mounts(&self) -> Vec<Mount> {
         let mut mounts = issuer::api::mounts(self);
         mounts.push(crate::explain::mount(self));
+        mounts.extend(crate::policy::api::mounts(self));
         mounts
     }
 
@@ -368,6 +375,18 @@ impl Identity {
             }
             *current = Arc::new(directory);
         }
+        self.forget_verified();
+    }
+
+    /// Reads accounts, clients and bans again, after a change that was made elsewhere than in [`Identity::change`].
+    pub(crate) async fn reload_accounts(&self) -> Result<(), dte_store::Error> {
+        let directory = self.0.store.read(Directory::load).await?;
+        self.install(directory);
+        Ok(())
+    }
+
+    /// Rights have changed: what was verified before is verified again.
+    pub(crate) fn forget_verified(&self) {
         let generation = self.0.generation.fetch_add(1, Ordering::AcqRel) + 1;
         self.0.changed.send_replace(generation);
     }
@@ -393,6 +412,7 @@ impl Identity {
     }
 
     async fn look(&self) -> Result<(), OpenError> {
+        self.policy_refresh().await?;
         let known = self.directory().version;
         if self.0.store.read(store::version).await? == known {
             return Ok(());

@@ -372,16 +372,16 @@ async fn clients_are_suspended_and_deleted() {
 
     // Everything of one client, and everything: what was issued before no longer counts.
     let access = text(&tokens, "access_token");
-    admin.revoke_issued(Some("robot")).await.expect("revoked");
+    engine.identity.revoke_issued(Some("robot"), "admin").await.expect("revoked");
     assert_eq!(get_with(&engine, "/demo/me", access).await, 200);
-    admin.revoke_issued(Some(&app.id)).await.expect("revoked");
+    engine.identity.revoke_issued(Some(&app.id), "admin").await.expect("revoked");
     assert_eq!(get_with(&engine, "/demo/me", access).await, 401);
     let (_, inactive) = call(&engine, "/oidc/introspect", &app, &[("token", access)]).await;
     assert_eq!(inactive, json!({"active": false}));
     assert_eq!(refresh(&engine, &app, again, &[]).await.0, 400);
     let before = engine.admin_token();
     assert_eq!(get_with(&engine, "/demo/admin", before.expose()).await, 200);
-    admin.revoke_issued(None).await.expect("revoked");
+    engine.identity.revoke_issued(None, "admin").await.expect("revoked");
     assert_eq!(get_with(&engine, "/demo/admin", before.expose()).await, 401);
 
     admin.delete_client(&app.id).await.expect("deleted");

@@ -205,7 +205,6 @@ pub async fn audit(common: &Common, command: Audit) -> Result<(), Failure> {
                 return Err(Failure::new(format!("the audit trail is not whole: at record {at}, {why}")));
             }
         }
-        }
         Audit::Trace { subject } => show::json(&engine.trace_audit(&subject).await?)?,
     }
     engine.close().await

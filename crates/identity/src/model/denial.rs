@@ -32,6 +32,8 @@ pub struct Denial {
     pub scope: Option<String>,
     /// The methods that there are (405).
     pub allow: Option<String>,
+    /// A page where the person can remove the cause.
+    pub link: Option<String>,
 }
 
 impl Denial {
@@ -49,7 +51,7 @@ impl Denial {
     }
 
     pub fn new(kind: DenialKind, reason: &'static str, detail: impl Into<String>) -> Self {
-        Denial { kind, reason, detail: detail.into(), reasons: vec![reason], scope: None, allow: None }
+        Denial { kind, reason, detail: detail.into(), reasons: vec![reason], scope: None, allow: None, link: None }
     }
 
     /// Names the scope that would have been enough.
@@ -62,6 +64,13 @@ impl Denial {
     #[must_use]
     pub fn because(mut self, reasons: Vec<&'static str>) -> Self {
         self.reasons = reasons;
+        self
+    }
+
+    /// Names the page where the person can remove the cause.
+    #[must_use]
+    pub fn linking(mut self, link: impl Into<String>) -> Self {
+        self.link = Some(link.into());
         self
     }
 
@@ -97,6 +106,9 @@ impl From<Denial> for Problem {
         }
         if let Some(challenge) = denial.challenge() {
             problem = problem.with_header(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(link) = &denial.link {
+            problem = problem.with_type(format!("urn:dte:{}", denial.reason)).with("link", link.as_str());
         }
         if let Some(allow) = &denial.allow {
             problem = problem.with_header(ALLOW, allow);

@@ -53,8 +53,19 @@ pub struct BadScope {
 pub const ADMIN_SCOPE: &str = "dte.admin";
 
 /// Families of scopes that are capabilities: with one of them in a token, only the scopes decide.
-const CAPABILITY_FAMILIES: &[&str] =
-    &["storage.", "compute.", "dte.", "events.", "provenance.", "accounting.", "ams.", "registry.", "policy."];
+const CAPABILITY_FAMILIES: &[&str] = &[
+    "storage.",
+    "compute.",
+    "dte.",
+    "events.",
+    "provenance.",
+    "accounting.",
+    "ams.",
+    "registry.",
+    "policy.",
+    "scim:",
+    "iam:",
+];
 
 /// The scope of clients of an FTS; a capability too.
 const FTS: &str = "fts";
@@ -81,6 +92,10 @@ pub const KNOWN_SCOPES: &[(&str, &str)] = &[
     ("provenance.read", "read provenance"),
     ("provenance.write", "write provenance"),
     ("accounting.read", "see one's usage"),
+    ("scim:read", "read accounts and groups over SCIM; for administrators"),
+    ("scim:write", "change accounts and groups over SCIM; for administrators"),
+    ("iam:admin.read", "read what INDIGO IAM's administration shows; for administrators"),
+    ("iam:admin.write", "change it; for administrators"),
     (ADMIN_SCOPE, "all that an administrator may; for administrators"),
     ("wlcg", "no capability: all that the account may"),
     ("wlcg.groups", "no capability: the groups of the account"),

@@ -63,13 +63,17 @@ pub(crate) fn mounts(identity: &Identity) -> Vec<Mount> {
         .get("/register/{client_id}", Require::Public("the registration's own token is checked"), register::get)
         .put("/register/{client_id}", Require::Public("the registration's own token is checked"), register::put)
         .delete("/register/{client_id}", Require::Public("the registration's own token is checked"), register::delete)
-        .get("/iam/api/exchange/policies", Require::Admin, policies::list)
-        .post("/iam/api/exchange/policies", Require::Admin, policies::add)
-        .delete("/iam/api/exchange/policies/{id}", Require::Admin, policies::delete)
+        .with_state(identity.clone());
+    let exchange = Routes::new("identity")
+        .body_limit(Bytes(64 << 10))
+        .get("/policies", Require::Admin, policies::list)
+        .post("/policies", Require::Admin, policies::add)
+        .delete("/policies/{id}", Require::Admin, policies::delete)
         .with_state(identity.clone());
     let inserted = || Routes::new("identity").get("/oidc", METADATA, discovery::metadata).with_state(identity.clone());
     vec![
         Mount { prefix: "/oidc", routes: issuer },
+        Mount { prefix: "/oidc/iam/api/exchange", routes: exchange },
         Mount { prefix: "/.well-known/openid-configuration", routes: inserted() },
         Mount { prefix: "/.well-known/oauth-authorization-server", routes: inserted() },
     ]
