@@ -2,20 +2,23 @@
 //!
 //! * [`Routes`] is the only way to build a router, and a route cannot be added without what it [`Require`]s. The gate before
 //!   each handler finds the token, verifies it and hands the handler a [`Principal`].
-//! * [`Identity::verify`] applies the token rules of the WLCG profile and of AARC in a fixed order and fails closed. What was
-//!   verified is remembered for a minute; a ban or a changed account forgets all of it at once.
+//! * [`Identity::verify`] applies the token rules of the WLCG profile and of AARC in a fixed order and fails closed. What a
+//!   token says is remembered for a minute; whether its holder is welcome is looked at again whenever accounts, bans,
+//!   revocation times or keys change.
+//! * One decision function ([`model::decision`]) says what a principal may do, and [`explain`] how it came to that.
 //! * The built-in issuer lives at `/oidc`: discovery, keys, client credentials. Its signing keys lie encrypted in the store.
 //!   Other issuers are trusted by `[[identity.trusted_issuers]]`.
 //! * [`Identity::acting_token`] lets a service act for the owner of something that was declared earlier; whether that owner
 //!   is still welcome is looked at when the token is made and whenever it is used.
 //! * `DATA_DIR/admin.sock` is administration for the operating-system user who runs the engine ([`socket`], [`AdminClient`]).
-//! * Changes and refusals stand in a hash chain ([`audit`]).
+//! * Changes and refusals stand in a hash chain ([`audit`]), permits as sums for each minute.
 //!
 //! It is also where a service gets what it needs to open: [`ServiceContext`].
 //!
 //! Rooms: [`model`] (pure: claims, scopes, paths, decisions), [`routes`] and `gate`, [`context`], `store` (SQL), `directory`
-//! (accounts and bans in memory), `vault` (what is encrypted at rest), `keys`, `trust` (foreign issuers), `verify`, `issue`,
-//! `api` (the issuer's endpoints), [`socket`], [`audit`], [`testing`].
+//! (accounts and bans in memory), `vault` (what is encrypted at rest), `keys` (ours), `public_key` (anybody's), `trust` (foreign
+//! issuers; `remembered`: what they publish; `asking`: what they say about a token), `verify`, `not_before`, `issue`, `api` (the
+//! issuer's endpoints), [`explain`], [`socket`], [`audit`] with `permits` and `witness`, [`testing`].
 
 mod admin_client;
 mod api;
