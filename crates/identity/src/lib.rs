@@ -4,24 +4,28 @@
 //!   each handler finds the token, verifies it and hands the handler a [`Principal`].
 //! * A token that names capabilities is confined to them, on every route: see [`Require`]. What each scope is for stands in
 //!   [`KNOWN_SCOPES`], and which route asks for which in `dte auth routes`.
-//! * [`Identity::verify`] applies the token rules of the WLCG profile and of AARC in a fixed order and fails closed. What was
-//!   verified is remembered for a minute; a ban or a changed account forgets all of it at once.
+//! * [`Identity::verify`] applies the token rules of the WLCG profile and of AARC in a fixed order and fails closed. What a
+//!   token says is remembered for a minute; whether its holder is welcome is looked at again whenever accounts, bans,
+//!   revocation times or keys change.
+//! * One decision function ([`model::decision`]) says what a principal may do, and [`explain`] how it came to that.
 //! * The built-in issuer lives at `/oidc` ([`IssuerConfig`]): OpenID Connect for people, programs and services. Its signing keys
-//!   lie encrypted in the store and are turned over.
-//!   Other issuers are trusted by `[[identity.trusted_issuers]]`.
+//!   lie encrypted in the store and are turned over. Other issuers are trusted by `[[identity.trusted_issuers]]`.
+//! * People sign in at `/oidc/login`, with a password or through another provider ([`accounts`]), and look after their account
+//!   at `/oidc/account`; administrators look after everybody at `/oidc/admin`.
+//! * Communities, their groups, and what people agreed to are at `/policy/v1`, and beneath the issuer as clients of INDIGO IAM
+//!   and of SCIM know them (`policy`).
 //! * [`Identity::acting_token`] lets a service act for the owner of something that was declared earlier; whether that owner
 //!   is still welcome is looked at when the token is made and whenever it is used.
 //! * `DATA_DIR/admin.sock` is administration for the operating-system user who runs the engine ([`socket`], [`AdminClient`]).
-//! * People sign in at `/oidc/login`, with a password or through another provider ([`accounts`]), and look after their account
-//!   at `/oidc/account`; administrators look after everybody at `/oidc/admin`.
-//! * Changes and refusals stand in a hash chain ([`audit`]).
+//! * Changes and refusals stand in a hash chain ([`audit`]), permits as sums for each minute.
 //!
 //! It is also where a service gets what it needs to open: [`ServiceContext`].
 //!
 //! Rooms: [`model`] (pure: claims, scopes, paths, decisions), [`routes`] and `gate`, [`context`], `store` (SQL), `directory`
-//! (accounts and bans in memory), `vault` (what is encrypted at rest), `keys`, `trust` (foreign issuers), `verify`, `issue`,
-//! [`accounts`] (passwords, second factors, other providers), `pages` (what people see), `issuer` (the issuer's endpoints),
-//! [`socket`], [`audit`], [`testing`].
+//! (accounts and bans in memory), `vault` (what is encrypted at rest), `keys` (ours), `public_key` (anybody's), `trust` (foreign
+//! issuers; `remembered`: what they publish; `asking`: what they say about a token), `verify`, `not_before`, `issue`, `issuer`
+//! (the issuer's endpoints), [`accounts`], `policy`, `pages` (what people see), [`explain`], [`socket`], [`audit`] with `permits`
+//! and `witness`, [`testing`].
 
 mod absent;
 pub mod accounts;

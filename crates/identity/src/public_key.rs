@@ -1,5 +1,7 @@
 //! Public keys of any issuer (RFC 7517), and what is signed with them (RFC 7518, RFC 8037). The arithmetic is `ring`'s.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
@@ -13,14 +15,13 @@ const LONGEST_SIGNATURE: usize = 1_024;
 /// RSA keys below this many bytes are refused.
 const SHORTEST_MODULUS: usize = 256;
 
-/// A public key that may verify tokens of certain algorithms.
+/// A public key that may verify tokens of certain algorithms. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct PublicKey {
-    material: Material,
-    algorithms: Vec<Algorithm>,
+    material: Arc<Material>,
+    algorithms: Arc<[Algorithm]>,
 }
 
-#[derive(Clone)]
 enum Material {
     /// An uncompressed point, or 32 bytes of Ed25519.
     Point(Vec<u8>),
@@ -58,7 +59,7 @@ impl PublicKey {
         if let Some(only) = text("alg") {
             algorithms.retain(|algorithm| format!("{algorithm:?}") == only);
         }
-        Some((kid.to_owned(), PublicKey { material, algorithms }))
+        Some((kid.to_owned(), PublicKey { material: Arc::new(material), algorithms: algorithms.into() }))
     }
 
     /// Checks a signature (base64); the algorithm must fit the key.
@@ -69,7 +70,7 @@ impl PublicKey {
         let mut buffer = [0; LONGEST_SIGNATURE];
         let length = URL_SAFE_NO_PAD.decode_slice(signature, &mut buffer).map_err(|_| Reject::Signature)?;
         let (message, signature) = (message.as_bytes(), &buffer[..length]);
-        let outcome = match (&self.material, algorithm) {
+        let outcome = match (&*self.material, algorithm) {
             (Material::Point(point), _) => {
                 let scheme: &dyn VerificationAlgorithm = match algorithm {
                     Algorithm::ES256 => &signature::ECDSA_P256_SHA256_FIXED,
