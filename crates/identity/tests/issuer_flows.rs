@@ -336,6 +336,7 @@ async fn tokens_are_exchanged_as_policies_permit() {
         assert_eq!(new["act"], json!({"sub": fts.id}));
         let (status, refreshed) = refresh(&engine, &fts, text(&answer, "refresh_token"), &[]).await;
         assert_eq!(status, 200, "{refreshed}");
+        assert_eq!(claims(text(&refreshed, "access_token"))["act"], json!({"sub": fts.id}), "who acts stays");
 
         let gone = engine.client.delete(format!("{policies}/{id}")).bearer(&engine.admin_token());
         assert_eq!(gone.send().await.expect("an answer").status, 204);
