@@ -192,6 +192,25 @@ else
   grep -q '^end$' "$work/python" || bad "check.py did not come to its end"
 fi
 
+echo "-- the command line"
+dte() { "$DTE_BIN" "$@" --data-dir "$DTE_DATA_DIR/data"; }
+listed() { dte client list | grep -q "^$service "; }
+check "clients are listed" listed
+suspended() { dte client suspend "$service" && ! credentials; }
+check "a suspended client gets nothing" suspended
+resumed() { dte client resume "$service" && credentials; }
+check "and is let in again" resumed
+# Publishes the next key, then drops the one that signs: the next one signs at once.
+turned() {
+  local first
+  first=$(dte auth keys --json | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["kid"])')
+  dte auth keys rotate && [ "$(curl -sf "$issuer/jwk" | grep -o '"kid"' | wc -l)" = 2 ] && dte auth keys drop "$first" &&
+    [ "$(curl -sf "$issuer/jwk" | grep -o '"kid"' | wc -l)" = 1 ] && ! curl -sf "$issuer/jwk" | grep -q "$first" && credentials
+}
+check "keys turn over" turned
+deleted() { dte client delete "$service" && ! credentials; }
+check "a deleted client gets nothing" deleted
+
 note=; [ $skipped = 0 ] || note=", $skipped skipped"
 echo "$passed passed, $failed failed$note"
 [ $failed = 0 ]

@@ -217,10 +217,22 @@ impl Identity {
             .get(client_id)
             .filter(|client| client.active && !directory.rules.is_suspended(client_id))
             .filter(|client| bool::from(client.secret_hash.ct_eq(&hash)));
-        let Some(client) = client else {
+        if client.is_none() {
             self.0.failures.note(client_id);
             return Err(Error::Client);
-        };
+        }
+        self.client_token_of(client_id, scope, audiences)
+    }
+
+    /// The same for a client that has proved who it is.
+    pub(crate) fn client_token_of(
+        &self,
+        client_id: &str,
+        scope: Option<&str>,
+        audiences: &[String],
+    ) -> Result<ClientToken, Error> {
+        let directory = self.directory();
+        let client = directory.clients.get(client_id).filter(|client| client.active).ok_or(Error::Client)?;
         let who = Suspect {
             issuer: &self.0.issuer,
             subject: client_id,

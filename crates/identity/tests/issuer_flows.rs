@@ -336,6 +336,7 @@ async fn tokens_are_exchanged_as_policies_permit() {
         assert_eq!(new["act"], json!({"sub": fts.id}));
         let (status, refreshed) = refresh(&engine, &fts, text(&answer, "refresh_token"), &[]).await;
         assert_eq!(status, 200, "{refreshed}");
+        assert_eq!(claims(text(&refreshed, "access_token"))["act"], json!({"sub": fts.id}), "who acts stays");
 
         let gone = engine.client.delete(format!("{policies}/{id}")).bearer(&engine.admin_token());
         assert_eq!(gone.send().await.expect("an answer").status, 204);
@@ -390,4 +391,72 @@ async fn clients_are_suspended_and_deleted() {
     assert!(admin.clients().await.expect("clients").is_empty());
     assert_eq!(refresh(&engine, &app, again, &[]).await.0, 401);
     assert!(engine.identity.audit().verify().await.expect("read").broken_at.is_none());
+}
+
+#[tokio::test]
+async fn a_client_signs_instead_of_showing_a_secret() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+    use p256::ecdsa::signature::Signer;
+    for engine in engines().await {
+        let key = p256::ecdsa::SigningKey::from_slice(&[7; 32]).expect("a key");
+        let point = key.verifying_key().to_encoded_point(false);
+        let coordinate = |bytes: Option<&p256::FieldBytes>| B64.encode(bytes.expect("a coordinate"));
+        let jwk =
+            json!({"kty": "EC", "crv": "P-256", "kid": "mine", "x": coordinate(point.x()), "y": coordinate(point.y())});
+        let metadata = json!({"grant_types": ["client_credentials"], "scope": "compute.read", "token_endpoint_auth_method": "private_key_jwt",
+            "jwks": {"keys": [jwk]}});
+        let app = register_trusted(&engine, metadata).await;
+        assert!(app.secret.is_none());
+        let issuer = engine.identity.issuer().to_owned();
+        let now = dte_base::time::Timestamp::now().as_seconds();
+        let ask = async |changes: Value| {
+            let mut claims = json!({"iss": app.id, "sub": app.id, "aud": issuer, "exp": now + 300, "jti": dte_base::id::new_id().to_string()});
+            for (name, value) in changes.as_object().expect("an object") {
+                claims[name] = value.clone();
+            }
+            let message =
+                format!("{}.{}", B64.encode(r#"{"alg":"ES256","kid":"mine"}"#), B64.encode(claims.to_string()));
+            let signature: p256::ecdsa::Signature = key.sign(message.as_bytes());
+            let assertion = format!("{message}.{}", B64.encode(signature.to_bytes()));
+            token(
+                &engine,
+                &app,
+                &[
+                    ("grant_type", "client_credentials"),
+                    ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+                    ("client_assertion", &assertion),
+                ],
+            )
+            .await
+        };
+        let (status, answer) = ask(json!({"jti": "once"})).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(claims(text(&answer, "access_token"))["sub"], app.id.as_str());
+        for bad in [
+            json!({"jti": "once"}),
+            json!({"aud": "https://elsewhere.example"}),
+            json!({"exp": now - 1}),
+            json!({"exp": now + 100_000}),
+            json!({"exp": (now + 300).to_string()}),
+            json!({"iss": "other"}),
+            json!({"sub": "other", "iss": "other"}),
+            json!({"jti": ""}),
+            json!({"nbf": now + 300}),
+        ] {
+            let (status, answer) = ask(bad.clone()).await;
+            assert_eq!((status, text(&answer, "error")), (401, "invalid_client"), "{bad}");
+        }
+        // Its name alone, or a secret, is nothing.
+        assert_eq!(token(&engine, &app, &[("grant_type", "client_credentials")]).await.0, 401);
+        assert_eq!(token(&engine, &app, &[("grant_type", "refresh_token"), ("refresh_token", "x")]).await.0, 401);
+        for bad in [
+            json!({"jwks_uri": "https://evil.example/jwk"}),
+            json!({"jwks": {"keys": [{"kty": "EC", "crv": "P-256", "kid": "k", "x": "AA", "y": "AA", "d": "AA"}]}}),
+        ] {
+            let mut metadata = json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "private_key_jwt"});
+            metadata.as_object_mut().expect("an object").extend(bad.as_object().expect("an object").clone());
+            assert_eq!(register_raw(&engine, metadata).await.0, 400);
+        }
+    }
 }

@@ -54,7 +54,7 @@ impl Registration {
     }
 
     pub(crate) fn is_public(&self) -> bool {
-        self.secret_hash.is_none()
+        self.metadata.token_endpoint_auth_method == AuthMethod::None
     }
 
     /// What people see.
@@ -159,7 +159,7 @@ impl Identity {
     pub(crate) async fn register(&self, metadata: Metadata, by: Option<&str>) -> Result<Registered, Error> {
         let client_id = new_id().to_string();
         let random = || Secret::new(hex::encode(rand::random::<[u8; 32]>()));
-        let secret = (metadata.token_endpoint_auth_method != AuthMethod::None).then(random);
+        let secret = metadata.token_endpoint_auth_method.has_secret().then(random);
         let access_token = random();
         let registration = Registration {
             client_id: client_id.clone(),

@@ -33,6 +33,9 @@ pub(crate) struct Granted {
     pub(crate) auth_time: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) nonce: Option<String>,
+    /// Who acts for the person (RFC 8693): it stays with every token that comes of the grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) act: Option<Value>,
 }
 
 /// What goes into an answer of the token endpoint.
@@ -44,8 +47,6 @@ pub(crate) struct Issue<'a> {
     pub(crate) scopes: &'a [String],
     pub(crate) audiences: &'a [String],
     pub(crate) refresh_token: Option<String>,
-    /// Who acts for the person (RFC 8693).
-    pub(crate) act: Option<Value>,
 }
 
 impl Identity {
@@ -115,7 +116,7 @@ impl Identity {
             scope: &scope,
             audience: &audiences.iter().map(String::as_str).collect::<Vec<_>>(),
             lifetime,
-            act: issue.act.clone(),
+            act: granted.act.clone(),
             elsewhere: None,
             groups: &groups,
             grant: Some(issue.grant_id),
@@ -123,14 +124,14 @@ impl Identity {
         let mut answer = json!({
             "access_token": token.expose(), "token_type": "Bearer", "expires_in": lifetime.as_secs(), "scope": scope,
         });
-        if issue.scopes.iter().any(|scope| scope == OPENID) && issue.act.is_none() {
+        if issue.scopes.iter().any(|scope| scope == OPENID) && granted.act.is_none() {
             answer["id_token"] = self.id_token(&issue, token.expose(), lifetime)?.into();
         }
         if let Some(refresh) = issue.refresh_token {
             answer["refresh_token"] = refresh.into();
         }
         let detail = json!({
-            "token_id": token_id, "client": issue.client.client_id, "scope": scope, "audience": audiences, "act": issue.act,
+            "token_id": token_id, "client": issue.client.client_id, "scope": scope, "audience": audiences, "act": granted.act,
         });
         self.audit().note(Entry::change(&granted.user, "token.issue", &granted.user, detail));
         Ok(answer)

@@ -229,6 +229,7 @@ pub(super) async fn give_code(identity: &Identity, ask: &Ask, viewer: &Viewer, s
         audiences: ask.audiences.clone(),
         auth_time: signed_in(viewer),
         nonce: ask.nonce.clone(),
+        act: None,
     };
     let now = Timestamp::now();
     let code = Code {

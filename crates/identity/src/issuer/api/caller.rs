@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
 
+use super::assertion;
 use crate::Identity;
 use crate::issuer::clients::Registration;
 use crate::issuer::model::params::Params;
@@ -58,12 +59,15 @@ pub(super) async fn authenticate(
     headers: &HeaderMap,
     params: &Params,
 ) -> Result<Arc<Registration>, Refusal> {
+    if params.get("client_assertion").is_some() {
+        return assertion::authenticate(identity, headers, params).await;
+    }
     let shown = credentials(headers, params)?;
     let refused = || Refusal::client(shown.basic);
     let client = identity.find_client(&shown.client_id).await?;
     let Some(hash) = client.as_ref().and_then(|client| client.secret_hash.as_ref()) else {
         // Nothing to guess: nobody can shut a public client out by guessing.
-        return client.filter(|_| shown.secret.is_empty()).ok_or_else(refused);
+        return client.filter(|client| client.is_public() && shown.secret.is_empty()).ok_or_else(refused);
     };
     let failures = &identity.0.failures;
     if let Err(crate::Error::TooManyFailures(wait)) = failures.check(&shown.client_id) {

@@ -168,6 +168,7 @@ async fn decide(
         audiences: device.audiences.clone(),
         auth_time: authorize::signed_in(viewer),
         nonce: None,
+        act: None,
     });
     let hash = device::user_hash(identity, code);
     let audit = identity.audit().clone();

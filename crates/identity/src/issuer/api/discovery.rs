@@ -10,6 +10,9 @@ use crate::Identity;
 use crate::issuer::model::client::{AuthMethod, Grant};
 use crate::issuer::model::scope::SUPPORTED;
 
+/// What clients may sign their assertions with.
+const ASSERTION_ALGORITHMS: &[&str] = &["ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256"];
+
 /// `GET /.well-known/openid-configuration`: only what is really there.
 pub(super) async fn metadata(State(identity): State<Identity>) -> Response {
     let issuer = identity.issuer();
@@ -32,7 +35,8 @@ pub(super) async fn metadata(State(identity): State<Identity>) -> Response {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
         "token_endpoint_auth_methods_supported": AuthMethod::ALL,
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
         "revocation_endpoint_auth_methods_supported": AuthMethod::ALL,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": ["none", "login", "consent"],

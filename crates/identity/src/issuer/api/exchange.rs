@@ -53,7 +53,7 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
         None => json!({"sub": client.client_id}),
     };
     let auth_time = own.claims.seconds("auth_time").ok().flatten().unwrap_or_default();
-    let granted = Granted { user, scopes, audiences, auth_time, nonce: None };
+    let granted = Granted { user, scopes, audiences, auth_time, nonce: None, act: Some(act) };
     let grant_id = grant::grant_id();
     let family = identity.new_family(client, &grant_id, &granted);
     if family.is_none() && requested == REFRESH {
@@ -69,7 +69,6 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
         scopes: &granted.scopes,
         audiences: &granted.audiences,
         refresh_token: family.map(|family| identity.refresh_text(&family, family.number)),
-        act: Some(act),
     })?;
     answer["issued_token_type"] = if requested == REFRESH { REFRESH } else { ACCESS }.into();
     Ok(answer)

@@ -1,5 +1,6 @@
 //! The issuer on the wire: `PUBLIC_URL/oidc`, one file for each endpoint.
 
+mod assertion;
 mod authorize;
 mod caller;
 mod consent;

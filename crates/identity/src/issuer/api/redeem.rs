@@ -78,7 +78,6 @@ pub(super) async fn code(identity: &Identity, client: &Registration, params: &Pa
                 scopes: &code.granted.scopes,
                 audiences: &code.granted.audiences,
                 refresh_token: family.map(|family| identity.refresh_text(&family, family.number)),
-                act: None,
             })
         }
         (Outcome::Replayed(grant_id), _) => {
@@ -157,7 +156,6 @@ pub(super) async fn device(identity: &Identity, client: &Registration, params: &
                 scopes: &granted.scopes,
                 audiences: &granted.audiences,
                 refresh_token: family.map(|family| identity.refresh_text(&family, family.number)),
-                act: None,
             })
         }
     }

@@ -100,7 +100,6 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
             scopes: &scopes,
             audiences: &audiences,
             refresh_token: Some(identity.refresh_text(&family, next)),
-            act: None,
         }),
         Worth::Reused => {
             identity.end_family(&family.id, &client.client_id, "an old refresh token was used").await?;
@@ -123,7 +122,14 @@ mod tests {
         let family = Family {
             id: "g".to_owned(),
             client_id: "c".to_owned(),
-            granted: Granted { user: "u".to_owned(), scopes: vec![], audiences: vec![], auth_time: 0, nonce: None },
+            granted: Granted {
+                user: "u".to_owned(),
+                scopes: vec![],
+                audiences: vec![],
+                auth_time: 0,
+                nonce: None,
+                act: None,
+            },
             number: 3,
             rotated: at(1_000),
             created: at(0),

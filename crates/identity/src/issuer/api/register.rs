@@ -142,8 +142,11 @@ async fn replace(
         return Err(Refusal::new("invalid_client_metadata", "a client cannot choose its client_secret"));
     }
     let metadata = Metadata::read(&sent, false)?;
-    let was_public = client.is_public();
-    if was_public != (metadata.token_endpoint_auth_method == AuthMethod::None) {
+    let kind = |metadata: &Metadata| {
+        let method = metadata.token_endpoint_auth_method;
+        (method.has_secret(), method == AuthMethod::None)
+    };
+    if kind(&client.metadata) != kind(&metadata) {
         let detail = "a client cannot gain or lose its secret; register another";
         return Err(Refusal::new("invalid_client_metadata", detail));
     }

@@ -25,7 +25,7 @@ async fn grant(identity: &Identity, headers: &HeaderMap, body: &[u8]) -> Result<
     let kind =
         Grant::read(name).ok_or_else(|| Refusal::new("unsupported_grant_type", "there is no such grant here"))?;
     if kind == Grant::Credentials {
-        return credentials(identity, headers, &params);
+        return credentials(identity, headers, &params).await;
     }
     let client = caller::authenticate(identity, headers, &params).await?;
     if !client.may(kind) {
@@ -40,17 +40,23 @@ async fn grant(identity: &Identity, headers: &HeaderMap, body: &[u8]) -> Result<
     }
 }
 
-/// Client credentials (RFC 6749 section 4.4): nothing is read from the store or written to it.
-fn credentials(identity: &Identity, headers: &HeaderMap, params: &Params) -> Result<Value, Refusal> {
-    let shown = caller::credentials(headers, params)?;
+/// Client credentials (RFC 6749 section 4.4). With a secret nothing is read from the store or written to it.
+async fn credentials(identity: &Identity, headers: &HeaderMap, params: &Params) -> Result<Value, Refusal> {
     let audiences = params.audiences()?;
-    let issued = identity.client_token_for(&shown.client_id, &shown.secret, params.get("scope"), &audiences);
+    let (issued, basic) = if params.get("client_assertion").is_some() {
+        let client = caller::authenticate(identity, headers, params).await?;
+        (identity.client_token_of(&client.client_id, params.get("scope"), &audiences), false)
+    } else {
+        let shown = caller::credentials(headers, params)?;
+        let issued = identity.client_token_for(&shown.client_id, &shown.secret, params.get("scope"), &audiences);
+        (issued, shown.basic)
+    };
     match issued {
         Ok(issued) => Ok(json!({
             "access_token": issued.token.expose(), "token_type": "Bearer",
             "expires_in": issued.lifetime.as_secs(), "scope": issued.scope,
         })),
-        Err(Error::Client | Error::Banned(_)) => Err(Refusal::client(shown.basic)),
+        Err(Error::Client | Error::Banned(_)) => Err(Refusal::client(basic)),
         Err(error @ Error::Scope(_)) => Err(Refusal::new("invalid_scope", error.to_string())),
         Err(error @ Error::Audience(_)) => Err(Refusal::new("invalid_target", error.to_string())),
         Err(Error::TooManyFailures(wait)) => Err(Refusal::too_many(wait)),

@@ -5,10 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::redirect::{self, ApplicationType};
 use super::scope;
+use crate::keys::PublicKey;
 
 /// Longer texts of a registration are refused.
 const LONGEST_TEXT: usize = 256;
 const MOST_CONTACTS: usize = 10;
+const MOST_KEYS: usize = 10;
 
 /// How a client proves who it is at our endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,11 +19,16 @@ pub(crate) enum AuthMethod {
     #[default]
     ClientSecretBasic,
     ClientSecretPost,
+    PrivateKeyJwt,
     None,
 }
 
 impl AuthMethod {
-    pub(crate) const ALL: &[&str] = &["client_secret_basic", "client_secret_post", "none"];
+    pub(crate) const ALL: &[&str] = &["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
+
+    pub(crate) fn has_secret(self) -> bool {
+        matches!(self, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +79,8 @@ pub(crate) struct Metadata {
     pub(crate) contacts: Vec<String>,
     pub(crate) client_uri: Option<String>,
     pub(crate) software_id: Option<String>,
+    /// The client's public keys (RFC 7517), for `private_key_jwt`.
+    pub(crate) jwks: Option<Value>,
 }
 
 /// Why a registration is refused: the error code of RFC 7591 section 3.2.2, and words.
@@ -114,6 +123,7 @@ impl Metadata {
         let method = match text("token_endpoint_auth_method")?.as_deref() {
             None | Some("client_secret_basic") => AuthMethod::ClientSecretBasic,
             Some("client_secret_post") => AuthMethod::ClientSecretPost,
+            Some("private_key_jwt") => AuthMethod::PrivateKeyJwt,
             Some("none") => AuthMethod::None,
             Some(_) => {
                 return Err(bad(format!("token_endpoint_auth_method must be one of {}", AuthMethod::ALL.join(", "))));
@@ -180,6 +190,7 @@ impl Metadata {
             contacts,
             client_uri,
             software_id: text("software_id")?,
+            jwks: if method == AuthMethod::PrivateKeyJwt { Some(keys(sent)?) } else { None },
         })
     }
 
@@ -196,6 +207,9 @@ impl Metadata {
                 shown[name] = value.as_str().into();
             }
         }
+        if let Some(jwks) = &self.jwks {
+            shown["jwks"] = jwks.clone();
+        }
         for (name, list) in
             [("post_logout_redirect_uris", &self.post_logout_redirect_uris), ("audiences", &self.audiences)]
         {
@@ -205,6 +219,20 @@ impl Metadata {
         }
         shown.as_object().cloned().unwrap_or_default()
     }
+}
+
+/// The keys themselves: an address of keys (`jwks_uri`) would have to be fetched.
+fn keys(sent: &Map<String, Value>) -> Result<Value, BadRegistration> {
+    let list = sent.get("jwks").and_then(|jwks| jwks.get("keys")).and_then(Value::as_array);
+    let list = list.ok_or_else(|| bad("private_key_jwt needs the public keys in jwks; jwks_uri is not fetched"))?;
+    let private = |key: &Value| ["d", "k", "p", "q"].iter().any(|part| key.get(part).is_some());
+    if list.iter().any(private) {
+        return Err(bad("jwks has a private key: keep it to yourself, and make another"));
+    }
+    if list.len() > MOST_KEYS || !list.iter().any(|key| PublicKey::from_jwk(key).is_some()) {
+        return Err(bad(format!("jwks must have a public signing key with a kid, and at most {MOST_KEYS} keys")));
+    }
+    Ok(json!({"keys": list}))
 }
 
 fn text_of_scopes(sent: &Map<String, Value>) -> Result<Option<Vec<String>>, BadRegistration> {

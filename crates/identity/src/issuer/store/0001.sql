@@ -62,6 +62,12 @@ CREATE TABLE identity_revoked (
     expires BIGINT NOT NULL
 );
 
+CREATE TABLE identity_assertions (
+    hash BYTES NOT NULL PRIMARY KEY,
+    expires BIGINT NOT NULL
+);
+CREATE INDEX identity_assertions_expires ON identity_assertions (expires);
+
 CREATE TABLE identity_exchange_policies (
     id TEXT NOT NULL PRIMARY KEY,
     policy TEXT NOT NULL

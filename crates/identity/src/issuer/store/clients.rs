@@ -116,6 +116,13 @@ pub(crate) fn remember_consent(
     .map(drop)
 }
 
+/// Notes that a client has used an assertion; gives false when it had before.
+pub(crate) fn use_assertion(tx: &mut Tx<'_>, hash: &[u8], expires: Timestamp, now: Timestamp) -> Result<bool, Error> {
+    tx.execute("DELETE FROM identity_assertions WHERE expires < ?1", &params![now])?;
+    let sql = "INSERT INTO identity_assertions (hash, expires) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING";
+    Ok(tx.execute(sql, &params![hash, expires])? > 0)
+}
+
 pub(crate) fn policies(tx: &mut Tx<'_>) -> Result<Vec<ExchangePolicy>, Error> {
     tx.query("SELECT id, policy FROM identity_exchange_policies ORDER BY id", &params![], |row| {
         Ok((row.get::<String>(0)?, row.get::<serde_json::Value>(1)?))
