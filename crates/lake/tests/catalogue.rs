@@ -257,8 +257,8 @@ async fn reading_is_open_until_readers_are_named() {
         assert_eq!(principal.name(), "alice");
         let path = lake.pfn("LOCAL", &file).await.expect("a place");
         let path = path.split_once("/dav").expect("at the edge").1;
-        assert!(principal.may_storage(dte_identity::StorageOp::Read, &path).is_ok(), "{path}");
-        assert!(principal.may_storage(dte_identity::StorageOp::Modify, &path).is_err());
+        assert!(principal.may_storage(dte_identity::StorageOp::Read, path).is_ok(), "{path}");
+        assert!(principal.may_storage(dte_identity::StorageOp::Modify, path).is_err());
         assert!(principal.may_storage(dte_identity::StorageOp::Read, "/local/enso").is_err());
         assert!(principal.may("dte.lake.read").is_err(), "good for nothing else");
 

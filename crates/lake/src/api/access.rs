@@ -119,15 +119,16 @@ fn check(tx: &mut Tx<'_>, caller: &Caller, groups: &[Group], wanted: &[Did]) -> 
     Ok(())
 }
 
-/// Where copies of files can be read.
+/// Where copies of files can be read. Only where the place follows from the name: one that was stated by whoever registered the
+/// copy could be the place of anybody's file.
 fn places(tx: &mut Tx<'_>, wanted: &[Did]) -> Result<Vec<Url>> {
     let all = rses::all(tx)?;
     let protocols = rses::all_protocols(tx)?;
     let mut found = Vec::new();
     for (did, copies) in replicas::of_files(tx, wanted)? {
-        for copy in copies.iter().filter(|copy| copy.state == ReplicaState::Available) {
+        for copy in copies.iter().filter(|copy| copy.state == ReplicaState::Available && copy.path.is_none()) {
             let protocol = protocols.get(&copy.rse).and_then(|own| best(own, Operation::Read));
-            let path = copy.path.clone().unwrap_or_else(|| all.formula(&copy.rse).path(&did.scope, &did.name));
+            let path = all.formula(&copy.rse).path(&did.scope, &did.name);
             let pfn = protocol.map(|protocol| protocol.pfn(&path));
             // The web URL of a PFN: WebDAV has schemes of its own.
             let url = pfn.map(|pfn| match pfn.split_once("://") {
