@@ -327,6 +327,16 @@ pub enum Lake {
     Rules { did: String },
     /// Storage elements
     Rses,
+    /// Who may read the files of a scope, besides its owner; say it anew with --reader or --everybody
+    Access {
+        scope: String,
+        /// An account, or a group such as /vo/group; may be given several times
+        #[arg(long = "reader", value_name = "NAME", conflicts_with = "everybody")]
+        readers: Vec<String>,
+        /// Every account
+        #[arg(long)]
+        everybody: bool,
+    },
     /// Fetch files, checked
     Get {
         did: String,

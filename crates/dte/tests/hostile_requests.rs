@@ -155,7 +155,8 @@ async fn the_table_of_routes_is_true() {
         let (status, what) = ask(&client, &engine, route, None).await;
         if requirement.starts_with("public: ") {
             // It is there, and open: what a stranger gets is no demand for a token of this gate.
-            assert_ne!(status, 404, "{what} is in the table and not mounted");
+            let names_something = route["path"].as_str().is_some_and(|path| path.contains('{'));
+            assert!(status != 404 || names_something, "{what} is in the table and not mounted");
             public += 1;
             continue;
         }

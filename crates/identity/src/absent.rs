@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::Identity;
+use crate::model::group::Group;
 use crate::model::principal::UserRef;
 
 /// The people whom a service found to be away. Cheap to clone; one task waits for [`Absent::returned`].
@@ -14,6 +15,13 @@ use crate::model::principal::UserRef;
 pub struct Absent {
     identity: Identity,
     away: Arc<Mutex<HashSet<UserRef>>>,
+}
+
+impl Identity {
+    /// The groups of a local account, for services that keep access lists.
+    pub fn groups_of_account(&self, name: &str) -> Vec<Group> {
+        self.groups_of(name)
+    }
 }
 
 impl Absent {

@@ -18,6 +18,7 @@ pub async fn lake(common: &Common, command: Lake) -> Result<(), Failure> {
         Lake::Replicas { did } => replicas(&lake, &did, common.json).await,
         Lake::Rules { did } => rules(&lake, &did, common.json).await,
         Lake::Rses => rses(&lake, &remote, common.json).await,
+        Lake::Access { scope, readers, everybody } => access(&lake, &scope, &readers, everybody, common.json).await,
         Lake::Get { did, dir } => get(&lake, &remote, &did, &dir).await,
         Lake::Put { file, did, rse } => put(&lake, &remote, &file, &did, &rse).await,
     }
@@ -141,6 +142,25 @@ async fn rses(lake: &LakeClient, remote: &Remote, as_json: bool) -> Result<(), F
     Ok(())
 }
 
+async fn access(
+    lake: &LakeClient,
+    scope: &str,
+    readers: &[String],
+    everybody: bool,
+    as_json: bool,
+) -> Result<(), Failure> {
+    if everybody || !readers.is_empty() {
+        lake.set_readers(scope, readers).await?;
+    }
+    let readers = lake.readers(scope).await?;
+    if as_json {
+        return show::json(&readers);
+    }
+    let who = if readers.is_empty() { "every account".to_owned() } else { readers.join(", ") };
+    show::line(format!("{scope} can be read by {who}"));
+    Ok(())
+}
+
 async fn get(lake: &LakeClient, remote: &Remote, did: &str, dir: &Path) -> Result<(), Failure> {
     let files = lake.list_replicas(&[parse(did)?]).await?;
     if files.is_empty() {
@@ -148,11 +168,23 @@ async fn get(lake: &LakeClient, remote: &Remote, did: &str, dir: &Path) -> Resul
     }
     std::fs::create_dir_all(dir)?;
     let progress = indicatif::ProgressBar::new(files.len() as u64);
-    for file in &files {
+    // The lake decides who may read what, and gives a token for it.
+    let mut token = None;
+    for (index, file) in files.iter().enumerate() {
         let name = format!("{}:{}", file.scope, file.name);
         let pfn = file.rses.values().flatten().next();
         let pfn = pfn.ok_or_else(|| Failure::new(format!("{name} has no copy that can be read now")))?;
-        let reply = remote.client.get(reachable(remote, pfn)).bearer(&remote.token).send().await?.ok().await?;
+        if index % LakeClient::READ_AT_ONCE == 0 {
+            let some: Vec<Did> =
+                files.iter().skip(index).take(LakeClient::READ_AT_ONCE).map(|file| file.did()).collect();
+            token = lake.reading_token(&some).await?;
+        }
+        let mut request = remote.client.get(reachable(remote, pfn));
+        // Our own token is for this engine, not for whoever runs a storage elsewhere.
+        if let Some(token) = token.as_ref().filter(|_| is_ours(remote, pfn)) {
+            request = request.bearer(token);
+        }
+        let reply = request.send().await?.ok().await?;
         let bytes = reply.bytes(usize::MAX).await?;
         let found = format!("{:08x}", dte_storage::checksum::adler32(&bytes));
         if file.adler32.as_ref().is_some_and(|wanted| *wanted != found) {
@@ -175,6 +207,11 @@ fn reachable(remote: &Remote, pfn: &str) -> String {
         Ok(url) if url.path().starts_with("/dav/") => remote.url_of(url.path()),
         _ => pfn.to_owned(),
     }
+}
+
+/// Whether the engine serves this storage address, as far as can be told from here.
+fn is_ours(remote: &Remote, pfn: &str) -> bool {
+    reachable(remote, pfn).starts_with(remote.url.as_str())
 }
 
 async fn put(lake: &LakeClient, remote: &Remote, file: &Path, did: &str, rse: &str) -> Result<(), Failure> {

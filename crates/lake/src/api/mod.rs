@@ -1,5 +1,6 @@
 //! The wire: Rucio's REST API. One file per resource; each parses, calls the store's functions in a transaction, renders.
 
+mod access;
 mod accounts;
 mod answer;
 mod auth;
@@ -40,6 +41,7 @@ pub(crate) fn routes(lake: &Lake) -> Routes {
     let routes = Routes::new("lake").on_denied(denied).token_from(token).body_limit(LARGEST_BODY);
     let routes = auth::routes(routes);
     let routes = accounts::routes(routes);
+    let routes = access::routes(routes);
     let routes = rses::routes(routes);
     let routes = dids::routes(routes);
     let routes = replicas::routes(routes);

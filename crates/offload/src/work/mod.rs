@@ -5,7 +5,7 @@ mod collect;
 mod hold;
 mod run;
 mod stage;
-mod storage;
+pub mod storage;
 
 use std::sync::Arc;
 use std::time::Duration;

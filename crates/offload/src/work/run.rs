@@ -108,7 +108,7 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
         State::Accepted => {
             match hold::wish(shared, pod).await? {
                 Wish::End(reason) => return end_before_start(shared, claim, pod, site.as_ref(), reason).await,
-                Wish::Wait => return Ok(hold_on(shared, pod).await?),
+                Wish::Wait => return hold_on(shared, pod).await,
                 Wish::Go => {}
             }
             let order = Order::read(&pod.pod).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
@@ -124,7 +124,7 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
             let place = loop {
                 match hold::wish(shared, pod).await? {
                     Wish::End(reason) => return end_before_start(shared, claim, pod, site.as_ref(), reason).await,
-                    Wish::Wait => return Ok(hold_on(shared, pod).await?),
+                    Wish::Wait => return hold_on(shared, pod).await,
                     Wish::Go => {}
                 }
                 tokio::select! {
@@ -135,7 +135,7 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
                 }
             };
             if hold::nothing_runs(shared, pod) {
-                return Ok(hold_on(shared, pod).await?);
+                return hold_on(shared, pod).await;
             }
             let typed = pod.pod.typed().map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
             let plan = PodPlan::read(&typed).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
