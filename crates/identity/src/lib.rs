@@ -10,12 +10,14 @@
 //!   is still welcome is looked at when the token is made and whenever it is used.
 //! * `DATA_DIR/admin.sock` is administration for the operating-system user who runs the engine ([`socket`], [`AdminClient`]).
 //! * Changes and refusals stand in a hash chain ([`audit`]).
+//! * Communities, terms of use, scope policies and onboarding are in `policy`: natively at `/policy/v1`, for clients of INDIGO IAM
+//!   at `/oidc/iam` and `/oidc/scim/v2`.
 //!
 //! It is also where a service gets what it needs to open: [`ServiceContext`].
 //!
 //! Rooms: [`model`] (pure: claims, scopes, paths, decisions), [`routes`] and `gate`, [`context`], `store` (SQL), `directory`
 //! (accounts and bans in memory), `vault` (what is encrypted at rest), `keys`, `trust` (foreign issuers), `verify`, `issue`,
-//! `api` (the issuer's endpoints), [`socket`], [`audit`], [`testing`].
+//! `api` (the issuer's endpoints), `policy` (communities and agreements), [`socket`], [`audit`], [`testing`].
 
 mod admin_client;
 mod api;
