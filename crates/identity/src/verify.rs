@@ -303,6 +303,12 @@ impl Identity {
             return Err(Reject::Account);
         };
         let name = accepted.subject.clone();
+        let mut accepted = accepted;
+        if let Standing::User { .. } = standing {
+            // Who has left a group since the token was made is not in it any more.
+            let groups = self.groups_of(&name);
+            accepted.groups.retain(|group| groups.iter().any(|now| now.vo == group.vo && now.path == group.path));
+        }
         self.welcome(about.to_owned(), None, accepted, standing, name, Scopes::default())
     }
 

@@ -3,11 +3,11 @@
 mod wire;
 
 use dte_base::secret::Secret;
-use dte_identity::testing::{TestEngine, TestSetup};
+use dte_identity::testing::TestEngine;
 use dte_identity::{Mount, Require, Routes};
 use http::header::{COOKIE, LOCATION};
 use serde_json::{Value, json};
-use wire::send;
+use wire::{engines, send};
 
 /// A service where things are begun.
 fn mounts() -> Vec<Mount> {
@@ -17,15 +17,6 @@ fn mounts() -> Vec<Mount> {
         .delete("/things", Require::Authenticated, async || "gone")
         .post("/pods", Require::Scope("compute.create"), async || "begun");
     vec![Mount { prefix: "/demo", routes }]
-}
-
-async fn engines() -> Vec<TestEngine> {
-    let mut engines = Vec::new();
-    for store in dte_store::testing::stores().await.expect("stores") {
-        let setup = TestSetup { store: Some(store), ..TestSetup::default() };
-        engines.push(TestEngine::start_with(setup, async |_| Ok(mounts())).await);
-    }
-    engines
 }
 
 fn terms(class: &str) -> Value {
@@ -53,7 +44,7 @@ async fn begins(engine: &TestEngine, token: &Secret) -> u16 {
 
 #[tokio::test]
 async fn nothing_new_begins_before_it_is_accepted() {
-    for engine in engines().await {
+    for engine in engines(mounts).await {
         let admin = engine.admin_token();
         let alice = engine.token_for("alice", &[]).await;
         let bob = engine.token_for("bob", &[]).await;
@@ -74,6 +65,8 @@ async fn nothing_new_begins_before_it_is_accepted() {
         assert_eq!(begins(&engine, &acting).await, 200);
         assert_eq!(send(&engine, &acting, "POST", "/demo/pods", None).await.0, 403);
 
+        let (_, scopes) = send(&engine, &alice, "GET", "/policy/v1/me/scopes", None).await;
+        assert_eq!(scopes["obstacle"]["reason"], "aup_acceptance_required", "no grant acts for alice");
         let (_, mine) = send(&engine, &alice, "GET", "/policy/v1/me/requirements", None).await;
         assert_eq!((&mine["items"][0]["need"], &mine["items"][0]["id"]), (&json!("required"), &json!(first)));
         assert!(mine["items"][0]["text"].as_str().expect("a text").contains("research on the ocean"));
@@ -158,7 +151,7 @@ async fn nothing_new_begins_before_it_is_accepted() {
 
 #[tokio::test]
 async fn versions_are_published_once_and_stay() {
-    for engine in engines().await {
+    for engine in engines(mounts).await {
         let admin = engine.admin_token();
         let alice = engine.token_for("alice", &[]).await;
         let all = "/policy/v1/aups/infrastructure/versions";

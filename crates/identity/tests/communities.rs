@@ -25,7 +25,7 @@ async fn paths_of(engine: &TestEngine, token: &Secret) -> Vec<String> {
 
 #[tokio::test]
 async fn a_tree_of_groups() {
-    for engine in engines().await {
+    for engine in engines(Vec::new).await {
         let admin = engine.admin_token();
         let alice = engine.token_for("alice", &[]).await;
         let bob = engine.token_for("bob", &[]).await;
@@ -94,7 +94,7 @@ async fn a_tree_of_groups() {
 
 #[tokio::test]
 async fn requests_are_decided_by_managers() {
-    for engine in engines().await {
+    for engine in engines(Vec::new).await {
         let admin = engine.admin_token();
         let alice = engine.token_for("alice", &[]).await;
         let bob = engine.token_for("bob", &[]).await;
@@ -143,7 +143,7 @@ async fn requests_are_decided_by_managers() {
 
 #[tokio::test]
 async fn ten_thousand_members() {
-    let engine = start(TestSetup::default()).await;
+    let engine = start(TestSetup::default(), Vec::new).await;
     let admin = engine.admin_token();
     let vo = group(&engine, &admin, "/crowd").await;
     let names: Vec<String> = (0..10_000).map(|n| format!("user{n:05}")).collect();
@@ -191,7 +191,7 @@ async fn another_process_learns_of_it() {
         format!("[http]\npublic_url = 'https://twin.example'\n[identity]\nsecret_key_file = '{}'\n", key.display());
     let engine = async || {
         let store = dte_store::Store::open(&options).await.expect("a store");
-        start(TestSetup { config: config.clone(), shared_store: Some(store), ..TestSetup::default() }).await
+        start(TestSetup { config: config.clone(), shared_store: Some(store), ..TestSetup::default() }, Vec::new).await
     };
     let (one, two) = tokio::join!(engine(), engine());
     let admin = one.admin_token();

@@ -28,7 +28,7 @@ async fn client_token(engine: &TestEngine, scope: &str) -> Secret {
 
 #[tokio::test]
 async fn users_come_change_and_go() {
-    for engine in engines().await {
+    for engine in engines(Vec::new).await {
         let admin = engine.admin_token();
         let alice = json!({
             "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "alice",
@@ -105,7 +105,7 @@ async fn users_come_change_and_go() {
 
 #[tokio::test]
 async fn lists_are_filtered_and_paged() {
-    let engine = start(TestSetup::default()).await;
+    let engine = start(TestSetup::default(), Vec::new).await;
     let admin = engine.admin_token();
     for name in ["alice", "bob", "carol"] {
         let user =
@@ -154,7 +154,7 @@ async fn lists_are_filtered_and_paged() {
 
 #[tokio::test]
 async fn groups_and_their_members() {
-    for engine in engines().await {
+    for engine in engines(Vec::new).await {
         let admin = engine.admin_token();
         for name in ["alice", "bob"] {
             engine.token_for(name, &[]).await;
@@ -225,7 +225,7 @@ async fn groups_and_their_members() {
 
 #[tokio::test]
 async fn who_may_and_who_may_not() {
-    let engine = start(TestSetup::default()).await;
+    let engine = start(TestSetup::default(), Vec::new).await;
     let user = json!({"userName": "dave"});
     let reads = client_token(&engine, "scim:read").await;
     let writes = client_token(&engine, "scim:write").await;

@@ -7,7 +7,7 @@ use wire::{engines, send};
 
 #[tokio::test]
 async fn policies_come_change_and_go() {
-    for engine in engines().await {
+    for engine in engines(Vec::new).await {
         let admin = engine.admin_token();
         let alice = engine.token_for("alice", &[]).await;
         let all = "/oidc/iam/scope_policies";
@@ -37,6 +37,9 @@ async fn policies_come_change_and_go() {
             assert_eq!(send(&engine, &admin, "POST", all, Some(&bad)).await.0, 400, "{bad}");
         }
         let one = format!("{all}/{}", made["id"]);
+        let asked = "/policy/v1/me/scopes?scope=openid%20storage.modify:/a%20storage.read:/a%20scim:read";
+        assert_eq!(send(&engine, &alice, "GET", asked, None).await.1["permitted"], "openid storage.read:/a");
+        assert_eq!(send(&engine, &admin, "GET", asked, None).await.1["permitted"], "openid storage.read:/a scim:read");
         let for_alice = json!({"rule": "PERMIT", "account": {"uuid": "alice"}, "scopes": ["compute.read"]});
         assert_eq!(send(&engine, &admin, "PUT", &one, Some(&for_alice)).await.0, 204);
         let (_, shown) = send(&engine, &admin, "GET", &one, None).await;

@@ -42,8 +42,6 @@ pub(crate) enum Refusal {
     /// The state machine says no; what it allows.
     #[error("{what}; allowed: {}", .allowed.join(", "))]
     Illegal { what: String, allowed: Vec<String> },
-    #[error("{0}")]
-    Forbidden(String),
     #[error(transparent)]
     Identity(#[from] crate::Error),
     #[error(transparent)]
@@ -58,7 +56,6 @@ impl From<Refusal> for Problem {
             Refusal::Invalid(_) => Problem::bad_request(text),
             Refusal::Conflict(_) => Problem::conflict(text),
             Refusal::Illegal { allowed, .. } => Problem::conflict(text).with("allowed", allowed),
-            Refusal::Forbidden(_) => Problem::forbidden(text),
             Refusal::Identity(error) => error.into(),
             Refusal::Store(error) => error.into(),
         }

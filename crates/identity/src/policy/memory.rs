@@ -207,7 +207,7 @@ impl Known {
         found
     }
 
-    /// Whether the account counts as a member of the community or of a group in it.
+    /// The communities in which the account counts as a member of something.
     pub(crate) fn communities_of(&self, name: &str, now: Timestamp) -> Vec<String> {
         let mut communities: Vec<String> = self.groups_of(name, now).into_iter().map(|group| group.vo).collect();
         communities.dedup();
@@ -294,10 +294,6 @@ impl Known {
     pub(crate) fn groups_after(&self, path: &str) -> impl Iterator<Item = &GroupRecord> {
         let from = (std::ops::Bound::Excluded(path.to_owned()), std::ops::Bound::Unbounded);
         self.by_path.range(from).filter_map(|(_, id)| self.groups.get(id))
-    }
-
-    pub(crate) fn group_count(&self) -> usize {
-        self.by_path.len()
     }
 
     /// What is known of a group's members: name, role, standing; in the order of names.

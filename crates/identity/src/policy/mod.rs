@@ -2,7 +2,8 @@
 //!
 //! Rooms: `model` (pure rules), `store` (SQL), `api` (the wire), `memory` (what is looked at with every request), `change`
 //! (how anything is changed), and one file for each thing that there is: `groups`,
-//! `profiles`, `agreements` (terms of use), `scope_policies`.
+//! `profiles`, `agreements` (terms of use), `scope_policies`,
+//! `onboarding` (providers and communities), `trace` (who was behind something).
 
 pub(crate) mod agreements;
 pub(crate) mod api;
@@ -10,9 +11,11 @@ pub(crate) mod change;
 pub(crate) mod groups;
 pub(crate) mod memory;
 pub(crate) mod model;
+pub(crate) mod onboarding;
 pub(crate) mod profiles;
 pub(crate) mod scope_policies;
 pub(crate) mod store;
+pub(crate) mod trace;
 
 use dte_base::time::Timestamp;
 

@@ -1,19 +1,20 @@
 //! What the tests of communities and agreements have in common: engines, and requests with JSON.
 
 use dte_base::secret::Secret;
+use dte_identity::Mount;
 use dte_identity::testing::{TestEngine, TestSetup};
 use http::Method;
 use serde_json::Value;
 
-pub async fn start(setup: TestSetup) -> TestEngine {
-    TestEngine::start_with(setup, async |_| Ok(Vec::new())).await
+pub async fn start(setup: TestSetup, mounts: fn() -> Vec<Mount>) -> TestEngine {
+    TestEngine::start_with(setup, async |_| Ok(mounts())).await
 }
 
 /// On SQLite and on PostgreSQL, where there is one.
-pub async fn engines() -> Vec<TestEngine> {
+pub async fn engines(mounts: fn() -> Vec<Mount>) -> Vec<TestEngine> {
     let mut engines = Vec::new();
     for store in dte_store::testing::stores().await.expect("stores") {
-        engines.push(start(TestSetup { store: Some(store), ..TestSetup::default() }).await);
+        engines.push(start(TestSetup { store: Some(store), ..TestSetup::default() }, mounts).await);
     }
     engines
 }

@@ -5,6 +5,7 @@ mod acceptances;
 mod aups;
 mod groups;
 mod iam_aup;
+mod onboarding;
 mod page;
 mod requests;
 mod scim;
@@ -12,6 +13,7 @@ mod scim_about;
 mod scim_groups;
 mod scim_users;
 mod scope_policies;
+mod trace;
 
 use axum::response::{IntoResponse, Response};
 use dte_base::units::Bytes;
@@ -39,7 +41,7 @@ const OWN: Require = Require::HandlerChecks("each their own; administrators all"
 
 pub(crate) fn mounts(identity: &Identity) -> Vec<Mount> {
     let native = Routes::new("policy").body_limit(BODY);
-    let native = acceptances::native(aups::native(native));
+    let native = onboarding::native(trace::native(acceptances::native(aups::native(native))));
     let native = groups::native(native).with_state(identity.clone());
     let iam = Routes::new("policy").on_denied(iam_denied).body_limit(BODY);
     let iam = scope_policies::iam(requests::iam(iam_aup::iam(iam))).with_state(identity.clone());

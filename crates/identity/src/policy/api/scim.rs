@@ -21,6 +21,8 @@ use crate::routes::{Require, Routes};
 pub(super) const BASE: &str = "/oidc/scim/v2";
 pub(super) const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 pub(super) const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
+/// INDIGO IAM's extension, which names the group above.
+pub(super) const GROUP_EXTENSION: &str = "urn:indigo-dc:scim:schemas:IndigoGroup";
 pub(super) const LIST: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 const ERROR: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
 const PATCH: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";

@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::scim::{BASE, GROUP, LIST, MOST, ScimError, USER, answer};
+use super::scim::{BASE, GROUP, GROUP_EXTENSION, LIST, MOST, ScimError, USER, answer};
 use crate::Identity;
 use crate::routes::{Require, Routes};
 
@@ -59,7 +59,9 @@ fn all_kinds(identity: &Identity) -> Vec<Value> {
             },
         })
     };
-    vec![kind("User", "/Users", USER), kind("Group", "/Groups", GROUP)]
+    let mut group = kind("Group", "/Groups", GROUP);
+    group["schemaExtensions"] = json!([{"schema": GROUP_EXTENSION, "required": false}]);
+    vec![kind("User", "/Users", USER), group]
 }
 
 async fn kinds(State(identity): State<Identity>) -> Response {
@@ -163,7 +165,17 @@ fn all_schemas(identity: &Identity) -> Vec<Value> {
             },
         })
     };
-    vec![schema(USER, "User", &user), schema(GROUP, "Group", &group)]
+    let above = [
+        attribute("value", "string", "immutable"),
+        attribute("display", "string", read),
+        reference("immutable", "Group"),
+    ];
+    let extension = [attribute("description", "string", write), complex("parentGroup", false, "immutable", &above)];
+    vec![
+        schema(USER, "User", &user),
+        schema(GROUP, "Group", &group),
+        schema(GROUP_EXTENSION, "IndigoGroup", &extension),
+    ]
 }
 
 async fn schemas(State(identity): State<Identity>) -> Response {

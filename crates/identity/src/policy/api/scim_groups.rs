@@ -10,16 +10,15 @@ use http::header::LOCATION;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::scim::{BASE, Body, GROUP, Op, Operation, Patch, READS, ScimError, WRITES, Wanted, answer, must, unknown};
+use super::scim::{
+    BASE, Body, GROUP, GROUP_EXTENSION, Op, Operation, Patch, READS, ScimError, WRITES, Wanted, answer, must, unknown,
+};
 use crate::Identity;
 use crate::model::principal::Principal;
 use crate::policy::groups::{GroupRecord, MOST_AT_ONCE, Step};
 use crate::policy::model::filter::PatchPath;
 use crate::policy::model::membership::{Event, parent};
 use crate::routes::Routes;
-
-/// INDIGO IAM's extension, which names the group above.
-const EXTENSION: &str = "urn:indigo-dc:scim:schemas:IndigoGroup";
 
 pub(super) fn scim(routes: Routes<Identity>) -> Routes<Identity> {
     routes
@@ -40,14 +39,14 @@ fn rendered(identity: &Identity, group: &GroupRecord, with_members: bool) -> Val
         extension["parentGroup"] = reference(above);
     }
     let mut body = json!({
-        "schemas": [GROUP, EXTENSION],
+        "schemas": [GROUP, GROUP_EXTENSION],
         "id": group.id,
         "meta": {
             "resourceType": "Group", "created": group.created, "lastModified": group.modified,
             "location": url(&format!("/Groups/{}", group.id)),
         },
         "displayName": shown_path(&group.path),
-        EXTENSION: extension,
+        GROUP_EXTENSION: extension,
     });
     if with_members {
         let users = url("/Users/");
@@ -222,7 +221,7 @@ impl Draft {
                 Ok(())
             }
             ("schemas" | "id" | "meta", None) if op != Op::Remove => Ok(()),
-            (name, None) if name == EXTENSION.to_ascii_lowercase() && op != Op::Remove => {
+            (name, None) if name == GROUP_EXTENSION.to_ascii_lowercase() && op != Op::Remove => {
                 if let Some(text) = value["description"].as_str() {
                     self.description = Some(text.to_owned());
                 }

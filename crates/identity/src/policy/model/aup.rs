@@ -13,8 +13,6 @@ use super::membership::group_path;
 
 /// One clause a line.
 const CLAUSES: &str = include_str!("clauses.txt");
-/// How many base clauses there are. They cannot be left out.
-pub(crate) const BASE_CLAUSES: usize = 10;
 /// The longest text of one field, in bytes.
 const LONGEST: usize = 4_000;
 /// The longest address, in bytes (as in INDIGO IAM).
@@ -377,7 +375,7 @@ mod tests {
 
     #[test]
     fn ten_clauses_are_in_every_text() {
-        assert_eq!(base_clauses().count(), BASE_CLAUSES);
+        assert_eq!(base_clauses().count(), 10);
         let extra = Document { extra_clauses: vec!["Cite us.".to_owned()], ..document() };
         let text = extra.text();
         for (index, clause) in base_clauses().enumerate() {
@@ -513,10 +511,13 @@ mod tests {
         assert_eq!(need_acceptance(&retired, &[], day(6)), Need::Covered);
     }
 
+    /// Status, material, from, grace, validity, touched.
+    type Given = (u8, bool, u32, u32, u32, Option<u32>);
+
     fn some_versions() -> impl Strategy<Value = Vec<AupVersion>> {
         let one = (0u8..3, any::<bool>(), 0u32..100, 0u32..20, 0u32..60, proptest::option::of(0u32..100));
         proptest::collection::vec(one, 0..6).prop_map(|list| {
-            let make = |(index, given): (usize, (u8, bool, u32, u32, u32, Option<u32>))| {
+            let make = |(index, given): (usize, Given)| {
                 let (status, material, from, grace, validity, touched) = given;
                 let class = if material { ChangeClass::Material } else { ChangeClass::Editorial };
                 let mut made = version(i64::try_from(index).unwrap_or(0) + 1, class, from, grace, validity);

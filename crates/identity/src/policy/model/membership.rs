@@ -140,11 +140,6 @@ pub(crate) fn parent(path: &str) -> Option<&str> {
     path.rsplit_once('/').map(|(parent, _)| parent).filter(|parent| !parent.is_empty())
 }
 
-/// The community of a group: its first part.
-pub(crate) fn community(path: &str) -> &str {
-    path.trim_start_matches('/').split('/').next().unwrap_or_default()
-}
-
 /// A role; `member` and nothing are the same.
 pub(crate) fn role(text: &str) -> Result<String, String> {
     let good = text.len() <= LONGEST_ROLE
@@ -218,7 +213,6 @@ mod tests {
     fn paths() {
         assert_eq!(group_path("vo/a").as_deref(), Ok("/vo/a"));
         assert_eq!((parent("/vo/a/b"), parent("/vo")), (Some("/vo/a"), None));
-        assert_eq!(community("/vo/a"), "vo");
         for bad in ["", "/", "/vo/", "/vo/../x", "/vo a", &format!("/{}", "x".repeat(300))] {
             assert!(group_path(bad).is_err(), "{bad}");
         }

@@ -4,4 +4,5 @@
 pub(crate) mod aup;
 pub(crate) mod filter;
 pub(crate) mod membership;
+pub(crate) mod onboarding;
 pub(crate) mod scopes;

@@ -6,8 +6,10 @@
 pub(crate) mod acceptances;
 pub(crate) mod aups;
 pub(crate) mod groups;
+pub(crate) mod onboarding;
 pub(crate) mod profiles;
 pub(crate) mod scope_policies;
+pub(crate) mod trace;
 
 use dte_store::{Error, Migration, Tx, params};
 
@@ -16,6 +18,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, sql: include_str!("0002.sql") },
     Migration { version: 3, sql: include_str!("0003.sql") },
     Migration { version: 4, sql: include_str!("0004.sql") },
+    Migration { version: 5, sql: include_str!("0005.sql") },
 ];
 
 /// The number of the last change.

@@ -23,11 +23,6 @@ pub(crate) fn after(tx: &mut Tx<'_>, version: i64) -> Result<Vec<(String, Profil
     tx.query(&format!("SELECT {COLUMNS} FROM policy_profiles WHERE changed > ?1"), &params![version], profile)
 }
 
-pub(crate) fn of(tx: &mut Tx<'_>, name: &str) -> Result<Option<Profile>, Error> {
-    let sql = format!("SELECT {COLUMNS} FROM policy_profiles WHERE name = ?1");
-    Ok(tx.query_opt(&sql, &params![name], profile)?.map(|(_, profile)| profile))
-}
-
 pub(crate) fn put(tx: &mut Tx<'_>, name: &str, profile: &Profile, version: i64) -> Result<(), Error> {
     let columns = ["name", "display", "given", "family", "email", "modified", "gone", "changed"];
     let modified: Timestamp = profile.modified;
