@@ -97,6 +97,6 @@ async fn those_who_were_away_are_named_when_they_are_back() {
     assert!(!back.is_finished());
     engine.identity.set_user("alice", false, true, "test").await.expect("set");
     let back = tokio::time::timeout(PATIENCE, back).await.expect("in time").expect("no panic");
-    assert_eq!(back, [alice.clone()]);
+    assert_eq!(back, std::slice::from_ref(&alice));
     assert!(absent.is_here(&alice));
 }
