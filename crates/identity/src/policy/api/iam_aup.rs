@@ -11,13 +11,16 @@ use super::acceptances::signature;
 use super::{IamError, is_iam_admin, must_be_iam_admin};
 use crate::Identity;
 use crate::model::principal::Principal;
+use crate::model::scope::ADMIN_SCOPE;
 use crate::policy::agreements::{Draft, Method, can_agree};
 use crate::policy::model::aup::{Accepted, AupVersion, ChangeClass, Document, Owner, Status, Terms, bad_url, current};
 use crate::routes::{Require, Routes};
 
 const OPEN: Require = Require::Public("terms of use are for everybody who is asked to accept them");
-const READS: Require = Require::HandlerChecks("each the own; administrators, or clients with iam:admin.read");
-const WRITES: Require = Require::HandlerChecks("administrators, or clients with iam:admin.write");
+const READS: Require =
+    Require::OneOf(&["iam:admin.read", ADMIN_SCOPE], "each the own; administrators, or clients with iam:admin.read");
+const WRITES: Require =
+    Require::OneOf(&["iam:admin.write", ADMIN_SCOPE], "administrators, or clients with iam:admin.write");
 /// Days before the end at which people are reminded, when nobody says otherwise.
 const USUAL_REMINDERS: &[u32] = &[30, 15, 1];
 

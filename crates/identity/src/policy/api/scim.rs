@@ -14,6 +14,7 @@ use super::{MEMBERS_BODY, has_admin_scope, scim_about, scim_groups, scim_users};
 use crate::Identity;
 use crate::model::denial::Denial;
 use crate::model::principal::Principal;
+use crate::model::scope::ADMIN_SCOPE;
 use crate::policy::change::Refusal;
 use crate::policy::model::filter::{Filter, PatchPath};
 use crate::routes::{Require, Routes};
@@ -34,8 +35,10 @@ pub(super) const MOST: usize = 1_000;
 /// Operations of one PATCH.
 const MOST_OPERATIONS: usize = 1_000;
 
-pub(super) const READS: Require = Require::HandlerChecks("administrators, or clients with scim:read");
-pub(super) const WRITES: Require = Require::HandlerChecks("administrators, or clients with scim:write");
+pub(super) const READS: Require =
+    Require::OneOf(&["scim:read", ADMIN_SCOPE], "administrators, or clients with scim:read");
+pub(super) const WRITES: Require =
+    Require::OneOf(&["scim:write", ADMIN_SCOPE], "administrators, or clients with scim:write");
 
 pub(super) fn routes() -> Routes<Identity> {
     let routes = Routes::new("policy").on_denied(denied).body_limit(MEMBERS_BODY);

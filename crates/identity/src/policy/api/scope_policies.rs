@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 use super::{IamError, must_be_iam_admin};
 use crate::Identity;
 use crate::model::principal::Principal;
+use crate::model::scope::ADMIN_SCOPE;
 use crate::policy::groups::bounded;
 use crate::policy::model::scopes::{Matching, Rule, ScopePolicy};
 use crate::routes::{Require, Routes};
 
-const READS: Require = Require::HandlerChecks("administrators, or clients with iam:admin.read");
-const WRITES: Require = Require::HandlerChecks("administrators, or clients with iam:admin.write");
+const READS: Require =
+    Require::OneOf(&["iam:admin.read", ADMIN_SCOPE], "administrators, or clients with iam:admin.read");
+const WRITES: Require =
+    Require::OneOf(&["iam:admin.write", ADMIN_SCOPE], "administrators, or clients with iam:admin.write");
 
 pub(super) fn iam(routes: Routes<Identity>) -> Routes<Identity> {
     routes
