@@ -29,7 +29,7 @@ const KNOWN_FOR: u64 = 180 * 86_400;
 pub(super) type Peer = Option<Extension<PeerAddress>>;
 
 /// Where to go after signing in: a path of ours, whatever was asked for.
-pub(super) fn own_path(next: &str) -> &str {
+pub(crate) fn own_path(next: &str) -> &str {
     if is_own_path(next) { next } else { HOME }
 }
 

@@ -16,6 +16,7 @@ mod provider;
 mod registrations;
 mod second;
 
+pub(crate) use door::own_path;
 pub(crate) use frame::{page, refusal};
 pub(crate) use people::people;
 
