@@ -80,7 +80,11 @@ impl Identity {
         let wants = |group: &Group| {
             scopes.iter().any(|scope| scope == GROUPS || scope.strip_prefix("wlcg.groups:") == Some(&group.name()))
         };
-        self.groups_of(user).iter().filter(|group| wants(group)).map(Group::name).collect()
+        let mut names: Vec<String> =
+            self.groups_of(user).iter().filter(|group| wants(group)).map(Group::name).collect();
+        // Once for each role, and the roles of one group follow each other.
+        names.dedup();
+        names
     }
 
     /// What ID tokens and userinfo say about a person, by scope.
@@ -88,12 +92,28 @@ impl Identity {
         let has = |name: &str| scopes.iter().any(|scope| scope == name);
         let mut claims = Map::new();
         if has("profile") {
-            claims.insert("name".to_owned(), user.into());
+            let profile = self.person(user).map(|person| person.profile);
+            let shown = profile.as_ref().map_or_else(|| user.to_owned(), |profile| profile.shown_name(user));
+            claims.insert("name".to_owned(), shown.into());
             claims.insert("preferred_username".to_owned(), user.into());
+            for (claim, text) in profile.iter().flat_map(|p| [("given_name", &p.given), ("family_name", &p.family)]) {
+                if !text.is_empty() {
+                    claims.insert(claim.to_owned(), text.as_str().into());
+                }
+            }
+        }
+        if has("email")
+            && let Some(person) = self.person(user)
+            && !person.profile.email.is_empty()
+        {
+            // An administrator wrote it down; nobody has shown that mail arrives there.
+            claims.insert("email".to_owned(), person.profile.email.into());
+            claims.insert("email_verified".to_owned(), false.into());
         }
         if has("groups") {
-            let names: Vec<String> =
+            let mut names: Vec<String> =
                 self.groups_of(user).iter().map(|group| group.name().trim_start_matches('/').to_owned()).collect();
+            names.dedup();
             claims.insert("groups".to_owned(), names.into());
         }
         if scopes.iter().any(|scope| scope == GROUPS || scope.starts_with("wlcg.groups:")) {

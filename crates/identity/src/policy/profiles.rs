@@ -8,6 +8,7 @@ use serde_json::json;
 use super::change::Refusal;
 use super::store::profiles as table;
 use crate::Identity;
+use crate::accounts::store as ways_in;
 use crate::directory::{User, is_name};
 use crate::policy::groups::GroupRecord;
 use crate::store as accounts;
@@ -146,6 +147,9 @@ impl Identity {
             if was_active != active {
                 accounts::update_user(change.tx, &changed, is_admin, active)?;
                 accounts::bump_version(change.tx)?;
+                if !active {
+                    ways_in::steps::end_sessions(change.tx, &changed, None)?;
+                }
                 change.note("user.set", &changed, json!({"admin": is_admin, "active": active}));
             }
             table::put(change.tx, &changed, &Profile { modified: change.now, ..profile.clone() }, change.version)?;
@@ -171,6 +175,7 @@ impl Identity {
         self.policy_change(by, move |change| {
             accounts::update_user(change.tx, &name, false, false)?;
             accounts::bump_version(change.tx)?;
+            ways_in::forget(change.tx, &name)?;
             let gone = Profile { gone: true, ..Profile::empty(change.now) };
             table::put(change.tx, &name, &gone, change.version)?;
             super::store::groups::leave_all(change.tx, &name, change.now, change.version)?;

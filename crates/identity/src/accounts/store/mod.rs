@@ -8,6 +8,14 @@ use dte_store::{Error, Migration, Tx, params};
 
 pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("0001.sql") }];
 
+/// Forgets all ways in of an account that is gone.
+pub(crate) fn forget(tx: &mut Tx<'_>, name: &str) -> Result<(), Error> {
+    steps::end_sessions(tx, name, None)?;
+    remove_factor(tx, name)?;
+    tx.execute("DELETE FROM identity_passwords WHERE name = ?1", &params![name])?;
+    tx.execute("DELETE FROM identity_links WHERE name = ?1", &params![name]).map(drop)
+}
+
 pub(crate) fn password(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, Error> {
     tx.query_opt("SELECT hash FROM identity_passwords WHERE name = ?1", &params![name], |row| row.get(0))
 }

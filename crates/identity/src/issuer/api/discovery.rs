@@ -42,7 +42,8 @@ pub(super) async fn metadata(State(identity): State<Identity>) -> Response {
         "prompt_values_supported": ["none", "login", "consent"],
         "claims_supported": [
             "iss", "sub", "aud", "azp", "exp", "iat", "nbf", "jti", "scope", "client_id", "act", "wlcg.ver", "wlcg.groups",
-            "auth_time", "nonce", "at_hash", "name", "preferred_username", "groups",
+            "auth_time", "nonce", "at_hash", "name", "given_name", "family_name", "preferred_username", "email", "email_verified",
+            "groups",
         ],
         "claims_parameter_supported": false,
         "request_parameter_supported": false,
