@@ -1,4 +1,5 @@
 //! A small OpenID provider for tests: it knows whoever the test says, and lies as the test says.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
