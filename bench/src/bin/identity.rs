@@ -55,7 +55,9 @@ impl Key {
     fn rsa() -> Result<Self, Failure> {
         let arguments = ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-outform", "DER"];
         let made = Command::new("openssl").args(arguments).stderr(Stdio::null()).output()?;
-        Ok(Key::Rsa(RsaKeyPair::from_pkcs8(&made.stdout).map_err(broken)?))
+        // Its versions differ in what they wrap the key in.
+        let pair = RsaKeyPair::from_pkcs8(&made.stdout).or_else(|_| RsaKeyPair::from_der(&made.stdout));
+        Ok(Key::Rsa(pair.map_err(broken)?))
     }
 
     fn algorithm(&self) -> &'static str {
@@ -194,7 +196,11 @@ fn token(key: &Key, issuer: &str) -> Result<String, Failure> {
 fn publish(mut stream: TcpStream, jwks: &str) -> Result<(), Failure> {
     let mut buffer = [0; 4_096];
     stream.read(&mut buffer)?;
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{jwks}", jwks.len())?;
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{jwks}",
+        jwks.len()
+    )?;
     Ok(())
 }
 
@@ -303,7 +309,8 @@ impl Connection {
             let text = String::from_utf8_lossy(&self.buffer[..filled]);
             let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
             let head = head.to_ascii_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+            let length =
+                head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
             let whole = match length {
                 Some(length) => body.len() >= length,
                 None => body.ends_with("0\r\n\r\n"),
