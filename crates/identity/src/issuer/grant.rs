@@ -55,13 +55,15 @@ impl Identity {
         if !self.is_welcome(&self.user_ref(user)) {
             return Err(Refusal::grant("the account is not active or is suspended"));
         }
-        match self.obstacle(user) {
-            None => Ok(()),
-            Some(obstacle) => Err(Refusal {
-                page: Some(self.0.client.url_of(&obstacle.page)),
-                ..Refusal::new("access_denied", obstacle.reason)
-            }),
-        }
+        self.not_yet(user).map_or(Ok(()), Err)
+    }
+
+    /// What the person has to do before there is a token, as the client is told.
+    pub(crate) fn not_yet(&self, user: &str) -> Option<Refusal> {
+        self.obstacle(user).map(|obstacle| Refusal {
+            page: Some(self.0.client.url_of(&obstacle.page)),
+            ..Refusal::new("access_denied", obstacle.reason)
+        })
     }
 
     /// Those of the wanted scopes that this client may have for this person.

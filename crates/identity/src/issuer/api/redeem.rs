@@ -28,6 +28,8 @@ enum Outcome {
     /// It was used before: whoever used it first may have stolen it.
     Replayed(String),
     Bad(&'static str),
+    /// The person has to do something first; the code stays good for as long as it is.
+    NotYet(Refusal),
 }
 
 pub(super) async fn code(identity: &Identity, client: &Registration, params: &Params) -> Result<Value, Refusal> {
@@ -52,16 +54,24 @@ pub(super) async fn code(identity: &Identity, client: &Registration, params: &Pa
             return Ok((Outcome::Replayed(code.grant_id), None));
         }
         let now = Timestamp::now();
-        // Whatever comes of it: a code is tried once.
+        let wrong = if code.expires < now {
+            Some("the code has expired")
+        } else if redirect.as_deref() != Some(code.redirect_uri.as_str()) {
+            Some("redirect_uri is not the one that the code was sent to")
+        } else if !pkce::proves(code.challenge.as_deref(), verifier.as_deref()) {
+            Some("code_verifier is not the one of the code's challenge")
+        } else {
+            None
+        };
+        if wrong.is_none()
+            && let Some(refusal) = maker.not_yet(&code.granted.user)
+        {
+            return Ok((Outcome::NotYet(refusal), None));
+        }
+        // Whatever else comes of it: a code is tried once.
         codes::mark_code(tx, &hash, now)?;
-        if code.expires < now {
-            return Ok((Outcome::Bad("the code has expired"), None));
-        }
-        if redirect.as_deref() != Some(code.redirect_uri.as_str()) {
-            return Ok((Outcome::Bad("redirect_uri is not the one that the code was sent to"), None));
-        }
-        if !pkce::proves(code.challenge.as_deref(), verifier.as_deref()) {
-            return Ok((Outcome::Bad("code_verifier is not the one of the code's challenge"), None));
+        if let Some(why) = wrong {
+            return Ok((Outcome::Bad(why), None));
         }
         let family = maker.new_family(&registration, &code.grant_id, &code.granted);
         grant::begin(tx, family.as_ref(), first_use.as_deref())?;
@@ -85,6 +95,7 @@ pub(super) async fn code(identity: &Identity, client: &Registration, params: &Pa
             Err(Refusal::grant("the code was used before; what was issued for it is revoked"))
         }
         (Outcome::Bad(why), _) => Err(Refusal::grant(why)),
+        (Outcome::NotYet(refusal), _) => Err(refusal),
     }
 }
 
@@ -95,6 +106,7 @@ enum Polled {
     Expired,
     Denied,
     Verifier,
+    NotYet(Refusal),
     Good(Box<(crate::issuer::grant::Granted, Option<Family>)>),
 }
 
@@ -133,6 +145,9 @@ pub(super) async fn device(identity: &Identity, client: &Registration, params: &
             DeviceState::Waiting => Ok(Polled::Wait),
             DeviceState::Denied => Ok(Polled::Denied),
             DeviceState::Granted(granted) => {
+                if let Some(refusal) = maker.not_yet(&granted.user) {
+                    return Ok(Polled::NotYet(refusal));
+                }
                 codes::delete_device(tx, &device.hash)?;
                 let family = maker.new_family(&registration, &id, &granted);
                 grant::begin(tx, family.as_ref(), first_use.as_deref())?;
@@ -146,6 +161,7 @@ pub(super) async fn device(identity: &Identity, client: &Registration, params: &
         Polled::Expired => Err(Refusal::new("expired_token", "the device code has expired; begin again")),
         Polled::Denied => Err(Refusal::new("access_denied", "the person said no")),
         Polled::Verifier => Err(Refusal::grant("code_verifier is not the one of the device code's challenge")),
+        Polled::NotYet(refusal) => Err(refusal),
         Polled::Good(good) => {
             let (granted, family) = *good;
             identity.check_person(&granted.user)?;
