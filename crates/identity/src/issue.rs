@@ -212,13 +212,13 @@ impl Identity {
         self.0.failures.check(client_id)?;
         let directory = self.directory();
         let hash = self.0.vault.hash_secret(secret);
-        let client = directory
-            .clients
-            .get(client_id)
-            .filter(|client| client.active && !directory.rules.is_suspended(client_id))
-            .filter(|client| bool::from(client.secret_hash.ct_eq(&hash)));
-        if client.is_none() {
+        // Where there is no client there is nothing to guess: perhaps another process made it a moment ago.
+        let client = directory.clients.get(client_id).ok_or(Error::Client)?;
+        if !bool::from(client.secret_hash.ct_eq(&hash)) {
             self.0.failures.note(client_id);
+            return Err(Error::Client);
+        }
+        if !client.active || directory.rules.is_suspended(client_id) {
             return Err(Error::Client);
         }
         self.client_token_of(client_id, scope, audiences)

@@ -1,16 +1,24 @@
-//! Our signing keys (ES256).
+//! Our signing keys (ES256), and how they come out of the store.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dte_base::time::Timestamp;
+use dte_store::Store;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use p256::elliptic_curve::sec1::ToEncodedPoint;
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::Identity;
 use crate::context::OpenError;
+use crate::issue::Error;
 pub(crate) use crate::public_key::PublicKey;
+use crate::store::{self, SealedKey};
+use crate::vault::Vault;
 
 /// A signing key of ours.
 #[derive(Clone)]
@@ -105,6 +113,43 @@ impl KeyRing {
     pub(crate) fn jwks(&self) -> Value {
         json!({"keys": self.0.iter().map(SigningKey::jwk).collect::<Vec<_>>()})
     }
+}
+
+impl Identity {
+    pub(crate) async fn install_keys(&self) -> Result<(), OpenError> {
+        let keys = self.0.store.read(store::keys).await?;
+        *self.0.keys.write() = Arc::new(unseal(&self.0.vault, &keys)?);
+        Ok(())
+    }
+
+    /// Reads the signing keys again, and forgets what was verified with those that are gone.
+    pub(crate) async fn read_keys(&self) -> Result<(), Error> {
+        self.install_keys().await.map_err(|error| Error::Signing(error.to_string()))?;
+        self.0.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+pub(crate) async fn open_keys(store: &Store, vault: &Vault) -> Result<KeyRing, OpenError> {
+    let (key, der) = SigningKey::generate()?;
+    let first = SealedKey {
+        sealed: vault.seal(&key.kid, &der)?,
+        kid: key.kid,
+        retired: None,
+        signs_from: Timestamp::from_seconds(0),
+    };
+    let sealed = store.write(move |tx| store::keys_or_first(tx, &first)).await?;
+    unseal(vault, &sealed)
+}
+
+fn unseal(vault: &Vault, sealed: &[SealedKey]) -> Result<KeyRing, OpenError> {
+    let in_use = sealed.iter().filter(|key| key.retired.is_none());
+    let open = |key: &SealedKey| {
+        let mut opened = SigningKey::from_der(&vault.unseal(&key.kid, &key.sealed)?)?;
+        opened.signs_from = key.signs_from;
+        Ok::<_, OpenError>(opened)
+    };
+    Ok(KeyRing(in_use.map(open).collect::<Result<_, _>>()?))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@
 //! It is also where a service gets what it needs to open: [`ServiceContext`].
 //!
 //! Rooms: [`model`] (pure: claims, scopes, paths, decisions), [`routes`] and `gate`, [`context`], `store` (SQL), `directory`
-//! (accounts and bans in memory), `vault` (what is encrypted at rest), `keys` (ours), `public_key` (anybody's), `trust` (foreign
+//! (accounts and bans in memory), `members`, `bans` and `changes` (how they come to be), `vault` (what is encrypted at rest), `keys` (ours), `public_key` (anybody's), `trust` (foreign
 //! issuers; `remembered`: what they publish; `asking`: what they say about a token), `verify`, `not_before`, `issue`, `issuer`
 //! (the issuer's endpoints), [`accounts`], `policy`, `pages` (what people see), [`explain`], [`socket`], [`audit`] with `permits`
 //! and `witness`, [`testing`].
@@ -32,6 +32,8 @@ pub mod accounts;
 mod admin_client;
 mod asking;
 pub mod audit;
+mod bans;
+mod changes;
 pub mod config;
 pub mod context;
 mod directory;
@@ -41,6 +43,7 @@ mod identity;
 mod issue;
 mod issuer;
 mod keys;
+mod members;
 pub mod model;
 mod not_before;
 mod pages;

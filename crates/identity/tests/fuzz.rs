@@ -1,4 +1,4 @@
-//! Hostile bytes for every parser of what tokens carry, for a bounded number of rounds: texts from a corpus, mutated. A seed
+//! Hostile bytes for every parser of what tokens carry and of what strangers send, for a bounded number of rounds: texts from a corpus, mutated. A seed
 //! that finds something is printed; `DTE_FUZZ_SEED` runs it again, `DTE_FUZZ_ROUNDS` sets how long.
 
 use base64::Engine;
@@ -7,7 +7,10 @@ use dte_identity::model::capability::Capability;
 use dte_identity::model::group::Group;
 use dte_identity::model::path::StoragePath;
 use dte_identity::model::token;
+use dte_identity::testing::parsers;
 use dte_identity::{Scopes, StorageOp};
+use serde_json::json;
+use url::Url;
 
 const USUAL_ROUNDS: u64 = 20_000;
 /// Texts grow no longer than this.
@@ -73,6 +76,20 @@ const SPICE: &[&str] = &[
     "/Role=",
     "/Capability=NULL",
     "registry:",
+    "(",
+    ")",
+    "not (",
+    " and ",
+    " or ",
+    " eq ",
+    " pr",
+    "//evil.example",
+    "/\\evil.example",
+    "@evil.example",
+    "?",
+    "&",
+    "javascript:",
+    "*",
     "\u{0}",
 ];
 
@@ -210,6 +227,106 @@ fn paths() {
                 assert!(!part.contains(['/', '\\', '\0']));
             }
             assert!(path.covers(&path));
+        }
+    });
+}
+
+#[test]
+fn scim_filters() {
+    let corpus = [
+        r#"userName eq "alice" and (active eq true or emails[type eq "work" and value co "@example.org"])"#,
+        r#"not (name.familyName sw "O'") or meta.lastModified gt "2026-01-01T00:00:00Z""#,
+        r#"urn:ietf:params:scim:schemas:core:2.0:User:userName pr"#,
+        r#"members[value eq "x"].display"#,
+        "((((((((((((((((active pr))))))))))))))))",
+        "not (not (not (not (active ne false))))",
+        r#"id eq "\u0041\ud83d\ude00" and x le -1.5e3 and y eq null"#,
+    ];
+    let resource = json!({
+        "id": "A", "userName": "alice", "active": true, "name": {"familyName": "O'Neill"}, "x": -2_000,
+        "emails": [{"type": "work", "value": "a@example.org"}, {"type": "home"}], "groups": [], "meta": null,
+    });
+    assert_eq!(parsers::scim_filter(corpus[0], &resource), Some(true), "the corpus is alive");
+    fuzz(&corpus, |text| {
+        let _ = parsers::scim_filter(text, &resource);
+        let _ = parsers::scim_path(text);
+    });
+    // Depth and length end in a refusal, not in a stack that overflows.
+    for deep in ["(".repeat(4_000), "not (".repeat(800), "a[".repeat(2_000), "a eq 1 and ".repeat(100_000)] {
+        assert_eq!(parsers::scim_filter(&deep, &resource), None);
+    }
+    let many = format!("{}x pr", "x pr or ".repeat(500));
+    assert!(parsers::scim_filter(&many, &resource).is_some());
+}
+
+#[test]
+fn places_to_come_back_to() {
+    let corpus = [
+        "/oidc/authorize?client_id=a&redirect_uri=https%3A%2F%2Frp.example%2Fcb&state=x",
+        "/oidc/device?user_code=BCDF-GHJK",
+        "/ui/%2e%2e/x#y",
+        "https://evil.example/",
+        "//evil.example",
+        "/a/b/c?next=//x",
+    ];
+    let own = Url::parse("https://us.example:8443/deep/page").expect("a URL");
+    fuzz(&corpus, |text| {
+        let place = parsers::own_path(text);
+        assert!(place == text || place == "/ui");
+        // However a browser reads it, on whatever page: the same origin, and never round to the sign-in page.
+        let led = own.join(place).expect("a path");
+        assert_eq!(led.origin(), own.origin(), "{place}");
+        assert!(!led.path().starts_with("/oidc/login"), "{place}");
+        assert!(place.starts_with('/') && place.bytes().all(|byte| byte.is_ascii_graphic()), "{place}");
+    });
+}
+
+#[test]
+fn addresses_of_programs() {
+    let corpus = [
+        "https://rp.example/cb",
+        "https://rp.example:8443/cb?x=1",
+        "http://127.0.0.1:4000/cb",
+        "http://[::1]/cb",
+        "http://localhost/",
+        "edu.example.app:/redirect",
+        "https://user@rp.example/cb#x",
+    ];
+    fuzz(&corpus, |text| {
+        for native in [false, true] {
+            if parsers::may_register(text, native) {
+                let url = Url::parse(text).expect("an address");
+                assert!(url.fragment().is_none() && url.username().is_empty() && url.password().is_none());
+                assert!(!["javascript", "data", "file", "blob", "about"].contains(&url.scheme()));
+                assert!(!text.contains(['*', '\\', ' ', '\n', '\r']));
+                // What is added to it stays in its query.
+                let whole = Url::parse(&parsers::with_answer(text, &[("code", "a&b#c"), ("iss", "https://us")]));
+                let whole = whole.expect("an address");
+                assert_eq!((whole.scheme(), whole.host(), whole.port()), (url.scheme(), url.host(), url.port()));
+                assert!(whole.fragment().is_none());
+                assert!(whole.query_pairs().any(|(name, value)| name == "code" && value == "a&b#c"));
+            }
+            for registered in corpus {
+                if parsers::is_registered(text, registered, native) && text != registered {
+                    // Other than the very same: another port of a loopback address.
+                    let (given, known) = (Url::parse(text).expect("a URL"), Url::parse(registered).expect("a URL"));
+                    assert!(native && known.scheme() == "http" && given.host() == known.host(), "{text} {registered}");
+                    assert_eq!((given.path(), given.query()), (known.path(), known.query()));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn parameters_and_codes() {
+    fuzz(&["a=1&b=x+y&resource=r&resource=s", "grant_type=x&code=%00%ff&scope=a%20b", "a=&=&&;"], |text| {
+        assert_ne!(parsers::parameters(text), Some(false), "it reads otherwise when it is written again");
+    });
+    fuzz(&["BCDF-GHJK", "bcdfghjk", " bcdf ghjk ", "b-c-d-f-g-h-j-k"], |text| {
+        if let Some(code) = parsers::user_code(text) {
+            assert_eq!(parsers::user_code(&code).as_deref(), Some(code.as_str()));
+            assert!(code.len() < 16 && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-'));
         }
     });
 }

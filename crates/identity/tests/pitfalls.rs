@@ -1,6 +1,40 @@
-//! The pitfalls of the identity contract (section 7) that concern validation, each through the routes of a mounted service.
-//! The number in a test's name is the pitfall's.
+//! The thirty pitfalls of the identity contract (section 7), each through the routes of a mounted service. The number in a
+//! test's name is the pitfall's. Here are those of validation; the others are where what they are about is tested:
+//!
+//! | | pitfall | test |
+//! |---|---|---|
+//! | 1 | no algorithm, shared secrets | `p01_no_algorithm_and_shared_secrets` |
+//! | 2 | key ids and addresses in tokens | `p02_key_ids_and_key_addresses_are_nothing_but_names` |
+//! | 3 | storms of unknown keys | `p03_unknown_keys_lead_to_no_storm` |
+//! | 4 | issuers mixed up | `p04_one_issuer_cannot_speak_for_another`; `iss` in answers: `people_upstream::bad_answers`, `issuer_flows::code_flow_with_id_token_userinfo_and_logout` |
+//! | 5 | paths by prefix, dots, decoded twice | `p05_paths_are_compared_by_component_and_decoded_once` |
+//! | 6 | audiences that nearly match | `p06_audiences_are_exact` |
+//! | 7 | ID tokens as access tokens | `p07_id_tokens_and_refresh_tokens_open_nothing`, `issuer_attacks::p07_an_id_token_is_no_access_token` |
+//! | 8 | refresh token of another client | `issuer_attacks::p08_a_refresh_token_of_another_client` |
+//! | 9 | a code twice | `issuer_attacks::p09_a_code_twice` |
+//! | 10 | open redirects, wildcards | `issuer_attacks::p10_nobody_is_sent_where_the_client_did_not_say`, `people_passwords::back_only_to_paths_of_ours`, `fuzz::places_to_come_back_to` |
+//! | 11 | PKCE talked away | `issuer_attacks::p11_pkce_is_not_talked_away` |
+//! | 12 | device codes phished and guessed | `issuer_attacks::p12_device_codes_are_not_guessed_and_not_given_away_unseen` |
+//! | 13 | exchange that widens or goes round | `issuer_attacks::p13_exchange_does_not_widen_and_does_not_go_round` |
+//! | 14 | introspection of others' tokens | `issuer_attacks::p14_introspection_tells_nothing_of_others` |
+//! | 15 | secrets compared in parts | `issuer_attacks::p15_secrets_are_compared_whole_and_tried_seldom` (what it answers; that the comparison takes constant time is `subtle`'s) |
+//! | 16 | tokens in logs, addresses, referrers | `issuer_attacks::p16_codes_and_tokens_do_not_leak`, `people_passwords::over_the_admin_socket_and_never_written_down` |
+//! | 17 | refresh of the suspended | `p17_a_suspended_user_is_out_at_once`, `issuer_attacks::p17_a_suspended_persons_refresh_dies`, `suspended` (how fast, here and across processes) |
+//! | 18 | groups that live on | `p18_a_group_that_was_taken_away_does_not_live_on` |
+//! | 19 | addresses that strangers register | `issuer_attacks::p19_nothing_that_a_stranger_names_is_fetched` |
+//! | 20 | bombs | `p20_bombs`, `issuer_attacks::p20_requests_that_are_too_much` |
+//! | 21 | skew at the expiry | `p21_expiry_has_no_grace_and_the_future_little` |
+//! | 22 | names that come twice | `p22_names_that_come_twice` |
+//! | 23 | taken over by e-mail | `p23_an_address_makes_nobody_somebody`, `people_upstream::asking_for_an_account` |
+//! | 24 | forms of other sites | `issuer_attacks::p24_other_pages_cannot_agree`, `people_passwords::forms_of_other_sites` |
+//! | 25 | gaps when keys turn | `issuer_keys::keys_turn_over_under_load` |
+//! | 26 | times of the wrong type | `p26_times_of_the_wrong_type` |
+//! | 27 | unlisted issuers that are asked | `p27_an_unlisted_issuer_is_never_asked` |
+//! | 28 | revocation times, all and one client | `p28_revocation_times_of_all_and_of_one_client`, `asking::tokens_from_before_a_revocation_time` |
+//! | 29 | links that are signed tokens | `p29_other_signed_things_are_no_keys_to_the_house` |
+//! | 30 | certificates unchecked | `p30_certificates_are_always_checked` |
 
+mod issuer_support;
 mod provider;
 
 use std::sync::atomic::Ordering;
@@ -325,6 +359,26 @@ async fn p22_names_that_come_twice() {
 }
 
 #[tokio::test]
+async fn p23_an_address_makes_nobody_somebody() {
+    let (provider, us) = trusting().await;
+    us.token_for("alice", &[]).await;
+    let names = json!({
+        "email": "admin@us.example", "email_verified": true, "preferred_username": "admin", "name": "admin", "upn": "admin",
+        "eduperson_principal_name": "admin",
+    });
+    for sub in ["admin", "alice", "carol"] {
+        let mut claims = names.clone();
+        claims["sub"] = json!(sub);
+        let token = provider.token(claims);
+        assert_eq!(status(&us, "/demo/me", &token).await, 200);
+        assert_eq!(status(&us, "/demo/admin", &token).await, 403, "{sub}");
+        let principal = us.identity.verify(&token).await.expect("good");
+        assert_eq!((principal.issuer.as_str(), principal.subject.as_str()), (provider.issuer.as_str(), sub));
+        assert!(!["admin", "alice"].contains(&principal.name()), "{}", principal.name());
+    }
+}
+
+#[tokio::test]
 async fn p26_times_of_the_wrong_type() {
     let (provider, us) = trusting().await;
     let now = Timestamp::now().as_seconds();
@@ -371,6 +425,40 @@ async fn p27_an_unlisted_issuer_is_never_asked() {
         assert_eq!(status(&us, "/demo/me", &stranger.token(json!({"iss": issuer}))).await, 401, "{issuer}");
     }
     assert_eq!(stranger.said.jwks.load(Ordering::SeqCst) + stranger.said.trap.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn p28_revocation_times_of_all_and_of_one_client() {
+    let us = issuer_support::start().await;
+    let metadata = json!({"grant_types": ["client_credentials"], "scope": "compute.create"});
+    let one = issuer_support::register_trusted(&us, metadata.clone()).await;
+    let other = issuer_support::register_trusted(&us, metadata).await;
+    let own = async |app: &issuer_support::App| {
+        let (status, answer) = issuer_support::token(&us, app, &[("grant_type", "client_credentials")]).await;
+        assert_eq!(status, 200, "{answer}");
+        issuer_support::text(&answer, "access_token").to_owned()
+    };
+    let (first, second) = (own(&one).await, own(&other).await);
+    // What introspection says of each, and whether it opens anything.
+    let all = async || {
+        let mut found = Vec::new();
+        for (app, token) in [(&one, &first), (&other, &second)] {
+            let (_, answer) = issuer_support::call(&us, "/oidc/introspect", app, &[("token", token)]).await;
+            let is_active = answer["active"] == true;
+            assert_eq!(status(&us, "/demo/work", token).await == 200, is_active, "{answer}");
+            found.push(is_active);
+        }
+        found
+    };
+    assert_eq!(all().await, [true, true]);
+    let of_one = us.identity.revoke_issued(Some(&one.id), "admin").await.expect("revoked");
+    assert_eq!(all().await, [false, true], "of one client");
+    let of_all = us.identity.revoke_issued(None, "admin").await.expect("revoked");
+    assert_eq!(all().await, [false, false], "of everybody");
+    us.identity.lift_revocation(&of_one.id, "admin").await.expect("lifted");
+    assert_eq!(all().await, [false, false], "one of them is enough");
+    us.identity.lift_revocation(&of_all.id, "admin").await.expect("lifted");
+    assert_eq!(all().await, [true, true]);
 }
 
 #[tokio::test]

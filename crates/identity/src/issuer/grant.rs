@@ -55,13 +55,15 @@ impl Identity {
         if !self.is_welcome(&self.user_ref(user)) {
             return Err(Refusal::grant("the account is not active or is suspended"));
         }
-        match self.obstacle(user) {
-            None => Ok(()),
-            Some(obstacle) => Err(Refusal {
-                page: Some(self.0.client.url_of(&obstacle.page)),
-                ..Refusal::new("access_denied", obstacle.reason)
-            }),
-        }
+        self.not_yet(user).map_or(Ok(()), Err)
+    }
+
+    /// What the person has to do before there is a token, as the client is told.
+    pub(crate) fn not_yet(&self, user: &str) -> Option<Refusal> {
+        self.obstacle(user).map(|obstacle| Refusal {
+            page: Some(self.0.client.url_of(&obstacle.page)),
+            ..Refusal::new("access_denied", obstacle.reason)
+        })
     }
 
     /// Those of the wanted scopes that this client may have for this person.
@@ -178,22 +180,29 @@ impl Identity {
         key.sign_as("JWT", &claims).map_err(Refusal::ours)
     }
 
-    /// Begins a family of refresh tokens when the grant has `offline_access`, in the caller's transaction.
-    pub(crate) fn new_family(&self, client: &Registration, grant_id: &str, granted: &Granted) -> Option<Family> {
+    /// What is kept of a grant: with `offline_access` a family of refresh tokens, else that there is an access token, so that
+    /// the person can end it.
+    pub(crate) fn new_family(&self, client: &Registration, grant_id: &str, granted: &Granted) -> Family {
         let offline = granted.scopes.iter().any(|scope| scope == OFFLINE) && client.may(Grant::Refresh);
         let now = Timestamp::now();
-        offline.then(|| Family {
+        let config = &self.0.issuing.config;
+        Family {
             id: grant_id.to_owned(),
             client_id: client.client_id.clone(),
             // A nonce is for the first ID token only.
             granted: Granted { nonce: None, ..granted.clone() },
-            number: 1,
+            number: i64::from(offline),
             rotated: now,
             created: now,
             used: now,
-            expires: now + self.0.issuing.config.refresh_lifetime.0,
+            expires: now + if offline { config.refresh_lifetime.0 } else { config.token_lifetime.0 },
             ended: false,
-        })
+        }
+    }
+
+    /// The refresh token that a new family begins with, if it has one.
+    pub(crate) fn first_refresh(&self, family: &Family) -> Option<String> {
+        (family.number > 0).then(|| self.refresh_text(family, family.number))
     }
 
     /// The text of a refresh token. It can be made again, so it need not be stored.
@@ -208,7 +217,7 @@ impl Identity {
         let (Some(id), Some(number), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
             return Ok(None);
         };
-        let Ok(number) = number.parse::<i64>() else { return Ok(None) };
+        let Some(number) = number.parse::<i64>().ok().filter(|number| *number > 0) else { return Ok(None) };
         if text.len() > 160 {
             return Ok(None);
         }
@@ -220,8 +229,8 @@ impl Identity {
     }
 
     /// Ends a family, with the access tokens that came from it.
-    pub(crate) async fn end_family(&self, id: &str, by: &str, why: &'static str) -> Result<(), Refusal> {
-        let entry = Entry::change(by, "grant.end", id, json!({"why": why}));
+    pub(crate) async fn end_family(&self, id: &str, user: &str, by: &str, why: &'static str) -> Result<(), Refusal> {
+        let entry = Entry::change(by, "grant.end", id, json!({"why": why, "user": user}));
         let key = id.to_owned();
         let end = move |tx: &mut dte_store::Tx<'_>| grants::end(tx, &key, Timestamp::now()).map(drop);
         Ok(self.take_back(&[Revocable::Grant(id)], entry, end).await?)
@@ -236,14 +245,12 @@ impl Identity {
 /// In a transaction that redeems something: begins the family and notes the first use of the client.
 pub(crate) fn begin(
     tx: &mut dte_store::Tx<'_>,
-    family: Option<&Family>,
+    family: &Family,
     first_use: Option<&str>,
 ) -> Result<(), dte_store::Error> {
     let now = Timestamp::now();
-    if let Some(family) = family {
-        grants::sweep(tx, now)?;
-        grants::insert(tx, family)?;
-    }
+    grants::sweep(tx, now)?;
+    grants::insert(tx, family)?;
     match first_use {
         Some(client_id) => client_table::note_use(tx, client_id, now),
         None => Ok(()),

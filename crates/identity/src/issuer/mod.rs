@@ -1,8 +1,8 @@
 //! The built-in issuer (`contracts`: "Embedded issuer"): OAuth 2.0 and OpenID Connect for people, their programs and services.
 //!
 //! Rooms: `model` (pure rules), `store` (its SQL), `api` (one file for each endpoint); beside them `clients` (who is
-//! registered), `grant` (tokens for a person, and the chain of refresh tokens), `rules` (what was taken back), `rotation`
-//! (signing keys).
+//! registered), `grant` (tokens for a person, and the chain of refresh tokens), `programs` (what a person
+//! ends), `rules` (what was taken back), `rotation` (signing keys).
 //!
 //! * An access token is never stored. Its `jti` begins with the id of the grant that it came from, so that one entry in the
 //!   deny list takes back all of a grant.
@@ -15,6 +15,7 @@ pub(crate) mod grant;
 mod inspect;
 pub(crate) mod limit;
 pub(crate) mod model;
+pub(crate) mod programs;
 mod refusal;
 pub(crate) mod rotation;
 pub(crate) mod rules;

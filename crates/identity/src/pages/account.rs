@@ -1,4 +1,4 @@
-//! One's own account: password, second factor, identities elsewhere, sessions.
+//! One's own account: password, second factor, identities elsewhere, programs, sessions.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::door::{Peer, caller, see_other};
 use super::form::{alert, done, failed, must_be_in, new_password, present_password, retry_after, token, told};
-use super::{Viewer, page, signed_in_form};
+use super::{Viewer, page, programs, signed_in_form};
 use crate::Identity;
 use crate::accounts::second::Factor;
 use crate::accounts::sessions::OwnSession;
@@ -27,6 +27,7 @@ fn done_words(done: &str) -> Option<&'static str> {
         "password" => Some("Your password is changed. Your other sessions are over."),
         "linked" => Some("The identity is linked to your account."),
         "unlinked" => Some("The identity is not linked to your account any more."),
+        "program" => Some("The program may not act for you any more."),
         "ended" => Some("The session is over."),
         "factor-off" => Some("The second factor is off."),
         _ => None,
@@ -66,11 +67,13 @@ async fn content(identity: &Identity, headers: &HeaderMap, viewer: &Viewer) -> R
     let secret = identity.session_secret(headers);
     let sessions = identity.sessions_of(name, secret.as_deref()).await?;
     let asks = identity.asks_password(name, secret.as_deref()).await?;
+    let programs = identity.programs_of(name).await?;
     Ok(html! {
         p.soft { "You are " strong { (name) } @if viewer.principal.is_admin() { ", an administrator" } "." }
         (password_card(viewer, has_password, asks))
         (factor_card(viewer, factor, asks))
         (identities_card(identity, viewer, asks))
+        (programs::card(viewer, &programs))
         (sessions_card(viewer, &sessions))
     })
 }
@@ -204,7 +207,7 @@ fn end_form(viewer: &Viewer, id: &str, words: &str, label: &str) -> Markup {
     }
 }
 
-fn minute(at: dte_base::time::Timestamp) -> String {
+pub(super) fn minute(at: dte_base::time::Timestamp) -> String {
     at.format("%Y-%m-%d %H:%M UTC")
 }
 
@@ -247,7 +250,12 @@ pub(super) async fn set_password(
     }
 }
 
-async fn told_on_page(identity: &Identity, headers: &HeaderMap, viewer: &Viewer, error: &AccountError) -> Response {
+pub(super) async fn told_on_page(
+    identity: &Identity,
+    headers: &HeaderMap,
+    viewer: &Viewer,
+    error: &AccountError,
+) -> Response {
     let (status, words) = told(error);
     retry_after(draw(identity, headers, viewer, status, Some(&words), None).await, error)
 }

@@ -12,6 +12,7 @@ mod form;
 mod frame;
 mod login;
 mod people;
+mod programs;
 mod provider;
 mod registrations;
 mod second;

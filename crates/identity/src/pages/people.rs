@@ -1,6 +1,6 @@
 //! The routes of these pages, under the issuer's prefix.
 
-use super::{account, admin, assets, bans, login, provider, registrations, second};
+use super::{account, admin, assets, bans, login, programs, provider, registrations, second};
 use crate::Identity;
 use crate::routes::{Require, Routes};
 
@@ -25,6 +25,7 @@ pub(crate) fn people(routes: Routes<Identity>) -> Routes<Identity> {
         .post("/account/password", OWN, account::set_password)
         .post("/account/link", OWN, provider::begin_link)
         .post("/account/unlink", OWN, account::unlink)
+        .post("/account/programs/end", OWN, programs::end)
         .post("/account/sessions/end", OWN, account::end_session)
         .get("/account/second-factor", OWN, second::show)
         .post("/account/second-factor", OWN, second::offer)

@@ -12,7 +12,7 @@ use dte_base::time::Timestamp;
 use http::{HeaderMap, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{consent, see_other};
+use super::{consent, see_other, to_obstacle};
 use crate::Identity;
 use crate::issuer::clients::Registration;
 use crate::issuer::grant::{Granted, grant_id};
@@ -120,8 +120,7 @@ async fn begin(identity: &Identity, headers: &HeaderMap, text: &[u8]) -> Respons
         if ask.prompts("none") {
             return ask.refuse(identity, "interaction_required", obstacle.reason);
         }
-        let joint = if obstacle.page.contains('?') { '&' } else { '?' };
-        return see_other(&format!("{}{joint}next={}", obstacle.page, utf8_percent_encode(&again(), NON_ALPHANUMERIC)));
+        return to_obstacle(&obstacle, &again());
     }
     let scopes = identity.scopes_for(user, &ask.client, &ask.scopes);
     if scopes.is_empty() {

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::authorize::{self, Ask};
+use super::to_obstacle;
 use crate::Identity;
 use crate::audit::Entry;
 use crate::issuer::clients::Registration;
@@ -68,14 +69,17 @@ pub(super) async fn post(
         Ok(viewer) => viewer,
         Err(response) => return response,
     };
-    let ask = match authorize::read(&identity, decision.request.as_bytes()).await {
-        Ok((ask, _)) => ask,
+    let (ask, params) = match authorize::read(&identity, decision.request.as_bytes()).await {
+        Ok(read) => read,
         Err(wrong) => return wrong.response(&identity),
     };
     if decision.decision != "allow" {
         return ask.refuse(&identity, "access_denied", "the person said no");
     }
     let user = viewer.principal.name();
+    if let Some(obstacle) = identity.obstacle(user) {
+        return to_obstacle(&obstacle, &format!("/oidc/authorize?{}", params.query_without(&[])));
+    }
     if let Err(refusal) = identity.check_person(user) {
         return ask.refuse(&identity, refusal.error, &refusal.detail);
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::consent::what_it_wants;
-use super::{authorize, device, see_other};
+use super::{authorize, device, to_obstacle};
 use crate::Identity;
 use crate::audit::Entry;
 use crate::issuer::grant::Granted;
@@ -135,7 +135,7 @@ pub(super) async fn post(
     };
     let name = viewer.principal.name();
     if let Some(obstacle) = identity.obstacle(name) {
-        return see_other(&obstacle.page);
+        return to_obstacle(&obstacle, &format!("/oidc/device?user_code={code}"));
     }
     let allowed = decision.decision == "allow";
     match decide(&identity, &viewer, &code, &device, allowed).await {

@@ -56,19 +56,18 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
     let granted = Granted { user, scopes, audiences, auth_time, nonce: None, act: Some(act) };
     let grant_id = grant::grant_id();
     let family = identity.new_family(client, &grant_id, &granted);
-    if family.is_none() && requested == REFRESH {
+    if family.number == 0 && requested == REFRESH {
         return Err(Refusal::new("invalid_scope", "a refresh token needs the scope offline_access"));
     }
-    if let Some(family) = family.clone() {
-        identity.0.store.write(move |tx| grant::begin(tx, Some(&family), None)).await?;
-    }
+    let kept = family.clone();
+    identity.0.store.write(move |tx| grant::begin(tx, &kept, None)).await?;
     let mut answer = identity.answer(Issue {
         client,
         grant_id: &grant_id,
         granted: &granted,
         scopes: &granted.scopes,
         audiences: &granted.audiences,
-        refresh_token: family.map(|family| identity.refresh_text(&family, family.number)),
+        refresh_token: identity.first_refresh(&family),
     })?;
     answer["issued_token_type"] = if requested == REFRESH { REFRESH } else { ACCESS }.into();
     Ok(answer)

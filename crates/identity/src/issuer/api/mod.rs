@@ -25,10 +25,12 @@ use http::header::{
     CACHE_CONTROL, HeaderValue, LOCATION, REFERRER_POLICY,
 };
 use http::{HeaderMap, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::model::params::{BadParams, Params};
 use super::refusal::Refusal;
 use crate::Identity;
+use crate::policy::Obstacle;
 use crate::routes::{Mount, Require, Routes};
 
 const METADATA: Require = Require::Public("issuer metadata and public keys are for everybody");
@@ -100,6 +102,12 @@ fn see_other(place: &str) -> Response {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     (StatusCode::SEE_OTHER, headers).into_response()
+}
+
+/// Sends a person to where an obstacle is removed; they come back to `next`.
+fn to_obstacle(obstacle: &Obstacle, next: &str) -> Response {
+    let joint = if obstacle.page.contains('?') { '&' } else { '?' };
+    see_other(&format!("{}{joint}next={}", obstacle.page, utf8_percent_encode(next, NON_ALPHANUMERIC)))
 }
 
 impl From<BadParams> for Refusal {

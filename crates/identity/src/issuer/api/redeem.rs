@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::Identity;
 use crate::issuer::clients::Registration;
-use crate::issuer::grant::{self, Issue};
+use crate::issuer::grant::{self, Granted, Issue};
 use crate::issuer::model::params::Params;
 use crate::issuer::model::pkce;
 use crate::issuer::refusal::Refusal;
@@ -24,10 +24,12 @@ const LONGEST_CODE: usize = 256;
 
 /// What came of a code.
 enum Outcome {
-    Good(Box<Code>),
+    Good(Box<(Code, Family)>),
     /// It was used before: whoever used it first may have stolen it.
-    Replayed(String),
+    Replayed(Box<Code>),
     Bad(&'static str),
+    /// The person has to do something first; the code stays good for as long as it is.
+    NotYet(Refusal),
 }
 
 pub(super) async fn code(identity: &Identity, client: &Registration, params: &Params) -> Result<Value, Refusal> {
@@ -40,35 +42,44 @@ pub(super) async fn code(identity: &Identity, client: &Registration, params: &Pa
     let redirect = params.get("redirect_uri").map(str::to_owned);
     let verifier = params.get("code_verifier").map(str::to_owned);
     let first_use = identity.first_use(client);
-    // The refresh token's family begins in the same transaction, so that a code makes one family or none.
+    // What is kept of the grant begins in the same transaction, so that a code makes one or none.
     let registration = client.clone();
     let maker = identity.clone();
-    let outcome = identity.0.store.write(move |tx| -> Result<(Outcome, Option<Family>), dte_store::Error> {
-        let Some(code) = codes::find_code(tx, &hash)? else { return Ok((Outcome::Bad("the code is not known"), None)) };
+    let outcome = identity.0.store.write(move |tx| -> Result<Outcome, dte_store::Error> {
+        let Some(code) = codes::find_code(tx, &hash)? else { return Ok(Outcome::Bad("the code is not known")) };
         if code.client_id != client_id {
-            return Ok((Outcome::Bad("the code is not known"), None));
+            return Ok(Outcome::Bad("the code is not known"));
         }
         if code.used {
-            return Ok((Outcome::Replayed(code.grant_id), None));
+            return Ok(Outcome::Replayed(Box::new(code)));
         }
         let now = Timestamp::now();
-        // Whatever comes of it: a code is tried once.
+        let wrong = if code.expires < now {
+            Some("the code has expired")
+        } else if redirect.as_deref() != Some(code.redirect_uri.as_str()) {
+            Some("redirect_uri is not the one that the code was sent to")
+        } else if !pkce::proves(code.challenge.as_deref(), verifier.as_deref()) {
+            Some("code_verifier is not the one of the code's challenge")
+        } else {
+            None
+        };
+        if wrong.is_none()
+            && let Some(refusal) = maker.not_yet(&code.granted.user)
+        {
+            return Ok(Outcome::NotYet(refusal));
+        }
+        // Whatever else comes of it: a code is tried once.
         codes::mark_code(tx, &hash, now)?;
-        if code.expires < now {
-            return Ok((Outcome::Bad("the code has expired"), None));
-        }
-        if redirect.as_deref() != Some(code.redirect_uri.as_str()) {
-            return Ok((Outcome::Bad("redirect_uri is not the one that the code was sent to"), None));
-        }
-        if !pkce::proves(code.challenge.as_deref(), verifier.as_deref()) {
-            return Ok((Outcome::Bad("code_verifier is not the one of the code's challenge"), None));
+        if let Some(why) = wrong {
+            return Ok(Outcome::Bad(why));
         }
         let family = maker.new_family(&registration, &code.grant_id, &code.granted);
-        grant::begin(tx, family.as_ref(), first_use.as_deref())?;
-        Ok((Outcome::Good(Box::new(code)), family))
+        grant::begin(tx, &family, first_use.as_deref())?;
+        Ok(Outcome::Good(Box::new((code, family))))
     });
     match outcome.await? {
-        (Outcome::Good(code), family) => {
+        Outcome::Good(good) => {
+            let (code, family) = *good;
             // A refusal here leaves a family that nobody has a token of; it goes when it expires.
             identity.check_person(&code.granted.user)?;
             identity.answer(Issue {
@@ -77,14 +88,16 @@ pub(super) async fn code(identity: &Identity, client: &Registration, params: &Pa
                 granted: &code.granted,
                 scopes: &code.granted.scopes,
                 audiences: &code.granted.audiences,
-                refresh_token: family.map(|family| identity.refresh_text(&family, family.number)),
+                refresh_token: identity.first_refresh(&family),
             })
         }
-        (Outcome::Replayed(grant_id), _) => {
-            identity.end_family(&grant_id, &client.client_id, "its code was used twice").await?;
+        Outcome::Replayed(code) => {
+            let why = "its code was used twice";
+            identity.end_family(&code.grant_id, &code.granted.user, &client.client_id, why).await?;
             Err(Refusal::grant("the code was used before; what was issued for it is revoked"))
         }
-        (Outcome::Bad(why), _) => Err(Refusal::grant(why)),
+        Outcome::Bad(why) => Err(Refusal::grant(why)),
+        Outcome::NotYet(refusal) => Err(refusal),
     }
 }
 
@@ -95,7 +108,8 @@ enum Polled {
     Expired,
     Denied,
     Verifier,
-    Good(Box<(crate::issuer::grant::Granted, Option<Family>)>),
+    NotYet(Refusal),
+    Good(Box<(Granted, Family)>),
 }
 
 pub(super) async fn device(identity: &Identity, client: &Registration, params: &Params) -> Result<Value, Refusal> {
@@ -133,9 +147,12 @@ pub(super) async fn device(identity: &Identity, client: &Registration, params: &
             DeviceState::Waiting => Ok(Polled::Wait),
             DeviceState::Denied => Ok(Polled::Denied),
             DeviceState::Granted(granted) => {
+                if let Some(refusal) = maker.not_yet(&granted.user) {
+                    return Ok(Polled::NotYet(refusal));
+                }
                 codes::delete_device(tx, &device.hash)?;
                 let family = maker.new_family(&registration, &id, &granted);
-                grant::begin(tx, family.as_ref(), first_use.as_deref())?;
+                grant::begin(tx, &family, first_use.as_deref())?;
                 Ok(Polled::Good(Box::new((granted, family))))
             }
         }
@@ -146,6 +163,7 @@ pub(super) async fn device(identity: &Identity, client: &Registration, params: &
         Polled::Expired => Err(Refusal::new("expired_token", "the device code has expired; begin again")),
         Polled::Denied => Err(Refusal::new("access_denied", "the person said no")),
         Polled::Verifier => Err(Refusal::grant("code_verifier is not the one of the device code's challenge")),
+        Polled::NotYet(refusal) => Err(refusal),
         Polled::Good(good) => {
             let (granted, family) = *good;
             identity.check_person(&granted.user)?;
@@ -155,7 +173,7 @@ pub(super) async fn device(identity: &Identity, client: &Registration, params: &
                 granted: &granted,
                 scopes: &granted.scopes,
                 audiences: &granted.audiences,
-                refresh_token: family.map(|family| identity.refresh_text(&family, family.number)),
+                refresh_token: identity.first_refresh(&family),
             })
         }
     }

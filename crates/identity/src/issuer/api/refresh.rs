@@ -61,7 +61,7 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
     }
     if !identity.is_welcome(&identity.user_ref(&granted.user)) {
         // For good: lifting a ban does not bring back what was out there.
-        identity.end_family(&family.id, &client.client_id, "the account is suspended").await?;
+        identity.end_family(&family.id, &family.granted.user, &client.client_id, "the account is suspended").await?;
         return Err(Refusal::grant("the account is not active or is suspended"));
     }
     identity.check_person(&granted.user)?;
@@ -102,7 +102,9 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
             refresh_token: Some(identity.refresh_text(&family, next)),
         }),
         Worth::Reused => {
-            identity.end_family(&family.id, &client.client_id, "an old refresh token was used").await?;
+            identity
+                .end_family(&family.id, &family.granted.user, &client.client_id, "an old refresh token was used")
+                .await?;
             Err(Refusal::grant("the refresh token was used before; the grant is revoked"))
         }
         Worth::Over => Err(unknown()),

@@ -25,7 +25,7 @@ async fn revoke(identity: &Identity, headers: &HeaderMap, body: &[u8]) -> Result
     let token = params.get("token").ok_or_else(|| Refusal::request("token is missing"))?;
     if let Some((family, _)) = identity.find_family(token).await? {
         if family.client_id == client.client_id {
-            identity.end_family(&family.id, &client.client_id, "the client gave it back").await?;
+            identity.end_family(&family.id, &family.granted.user, &client.client_id, "the client gave it back").await?;
         }
         return Ok(());
     }

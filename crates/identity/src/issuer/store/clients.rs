@@ -101,6 +101,25 @@ pub(crate) fn consent(tx: &mut Tx<'_>, name: &str, client_id: &str) -> Result<Ve
     Ok(found.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect())
 }
 
+/// What a person once let clients have: the client, the scopes, since when.
+pub(crate) fn consents(
+    tx: &mut Tx<'_>,
+    name: &str,
+    limit: usize,
+) -> Result<Vec<(String, Vec<String>, Timestamp)>, Error> {
+    let sql = "SELECT client_id, scopes, given FROM identity_consents WHERE name = ?1 ORDER BY given DESC LIMIT ?2";
+    tx.query(sql, &params![name, limit], |row| {
+        let scopes: String = row.get(1)?;
+        Ok((row.get(0)?, scopes.split_ascii_whitespace().map(str::to_owned).collect(), row.get(2)?))
+    })
+}
+
+/// Forgets what a person let a client have. Gives false when there was nothing.
+pub(crate) fn forget_consent(tx: &mut Tx<'_>, name: &str, client_id: &str) -> Result<bool, Error> {
+    let sql = "DELETE FROM identity_consents WHERE name = ?1 AND client_id = ?2";
+    Ok(tx.execute(sql, &params![name, client_id])? > 0)
+}
+
 pub(crate) fn remember_consent(
     tx: &mut Tx<'_>,
     name: &str,

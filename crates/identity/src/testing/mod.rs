@@ -14,6 +14,8 @@
 //! # }
 //! ```
 
+pub mod parsers;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
