@@ -130,7 +130,8 @@ check "a refresh token" 401 "$(status "$(of_user olga portal openid refresh_toke
 check "a token with a letter changed" 401 "$(status "${olga%????}AAAA" /interlink/pinglink)"
 
 # Out at once.
-subject=$(printf '%s' "$olga" | cut -d. -f2 | python3 -c 'import base64, json, sys; t = sys.stdin.read().strip(); print(json.loads(base64.urlsafe_b64decode(t + "=" * (-len(t) % 4)))["sub"])')
+subject_of() { printf '%s' "$1" | cut -d. -f2 | python3 -c 'import base64, json, sys; t = sys.stdin.read().strip(); print(json.loads(base64.urlsafe_b64decode(t + "=" * (-len(t) % 4)))["sub"])'; }
+subject=$(subject_of "$olga")
 cli ban add --subject "$subject" --issuer "$issuer" --reason test >/dev/null
 check "a banned user" 401 "$(status "$olga" /interlink/pods)"
 cli ban lift --subject "$subject" >/dev/null
@@ -231,8 +232,38 @@ check "their home" 201 "$(curl -s -o /dev/null -w '%{http_code}' -T "$work/empty
 check "not that of others" 403 "$(status "$nadia" /dav/home/emil/)"
 check "no pages of administrators" 403 "$(browser nadia -o /dev/null -w '%{http_code}' "$url/oidc/admin/users")"
 
+# Somebody with an account links an identity there to it. This moves the identity's rights to the account, until it is unlinked.
+cli user add lena >/dev/null
+admin_form /oidc/admin/users/lena -d action=sign-in-link >/dev/null
+link=$(sed -n 's/.*<code id="link">\([^<]*\)<.*/\1/p' "$work/page")
+browser lena -o "$work/page" -H "Origin: $url" --data-urlencode "code=${link#*code=}" "$url/ui/login"
+check "a link of the administrator signs in" lena "$(account lena)"
+own_form() { # JAR PATH ARGUMENT…: sends a form of one's own account
+  local jar=$1 path=$2 csrf; shift 2
+  csrf=$(browser "$jar" "$url/oidc/account" | hidden csrf | head -n 1)
+  goes "$jar" -H "Origin: $url" --data-urlencode "csrf=$csrf" "$@" "$url$path"
+}
+links() { # JAR NAME: links the identity of NAME; the engine's last answer
+  local answer
+  answer=$(own_form "$1" /oidc/account/link -d provider=keycloak)
+  answer=$(at_provider "$1" "${answer#* }" "$2")
+  goes "$1" "${answer#* }"
+}
+check "linking" "303 $url/oidc/account?done=linked" "$(links lena olga)"
+check "the token is the account at once" "account lena" "$(about "$olga" compute.read)"
+check "signing in there is signing in here" "303 $url/oidc/account" "$(comes_in lena2 keycloak olga)"
+check "as the account that it is linked to" lena "$(account lena2)"
+sed -i '/\/realms\//d' "$work/emil.jar" # They are not known at the provider any more.
+check "an identity of somebody else is not to be had" "422 " "$(links emil olga)"
+check "and stays where it is" "account lena" "$(about "$olga" compute.read)"
+check "the last way in stays" "422 " "$(own_form lena /oidc/account/unlink --data-urlencode "issuer=$issuer" -d "subject=$(subject_of "$olga")")"
+secret="a long enough secret $RANDOM"
+check "with a password" "303 $url/oidc/account?done=password" "$(own_form lena /oidc/account/password --data-urlencode "new=$secret" --data-urlencode "again=$secret")"
+check "it may go" "303 $url/oidc/account?done=unlinked" "$(own_form lena /oidc/account/unlink --data-urlencode "issuer=$issuer" -d "subject=$(subject_of "$olga")")"
+check "the token is a guest's again" guest "$(about "$olga" compute.read | cut -d' ' -f1)"
+check "the other session ended with the password" "303 $url/oidc/login?next=%2Foidc%2Faccount" "$(account lena2)"
+
 # A ban of the account stops the session, new sign-ins and the provider's tokens; a ban of the identity there does as well.
-subject_of() { printf '%s' "$1" | cut -d. -f2 | python3 -c 'import base64, json, sys; t = sys.stdin.read().strip(); print(json.loads(base64.urlsafe_b64decode(t + "=" * (-len(t) % 4)))["sub"])'; }
 for ban in "--subject nadia" "--subject $(subject_of "$nadia") --issuer $issuer"; do
   # shellcheck disable=SC2086
   cli ban add $ban --reason test >/dev/null
