@@ -56,6 +56,11 @@ impl Identity {
         let entry = Entry::change(by, "ban.add", ban.who.subject.as_deref().unwrap_or("*"), detail);
         let made = ban.clone();
         self.change(vec![entry], move |tx| store::insert_ban(tx, &made).map_err(Error::from)).await?;
+        let is_account = ban.who.issuer.as_deref().is_none_or(|issuer| issuer == self.0.issuer);
+        if let Some(name) = ban.who.subject.as_deref().filter(|_| is_account) {
+            // For good: lifting the ban does not bring back what was out there.
+            self.end_programs(name, by).await?;
+        }
         Ok(ban)
     }
 

@@ -312,6 +312,7 @@ fn about(who: &Principal) -> About {
             Standing::User { admin: false } => "account",
             Standing::Client => "client",
             Standing::Guest => "guest",
+            Standing::Named => "identity only",
         }
         .to_owned(),
         scopes: who.scopes.names().to_vec(),

@@ -65,7 +65,8 @@ impl Point {
 
     pub(crate) async fn pass(&self, request: Request) -> Response {
         let started = Instant::now();
-        let Some(gate) = self.gate(request.method()) else {
+        let known = METHODS.contains(&request.method().as_str());
+        let Some(gate) = self.gate(request.method()).filter(|_| known) else {
             let mut denial = Denial::new(DenialKind::NoMethod, "no-method", "this path has no such method");
             denial.allow = Some(self.allow.clone());
             return (self.door.on_denied)(denial);
@@ -197,9 +198,30 @@ impl Point {
     }
 }
 
-/// Whether somebody was let in where not everybody is.
+/// Methods that any service knows; others, whose names anybody may invent, end here and leave no trace.
+const METHODS: &[&str] = &[
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "REPORT",
+    "SEARCH",
+    "ACL",
+];
+
+/// Whether somebody was let in where not everybody is, and something came of it.
 fn is_permit(require: Require, status: StatusCode) -> bool {
-    !matches!(require, Require::Public(_)) && !matches!(status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED)
+    !matches!(require, Require::Public(_)) && !status.is_client_error()
 }
 
 /// The token of `Authorization: Bearer …`.

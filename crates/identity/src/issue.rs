@@ -209,14 +209,15 @@ impl Identity {
         scope: Option<&str>,
         audiences: &[String],
     ) -> Result<ClientToken, Error> {
-        self.0.failures.check(client_id)?;
         let directory = self.directory();
         let hash = self.0.vault.hash_secret(secret);
         // Where there is no client there is nothing to guess: perhaps another process made it a moment ago.
         let client = directory.clients.get(client_id).ok_or(Error::Client)?;
         if !bool::from(client.secret_hash.ct_eq(&hash)) {
+            // The right secret is always right: guessing slows down those who guess, and shuts nobody out.
+            let wait = self.0.failures.check(client_id);
             self.0.failures.note(client_id);
-            return Err(Error::Client);
+            return Err(wait.err().unwrap_or(Error::Client));
         }
         if !client.active || directory.rules.is_suspended(client_id) {
             return Err(Error::Client);

@@ -38,17 +38,18 @@ impl Identity {
     /// Changes what a local account is. An inactive account can do nothing, and keeps its name.
     pub async fn set_user(&self, name: &str, admin: bool, active: bool, by: &str) -> Result<(), Error> {
         let entry = Entry::change(by, "user.set", name, json!({"admin": admin, "active": active}));
-        let name = name.to_owned();
+        let account = name.to_owned();
         self.change(vec![entry], move |tx| {
-            if !store::update_user(tx, &name, admin, active)? {
-                return Err(Error::NoAccount(name.clone()));
+            if !store::update_user(tx, &account, admin, active)? {
+                return Err(Error::NoAccount(account.clone()));
             }
             if !active {
-                crate::accounts::store::steps::end_sessions(tx, &name, None)?;
+                crate::accounts::store::steps::end_sessions(tx, &account, None)?;
             }
             Ok(())
         })
-        .await
+        .await?;
+        if active { Ok(()) } else { self.end_programs(name, by).await }
     }
 
     /// Makes a client of the built-in issuer and gives its secret, which is never shown again.

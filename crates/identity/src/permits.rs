@@ -14,6 +14,8 @@ use crate::model::principal::Principal;
 
 /// Sums that are kept until they are written; what does not fit is counted without its name.
 const MOST: usize = 8_192;
+/// Of these, so many for one subject; what else the subject does is summed for each service.
+const MOST_OF_ONE: usize = 512;
 /// Components of a path that are kept: enough to tell an area or a scope, too few to tell single objects.
 const OBJECT_DEPTH: usize = 2;
 /// Paths come from outside: only so much of them is kept.
@@ -38,6 +40,8 @@ struct Sum {
 struct Sums {
     /// By a keyed hash of what makes a sum its own, so that counting needs no copy of the names.
     rows: HashMap<u128, Sum>,
+    /// How many rows each subject has, by a keyed hash of it.
+    of_one: HashMap<u128, usize>,
     unnamed: u64,
 }
 
@@ -69,10 +73,25 @@ impl Permits {
         let what =
             (&who.issuer, &who.subject, &who.client_id, &who.acting, service, method.as_str(), route, object, minute);
         let key = self.key(&what);
+        let one = self.key(&(&who.issuer, &who.subject));
         let mut sums = self.sums.lock();
-        if let Some(sum) = sums.rows.get_mut(&key) {
+        let Sums { rows, of_one, unnamed } = &mut *sums;
+        if let Some(sum) = rows.get_mut(&key) {
             sum.count += 1;
-        } else if sums.rows.len() < MOST {
+            return;
+        }
+        // What one does in too many ways is summed for each service, so that nobody can hide what others do, nor who it was.
+        let own = of_one.get(&one).copied().unwrap_or(0);
+        let is_too_much = own >= MOST_OF_ONE || rows.len() >= MOST;
+        let (key, method, route, object) = if is_too_much {
+            (self.key(&(&who.issuer, &who.subject, service, minute, "many")), "*", "*", "*")
+        } else {
+            (key, method.as_str(), route, object)
+        };
+        if let Some(sum) = rows.get_mut(&key) {
+            sum.count += 1;
+        } else if rows.len() < 2 * MOST {
+            *of_one.entry(one).or_default() += 1;
             let sum = Sum {
                 minute,
                 issuer: who.issuer.clone(),
@@ -80,14 +99,14 @@ impl Permits {
                 client_id: who.client_id.clone(),
                 acting: who.acting.clone(),
                 service,
-                method: method.to_string(),
+                method: method.to_owned(),
                 route: route.to_owned(),
                 object: object.to_owned(),
                 count: 1,
             };
-            sums.rows.insert(key, sum);
+            rows.insert(key, sum);
         } else {
-            sums.unnamed += 1;
+            *unnamed += 1;
         }
     }
 
@@ -97,7 +116,7 @@ impl Permits {
 
     /// Takes all out, in the order of minutes, in parts of at most `most`.
     pub(crate) fn take(&self, most: usize) -> Vec<Taken> {
-        let Sums { rows, unnamed } = std::mem::take(&mut *self.sums.lock());
+        let Sums { rows, unnamed, .. } = std::mem::take(&mut *self.sums.lock());
         let mut rows: Vec<(u128, Sum)> = rows.into_iter().collect();
         rows.sort_by(|(_, a), (_, b)| {
             (a.minute, &a.subject, &a.route, &a.object).cmp(&(b.minute, &b.subject, &b.route, &b.object))
@@ -116,7 +135,7 @@ impl Permits {
         for (key, sum) in taken.rows {
             if let Some(known) = sums.rows.get_mut(&key) {
                 known.count += sum.count;
-            } else if sums.rows.len() < MOST {
+            } else if sums.rows.len() < 2 * MOST {
                 sums.rows.insert(key, sum);
             } else {
                 sums.unnamed += sum.count;
@@ -176,6 +195,7 @@ mod tests {
             vo: None,
             token_id: None,
             expires: Timestamp::EPOCH,
+            issued: None,
             standing: Standing::Guest,
             name: subject.to_owned(),
         })
@@ -228,8 +248,11 @@ mod tests {
         for number in 0..MOST + 10 {
             permits.count(&alice, "edge", &Method::GET, "/{*path}", &format!("/{number}/x"), Timestamp::EPOCH);
         }
-        let entries: Vec<Entry> = permits.take(100).iter().flat_map(Taken::entries).collect();
-        assert_eq!(entries.len(), MOST + 1);
-        assert_eq!(entries.last().map(|entry| entry.body["count"].clone()), Some(json!(10)));
+        permits.count(&somebody("bob"), "edge", &Method::GET, "/{*path}", "/bob/x", Timestamp::EPOCH);
+        let entries: Vec<Entry> = permits.take(10_000).iter().flat_map(Taken::entries).collect();
+        assert_eq!(entries.len(), MOST_OF_ONE + 2, "one sum for the rest, and bob's own");
+        assert!(entries.iter().all(|entry| entry.subject.is_some()), "nobody hides behind many requests");
+        let sum: u64 = entries.iter().filter_map(|entry| entry.body["count"].as_u64()).sum();
+        assert_eq!(sum, MOST as u64 + 11);
     }
 }

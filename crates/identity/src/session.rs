@@ -197,6 +197,7 @@ pub(crate) fn principal(user: UserRef, admin: bool, expires: Timestamp) -> Princ
         vo: None,
         token_id: None,
         expires,
+        issued: None,
         standing: Standing::User { admin },
         name: user.name,
     })

@@ -38,9 +38,24 @@ impl Identity {
                 directory.users.get(&principal.subject).is_some_and(|user| user.active && (user.admin || !admin))
             }
             Standing::Client => directory.clients.get(&principal.subject).is_some_and(|client| client.active),
+            Standing::Named => directory.users.get(&principal.subject).is_some_and(|user| user.active),
             Standing::Guest => true,
         };
-        stands && !directory.is_banned(&who)
+        stands && !directory.is_banned(&who) && !self.is_void_by_now(principal, &who)
+    }
+
+    /// Whether the token that somebody came with was taken back, or made void for its age.
+    fn is_void_by_now(&self, principal: &Principal, who: &Suspect<'_>) -> bool {
+        // A session has no token.
+        if principal.token_id.is_none() {
+            return false;
+        }
+        let is_ours = principal.issuer == self.0.issuer;
+        let client = principal.client_id.as_deref();
+        let directory = self.directory();
+        let is_suspended = client.is_some_and(|client| directory.rules.is_suspended(client));
+        (is_ours && (is_suspended || self.is_taken_back(principal.token_id.as_deref(), client)))
+            || directory.is_void(who, principal.issued)
     }
 
     /// Resolves when somebody may not stay any longer.

@@ -21,7 +21,7 @@ use crate::model::decide::{Accepted, Policy, decide};
 use crate::model::memberships::Memberships;
 use crate::model::principal::{Identified, Principal, Standing};
 use crate::model::reject::Reject;
-use crate::model::scope::Scopes;
+use crate::model::scope::{ADMIN_SCOPE, Scopes};
 use crate::model::token;
 use crate::trust::{self, Issuer};
 
@@ -293,9 +293,11 @@ impl Identity {
             let granted = accepted.token_id.as_deref().and_then(grant_of).is_some();
             if granted && !accepted.scopes.have_capabilities() && !accepted.scopes.contain_exactly(ALL_RIGHTS) {
                 // A person let a program know who they are; that is not leave to act for them.
-                Standing::Guest
+                Standing::Named
             } else {
-                Standing::User { admin: user.admin }
+                // A program administers only when it was told so in words.
+                let admin = user.admin && (!granted || accepted.scopes.contain_exactly(ADMIN_SCOPE));
+                Standing::User { admin }
             }
         } else if directory.clients.get(&accepted.subject).is_some_and(|client| client.active) {
             Standing::Client
@@ -374,6 +376,7 @@ impl Identity {
             vo,
             token_id: accepted.token_id,
             expires: accepted.expires,
+            issued: accepted.issued,
             standing,
             name,
         }))

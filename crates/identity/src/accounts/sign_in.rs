@@ -227,15 +227,19 @@ impl Identity {
         let hash = self.0.accounts.passwords.hash(password).await?;
         let keep = keep.map(|secret| self.0.vault.hash_secret(secret));
         let entry = vec![Entry::change(by, "password.set", name, Value::Null)];
-        let (audit, name) = (self.audit().clone(), name.to_owned());
+        let (audit, account) = (self.audit().clone(), name.to_owned());
         self.0
             .store
             .write(move |tx| -> Result<(), Error> {
-                store::set_password(tx, &name, &hash)?;
-                steps::end_sessions(tx, &name, keep.as_deref())?;
+                store::set_password(tx, &account, &hash)?;
+                steps::end_sessions(tx, &account, keep.as_deref())?;
                 Ok(audit.append(tx, &entry)?)
             })
             .await?;
+        if by != name {
+            // Somebody else sets it when it was lost or stolen: what a thief let in goes out as well.
+            self.end_programs(name, by).await?;
+        }
         Ok(())
     }
 

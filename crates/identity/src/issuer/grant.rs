@@ -31,6 +31,9 @@ pub(crate) struct Granted {
     pub(crate) audiences: Vec<String>,
     /// When the person signed in, in seconds.
     pub(crate) auth_time: i64,
+    /// When the person said yes, in seconds: what is made void later is so for what comes of it too.
+    #[serde(default)]
+    pub(crate) approved: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) nonce: Option<String>,
     /// Who acts for the person (RFC 8693): it stays with every token that comes of the grant.
@@ -128,6 +131,9 @@ impl Identity {
     pub(crate) fn answer(&self, issue: Issue<'_>) -> Result<Value, Refusal> {
         let lifetime = self.0.issuing.config.token_lifetime.0;
         let granted = issue.granted;
+        if !self.counts(&granted.user, &issue.client.client_id, Timestamp::from_seconds(granted.approved)) {
+            return Err(Refusal::grant("what was agreed to does not count any more"));
+        }
         let own = [self.0.audience.clone()];
         let audiences = if issue.audiences.is_empty() { &own[..] } else { issue.audiences };
         let scope = issue.scopes.join(" ");

@@ -96,4 +96,19 @@ impl Identity {
         self.take_back(&what, entry, end).await?;
         Ok(true)
     }
+
+    /// Ends what any program may do for a person who is suspended, is gone, or whose password somebody else set: none comes
+    /// back with the person.
+    pub(crate) async fn end_programs(&self, name: &str, by: &str) -> Result<(), Error> {
+        loop {
+            let programs = self.programs_of(name).await?;
+            let mut ended = false;
+            for program in &programs {
+                ended |= self.end_program(name, &program.client_id, by).await?;
+            }
+            if programs.len() < MOST_PROGRAMS || !ended {
+                return Ok(());
+            }
+        }
+    }
 }

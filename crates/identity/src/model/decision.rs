@@ -56,6 +56,7 @@ pub fn in_words(reason: &str) -> &'static str {
         }
         "scope-missing" => "no scope of the token permits it",
         "account-confined" => "the token says what it may do, so the rights of the account do not count",
+        "identity-only" => "the token only says who somebody is",
         "no-account" => "there is no local account behind the token",
         "not-own-area" => "the path is not in the account's own area",
         "not-for-accounts" => "an account alone does not permit it",
@@ -99,6 +100,7 @@ fn account(who: &Identified, wanted: Wanted<'_>) -> Verdict {
     }
     match (wanted, who.standing) {
         (_, Standing::Client) => Verdict::Silent("no-account"),
+        (_, Standing::Named) => Verdict::Silent("identity-only"),
         (Wanted::Admin, _) => Verdict::Silent("not-for-accounts"),
         (Wanted::Scope(_), Standing::User { .. }) => Verdict::Permits,
         (Wanted::Scope(_), Standing::Guest) => Verdict::Silent("no-account"),
@@ -117,7 +119,7 @@ fn is_own_area(name: &str, op: StorageOp, path: &StoragePath) -> bool {
 }
 
 fn grant(who: &Identified, wanted: Wanted<'_>) -> Verdict {
-    if who.scopes.have_capabilities() {
+    if who.scopes.have_capabilities() || who.standing == Standing::Named {
         return Verdict::Silent("grant-confined");
     }
     let permits = match wanted {
@@ -148,6 +150,7 @@ mod tests {
             vo: None,
             token_id: None,
             expires: Timestamp::EPOCH,
+            issued: None,
             standing,
             name: "alice".to_owned(),
         }
@@ -156,9 +159,13 @@ mod tests {
     #[test]
     fn every_denial_has_all_its_reasons_in_words() {
         let path = StoragePath::parse("/data/f").expect("a path");
-        for standing in
-            [Standing::User { admin: true }, Standing::User { admin: false }, Standing::Client, Standing::Guest]
-        {
+        for standing in [
+            Standing::User { admin: true },
+            Standing::User { admin: false },
+            Standing::Client,
+            Standing::Guest,
+            Standing::Named,
+        ] {
             for scope in ["", "compute.read"] {
                 for wanted in [Wanted::Admin, Wanted::Scope("x.y"), Wanted::Storage(StorageOp::Read, &path)] {
                     let who = who(standing, scope, "");
@@ -199,7 +206,8 @@ mod tests {
             Just(Standing::User { admin: true }),
             Just(Standing::User { admin: false }),
             Just(Standing::Client),
-            Just(Standing::Guest)
+            Just(Standing::Guest),
+            Just(Standing::Named)
         ]
     }
 

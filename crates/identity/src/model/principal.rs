@@ -32,6 +32,8 @@ pub enum Standing {
     Client,
     /// Somebody whom a trusted issuer knows: only what scopes or the operator's grants say.
     Guest,
+    /// A program to which a local account said who it is, and nothing more: no rights at all.
+    Named,
 }
 
 /// What was found out about who is asking.
@@ -49,6 +51,8 @@ pub struct Identified {
     pub vo: Option<String>,
     pub token_id: Option<String>,
     pub expires: Timestamp,
+    /// When the token was made, if it says so.
+    pub issued: Option<Timestamp>,
     pub standing: Standing,
     /// The local account name.
     pub name: String,
@@ -120,6 +124,9 @@ impl Principal {
 
     /// A token that names capabilities is confined to them: it is no good for what none of them is about.
     pub fn must_not_be_confined(&self) -> Result<(), Denial> {
+        if self.0.standing == Standing::Named {
+            return Err(Denial::insufficient("this token says who somebody is, and is for nothing else"));
+        }
         if !self.0.scopes.have_capabilities() || self.is_admin() {
             return Ok(());
         }
@@ -195,6 +202,7 @@ mod tests {
             vo: None,
             token_id: None,
             expires: Timestamp::EPOCH,
+            issued: None,
             standing,
             name: "alice".to_owned(),
         })

@@ -166,7 +166,7 @@ fn checked(document: &Document, terms: &Terms) -> Result<(), Refusal> {
 pub(crate) fn can_agree(principal: &Principal) -> bool {
     match principal.standing {
         Standing::User { .. } => true,
-        Standing::Client => false,
+        Standing::Client | Standing::Named => false,
         // A foreign program's token is about itself.
         Standing::Guest => principal.client_id.as_deref() != Some(principal.subject.as_str()),
     }

@@ -70,7 +70,9 @@ impl Identity {
     ) -> Option<Denial> {
         let begins = match &principal.acting {
             // What runs is finished; new work is not begun.
-            Some(_) => require == Require::Scope(BEGINS_WORK) && *method == Method::POST,
+            Some(_) => require == Require::Scope(BEGINS_WORK),
+            // A route that begins work does so whatever it is asked with.
+            None if require == Require::Scope(BEGINS_WORK) => true,
             None => !NO_SUBMISSIONS.contains(&method.as_str()) && !NOT_ASKED.contains(&service),
         };
         if !begins || !agreements::can_agree(principal) || !self.must_accept(&principal.issuer, &principal.subject) {

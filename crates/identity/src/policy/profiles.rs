@@ -160,6 +160,9 @@ impl Identity {
         if was_active != active {
             self.reload_accounts().await?;
         }
+        if was_active && !active {
+            self.end_programs(name, by).await?;
+        }
         self.person(name).ok_or_else(|| Refusal::NoSuch(format!("account {name}")))
     }
 
@@ -171,7 +174,7 @@ impl Identity {
             ));
         }
         self.person(name).ok_or_else(|| Refusal::NoSuch(format!("account {name}")))?;
-        let name = name.to_owned();
+        let (account, name) = (name, name.to_owned());
         self.policy_change(by, move |change| {
             accounts::update_user(change.tx, &name, false, false)?;
             accounts::bump_version(change.tx)?;
@@ -183,7 +186,8 @@ impl Identity {
             Ok(())
         })
         .await?;
-        Ok(self.reload_accounts().await?)
+        self.reload_accounts().await?;
+        Ok(self.end_programs(account, by).await?)
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use axum::extract::{Path, State};
-use dte_identity::{Group, Routes};
+use dte_identity::{Group, Require, Routes};
 use dte_protocol_rucio::rse::Operation;
 use dte_protocol_rucio::{Class, Did, LakeClient, ReplicaState};
 use dte_store::Tx;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::answer::{Answer, Failure, done, json};
-use super::request::{Asking, Call, dids, invalid};
+use super::request::{Asking, Call, LAKE_SCOPE, dids, invalid};
 use super::{CHANGES, READS};
 use crate::error::{Error, Result};
 use crate::model::access::{MOST_READERS, Reader, may_read};
@@ -31,10 +31,14 @@ const MOST_FILES: usize = LakeClient::READ_AT_ONCE;
 /// Below this path our edges show their areas.
 const EDGE_PREFIX: &str = "/dav";
 
+/// Bytes are more than names: a token for reading the catalogue is not enough.
+const DOWNLOADS: Require =
+    Require::OneOf(&[LAKE_SCOPE], "who reads the scope: every account, unless its owner names the readers");
+
 pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
     routes.get("/access/{scope}", READS, readers).put("/access/{scope}", CHANGES, set_readers).post(
         "/credentials/storage",
-        READS,
+        DOWNLOADS,
         storage,
     )
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use dte_base::time::Timestamp;
 use http::{HeaderMap, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use subtle::ConstantTimeEq;
 
 use super::{consent, see_other, to_obstacle};
 use crate::Identity;
@@ -106,13 +107,13 @@ async fn begin(identity: &Identity, headers: &HeaderMap, text: &[u8]) -> Respons
             return ask.refuse(identity, "login_required", "nobody is signed in");
         }
         // The person signs in now, which is all that `prompt=login` wants.
-        return pages::to_login(&format!("{}&{SINCE}={now}", again()));
+        return pages::to_login(&format!("{}&{SINCE}={}", again(), seal(identity, now)));
     };
     if ask.wants_sign_in(signed_in(&viewer), now) {
         if ask.prompts("none") {
             return ask.refuse(identity, "login_required", "the person has to sign in again");
         }
-        let next = format!("{}&{SINCE}={now}", again());
+        let next = format!("{}&{SINCE}={}", again(), seal(identity, now));
         return see_other(&format!("/oidc/login?next={}&again=true", utf8_percent_encode(&next, NON_ALPHANUMERIC)));
     }
     let user = viewer.principal.name();
@@ -212,10 +213,22 @@ pub(super) async fn read(identity: &Identity, text: &[u8]) -> Result<(Ask, Param
     }
     let number = |name: &str| params.get(name).map(str::parse::<i64>).transpose();
     let max_age = number("max_age").map_err(|_| wrong("invalid_request", "max_age is not a number"))?;
-    let since = number(SINCE).map_err(|_| wrong("invalid_request", "the address was changed"))?;
+    let since = params.get(SINCE).and_then(|text| unseal(identity, text));
     let audiences = params.audiences().map_err(|bad| back(bad.into()))?;
     let ask = Ask { client, redirect_uri, state, scopes, audiences, nonce, challenge, prompt, max_age, since };
     Ok((ask, params))
+}
+
+/// Our mark with a moment, which nobody else can write.
+fn seal(identity: &Identity, now: i64) -> String {
+    let mark = identity.0.vault.hash_secret(&format!("signed in since {now}"));
+    format!("{now}.{}", hex::encode(&mark[..16]))
+}
+
+/// The moment of a mark of ours; nothing for what somebody else wrote there.
+fn unseal(identity: &Identity, text: &str) -> Option<i64> {
+    let now = text.split_once('.')?.0.parse().ok()?;
+    bool::from(seal(identity, now).as_bytes().ct_eq(text.as_bytes())).then_some(now)
 }
 
 /// Sends the browser back with a code that is good once, for a minute.
@@ -227,6 +240,7 @@ pub(super) async fn give_code(identity: &Identity, ask: &Ask, viewer: &Viewer, s
         scopes,
         audiences: ask.audiences.clone(),
         auth_time: signed_in(viewer),
+        approved: Timestamp::now().as_seconds(),
         nonce: ask.nonce.clone(),
         act: None,
     };

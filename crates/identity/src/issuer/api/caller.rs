@@ -69,15 +69,17 @@ pub(super) async fn authenticate(
         // Nothing to guess: nobody can shut a public client out by guessing.
         return client.filter(|client| client.is_public() && shown.secret.is_empty()).ok_or_else(refused);
     };
+    // The right secret is always right: guessing slows down those who guess, and shuts nobody out.
+    if bool::from(identity.0.vault.hash_secret(&shown.secret).ct_eq(hash)) {
+        return client.ok_or_else(refused);
+    }
     let failures = &identity.0.failures;
-    if let Err(crate::Error::TooManyFailures(wait)) = failures.check(&shown.client_id) {
-        return Err(Refusal::too_many(wait));
+    let wait = failures.check(&shown.client_id);
+    failures.note(&shown.client_id);
+    match wait {
+        Err(crate::Error::TooManyFailures(wait)) => Err(Refusal::too_many(wait)),
+        _ => Err(refused()),
     }
-    let fits = bool::from(identity.0.vault.hash_secret(&shown.secret).ct_eq(hash));
-    if !fits {
-        failures.note(&shown.client_id);
-    }
-    client.filter(|_| fits).ok_or_else(refused)
 }
 
 /// The same, for what only clients with a secret may do.

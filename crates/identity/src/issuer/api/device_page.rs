@@ -167,6 +167,7 @@ async fn decide(
         scopes,
         audiences: device.audiences.clone(),
         auth_time: authorize::signed_in(viewer),
+        approved: Timestamp::now().as_seconds(),
         nonce: None,
         act: None,
     });

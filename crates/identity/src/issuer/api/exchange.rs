@@ -1,5 +1,6 @@
 //! Token exchange (RFC 8693): a client with a secret turns a token that it was sent into one of its own, as policies permit.
 
+use dte_base::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Identity;
@@ -53,7 +54,15 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
         None => json!({"sub": client.client_id}),
     };
     let auth_time = own.claims.seconds("auth_time").ok().flatten().unwrap_or_default();
-    let granted = Granted { user, scopes, audiences, auth_time, nonce: None, act: Some(act) };
+    let granted = Granted {
+        user,
+        scopes,
+        audiences,
+        auth_time,
+        approved: Timestamp::now().as_seconds(),
+        nonce: None,
+        act: Some(act),
+    };
     let grant_id = grant::grant_id();
     let family = identity.new_family(client, &grant_id, &granted);
     if family.number == 0 && requested == REFRESH {

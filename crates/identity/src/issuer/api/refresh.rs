@@ -129,6 +129,7 @@ mod tests {
                 scopes: vec![],
                 audiences: vec![],
                 auth_time: 0,
+                approved: 0,
                 nonce: None,
                 act: None,
             },

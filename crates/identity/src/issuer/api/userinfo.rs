@@ -53,7 +53,9 @@ fn respond(identity: &Identity, token: Option<String>) -> Response {
     }
     let mut claims = match own.principal.standing {
         Standing::Client => serde_json::Map::new(),
-        Standing::User { .. } | Standing::Guest => identity.person_claims(&own.principal.subject, scopes),
+        Standing::User { .. } | Standing::Guest | Standing::Named => {
+            identity.person_claims(&own.principal.subject, scopes)
+        }
     };
     claims.insert("sub".to_owned(), own.principal.subject.as_str().into());
     private(StatusCode::OK, &claims.into())

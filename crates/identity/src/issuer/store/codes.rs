@@ -99,6 +99,7 @@ pub(crate) fn sweep(tx: &mut Tx<'_>, codes_before: Timestamp, now: Timestamp) ->
 
 /// Gives false when the user code is taken.
 pub(crate) fn insert_device(tx: &mut Tx<'_>, device: &Device, user_hash: &[u8]) -> Result<bool, Error> {
+    tx.execute("DELETE FROM identity_devices WHERE expires < ?1", &params![Timestamp::now()])?;
     let wanted = serde_json::json!({"scopes": device.scopes, "audiences": device.audiences});
     let made = tx.execute(
         "INSERT INTO identity_devices (hash, user_hash, client_id, challenge, wanted, state, expires)

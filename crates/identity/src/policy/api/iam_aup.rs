@@ -17,8 +17,10 @@ use crate::policy::model::aup::{Accepted, AupVersion, ChangeClass, Document, Own
 use crate::routes::{Require, Routes};
 
 const OPEN: Require = Require::Public("terms of use are for everybody who is asked to accept them");
-const READS: Require =
-    Require::OneOf(&["iam:admin.read", ADMIN_SCOPE], "each the own; administrators, or clients with iam:admin.read");
+const READS: Require = Require::OneOf(
+    &["iam:admin.read", "iam:admin.write", ADMIN_SCOPE],
+    "each the own; administrators, or clients with iam:admin.read",
+);
 const WRITES: Require =
     Require::OneOf(&["iam:admin.write", ADMIN_SCOPE], "administrators, or clients with iam:admin.write");
 /// Days before the end at which people are reminded, when nobody says otherwise.
