@@ -7,7 +7,7 @@ use super::path::StoragePath;
 pub enum StorageOp {
     /// Read content; also list a directory.
     Read,
-    /// Make what was not there.
+    /// Make what was not there; give what is there a name that is free.
     Create,
     /// Make, overwrite, rename, delete.
     Modify,
@@ -73,7 +73,7 @@ const FTS: &str = "fts";
 /// The scopes that mean something here, with what they are for. `/PATH` and `:OBJECT` stand for one's own words.
 pub const KNOWN_SCOPES: &[(&str, &str)] = &[
     ("storage.read:/PATH", "read files, list folders"),
-    ("storage.create:/PATH", "make files and folders, overwrite none"),
+    ("storage.create:/PATH", "make files and folders, give them new names, overwrite none"),
     ("storage.modify:/PATH", "make, overwrite, rename and delete"),
     ("storage.stage:/PATH", "bring from tape, pin, release"),
     ("storage.poll:/PATH", "see where a file is"),
