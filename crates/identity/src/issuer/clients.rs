@@ -210,6 +210,8 @@ impl Identity {
             .store
             .write(move |tx| -> Result<(), Error> {
                 table::update(tx, &changed)?;
+                // People agreed to the program as it was, at the addresses that it had.
+                table::forget_consents(tx, &changed.client_id)?;
                 Ok(audit.append(tx, std::slice::from_ref(&entry))?)
             })
             .await?;

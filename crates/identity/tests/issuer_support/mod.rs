@@ -25,8 +25,16 @@ fn mounts() -> Vec<Mount> {
     let routes = Routes::new("demo")
         .get("/me", Require::Authenticated, async |principal: dte_identity::Principal| principal.name().to_owned())
         .get("/work", Require::Scope("compute.create"), async || "ok")
+        .get("/checked", Require::HandlerChecks("nothing more"), async || "ok")
+        .get("/home", Require::Storage("one's own area"), home)
         .get("/admin", Require::Admin, async || "ok");
     vec![Mount { prefix: "/demo", routes }]
+}
+
+/// What storage would say of the caller's own area.
+async fn home(principal: dte_identity::Principal) -> Result<&'static str, dte_identity::Denial> {
+    principal.may_storage(dte_identity::StorageOp::Modify, "/home/alice/x")?;
+    Ok("ok")
 }
 
 pub async fn start_with(config: &str, store: Option<TemporaryStore>) -> TestEngine {

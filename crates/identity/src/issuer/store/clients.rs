@@ -101,6 +101,11 @@ pub(crate) fn consent(tx: &mut Tx<'_>, name: &str, client_id: &str) -> Result<Ve
     Ok(found.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect())
 }
 
+/// Forgets what people agreed to, of one client.
+pub(crate) fn forget_consents(tx: &mut Tx<'_>, client_id: &str) -> Result<(), Error> {
+    tx.execute("DELETE FROM identity_consents WHERE client_id = ?1", &params![client_id]).map(drop)
+}
+
 /// What a person once let clients have: the client, the scopes, since when.
 pub(crate) fn consents(
     tx: &mut Tx<'_>,
