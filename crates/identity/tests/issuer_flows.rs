@@ -125,7 +125,7 @@ async fn code_flow_with_id_token_userinfo_and_logout() {
         }
         assert!(!page.body.contains("dte.admin</code>"));
         assert_eq!(page.headers["cache-control"], "no-store");
-        assert_eq!(page.headers["referrer-policy"], "no-referrer");
+        assert_eq!(page.headers["referrer-policy"], "same-origin");
         let page = alice.decide(&page, "allow").await;
         let answer = page.answer();
         assert_eq!((answer["state"].as_str(), answer["iss"].as_str()), ("the state", engine.identity.issuer()));

@@ -191,7 +191,7 @@ pub fn mounts() -> Vec<Mount> {
         .get("/me", Require::Authenticated, whoami)
         .get("/compute", Require::Scope("compute.create"), whoami)
         .get("/admin", Require::Admin, whoami)
-        .get("/files/{*path}", Require::HandlerChecks("storage.read at the path"), file);
+        .get("/files/{*path}", Require::Storage("storage.read at the path"), file);
     vec![Mount { prefix: "/demo", routes }]
 }
 

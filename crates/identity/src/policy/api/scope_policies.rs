@@ -15,8 +15,10 @@ use crate::policy::groups::bounded;
 use crate::policy::model::scopes::{Matching, Rule, ScopePolicy};
 use crate::routes::{Require, Routes};
 
-const READS: Require =
-    Require::OneOf(&["iam:admin.read", ADMIN_SCOPE], "administrators, or clients with iam:admin.read");
+const READS: Require = Require::OneOf(
+    &["iam:admin.read", "iam:admin.write", ADMIN_SCOPE],
+    "administrators, or clients with iam:admin.read or iam:admin.write",
+);
 const WRITES: Require =
     Require::OneOf(&["iam:admin.write", ADMIN_SCOPE], "administrators, or clients with iam:admin.write");
 
