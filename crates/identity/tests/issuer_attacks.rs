@@ -348,7 +348,7 @@ async fn p16_codes_and_tokens_do_not_leak() {
     ]
     .map(str::to_owned);
     let columns = [
-        ("identity_registrations", "metadata"),
+        ("identity_programs", "metadata"),
         ("identity_codes", "granted"),
         ("identity_grants", "id"),
         ("identity_grants", "granted"),
@@ -482,7 +482,7 @@ async fn p24_other_pages_cannot_agree() {
     let page = Browser::anonymous(&engine)
         .post("/oidc/device", &[("csrf", &stolen), ("user_code", code), ("decision", "allow")])
         .await;
-    assert_eq!(page.status, 401);
+    assert_eq!(page.status, 403);
     let fields = [("grant_type", DEVICE_GRANT), ("device_code", text(&begun, "device_code"))];
     assert_eq!(text(&token(&engine, &app, &fields).await.1, "error"), "authorization_pending");
     // Signing out from elsewhere asks first.

@@ -258,12 +258,11 @@ async fn across_two_processes() {
     one.identity.add_user("alice", false, "test").await.expect("made");
     let (app, robot) = (public_app(&one).await, robot(&one).await);
     let tokens = Browser::signed_in(&one, "alice").await.tokens(&app, AGENT).await;
+    let first = text(&tokens, "access_token").to_owned();
     let (held, own) = (RefCell::new(tokens), RefCell::new(Value::Null));
     // The other process has to learn of the account and the program before they can spin there.
     let started = Instant::now();
-    while !works(&two, &robot, &own).await
-        || get_with(&two, "/demo/me", text(&held.borrow().clone(), "access_token")).await != 200
-    {
+    while !works(&two, &robot, &own).await || get_with(&two, "/demo/me", &first).await != 200 {
         assert!(started.elapsed() < PATIENCE, "the other process does not know them");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -58,7 +58,9 @@ async fn from_a_token_to_the_person_and_what_was_agreed() {
             );
         }
         let (_, nothing) = send(&engine, &admin, "GET", "/policy/v1/trace?subject=a%25e", None).await;
-        assert_eq!(nothing["records"], json!([]), "a pattern is only a text");
+        let mut found = nothing["records"].as_array().expect("a list").iter();
+        // The question itself stands in the trail by now, perhaps.
+        assert!(found.all(|one| one["action"] == "audit.trace"), "a pattern is only a text: {nothing}");
         // Each the own copy, and nothing of others.
         let (status, copy) = send(&engine, &alice, "GET", "/policy/v1/me/export", None).await;
         assert_eq!(

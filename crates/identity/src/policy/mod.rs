@@ -2,8 +2,8 @@
 //!
 //! Rooms: `model` (pure rules), `store` (SQL), `api` (the wire), `memory` (what is looked at with every request), `change`
 //! (how anything is changed), and one file for each thing that there is: `groups`,
-//! `profiles`, `agreements` (terms of use), `scope_policies`,
-//! `onboarding` (providers and communities), `trace` (who was behind something).
+//! `profiles`, `terms` (of use), `agreements` (who accepted them), `scope_policies`, `onboarding` (providers and communities),
+//! `trace` (who was behind something).
 
 pub(crate) mod agreements;
 pub(crate) mod api;
@@ -15,6 +15,7 @@ pub(crate) mod onboarding;
 pub(crate) mod profiles;
 pub(crate) mod scope_policies;
 pub(crate) mod store;
+pub(crate) mod terms;
 pub(crate) mod trace;
 
 use dte_base::time::Timestamp;

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::Identity;
 use crate::model::principal::Principal;
-use crate::policy::agreements::Draft;
 use crate::policy::model::aup::{
     AupVersion, ChangeClass, Document, Owner, Semver, Status, Terms, base_clauses, current,
 };
+use crate::policy::terms::Draft;
 use crate::routes::{Require, Routes};
 
 const KEEPERS: Require = Require::HandlerChecks("administrators; managers of the community for its own");

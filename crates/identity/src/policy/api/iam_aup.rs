@@ -12,14 +12,15 @@ use super::{IamError, is_iam_admin, must_be_iam_admin};
 use crate::Identity;
 use crate::model::principal::Principal;
 use crate::model::scope::ADMIN_SCOPE;
-use crate::policy::agreements::{Draft, Method, can_agree};
+use crate::policy::agreements::{Method, can_agree};
 use crate::policy::model::aup::{Accepted, AupVersion, ChangeClass, Document, Owner, Status, Terms, bad_url, current};
+use crate::policy::terms::Draft;
 use crate::routes::{Require, Routes};
 
 const OPEN: Require = Require::Public("terms of use are for everybody who is asked to accept them");
 const READS: Require = Require::OneOf(
     &["iam:admin.read", "iam:admin.write", ADMIN_SCOPE],
-    "each the own; administrators, or clients with iam:admin.read",
+    "each the own; administrators, or clients with iam:admin.read or iam:admin.write",
 );
 const WRITES: Require =
     Require::OneOf(&["iam:admin.write", ADMIN_SCOPE], "administrators, or clients with iam:admin.write");

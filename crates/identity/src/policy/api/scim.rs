@@ -35,8 +35,10 @@ pub(super) const MOST: usize = 1_000;
 /// Operations of one PATCH.
 const MOST_OPERATIONS: usize = 1_000;
 
-pub(super) const READS: Require =
-    Require::OneOf(&["scim:read", "scim:write", ADMIN_SCOPE], "administrators, or clients with scim:read");
+pub(super) const READS: Require = Require::OneOf(
+    &["scim:read", "scim:write", ADMIN_SCOPE],
+    "administrators, or clients with scim:read or scim:write",
+);
 pub(super) const WRITES: Require =
     Require::OneOf(&["scim:write", ADMIN_SCOPE], "administrators, or clients with scim:write");
 

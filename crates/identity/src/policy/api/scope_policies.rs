@@ -17,7 +17,7 @@ use crate::routes::{Require, Routes};
 
 const READS: Require = Require::OneOf(
     &["iam:admin.read", "iam:admin.write", ADMIN_SCOPE],
-    "administrators, or clients with iam:admin.read",
+    "administrators, or clients with iam:admin.read or iam:admin.write",
 );
 const WRITES: Require =
     Require::OneOf(&["iam:admin.write", ADMIN_SCOPE], "administrators, or clients with iam:admin.write");
