@@ -129,7 +129,7 @@ async fn code_flow_with_id_token_userinfo_and_logout() {
         let page = alice.decide(&page, "allow").await;
         let answer = page.answer();
         assert_eq!((answer["state"].as_str(), answer["iss"].as_str()), ("the state", engine.identity.issuer()));
-        assert_eq!(page.headers["referrer-policy"], "same-origin");
+        assert_eq!(page.headers["referrer-policy"], "no-referrer");
         let (status, tokens) = redeem(&engine, &app, &answer["code"], &[]).await;
         assert_eq!(status, 200, "{tokens}");
         assert_eq!(text(&tokens, "scope"), "openid profile offline_access compute.create");
