@@ -65,6 +65,19 @@ fi
   "dte=http://$(cat "$work/fast.ready")/dav/home/admin/bench,$fast,$work/fast.token" \
   "dte_fsync=http://$(cat "$work/safe.ready")/dav/home/admin/bench,$safe,$work/safe.token" >"$work/edge.json"
 
+echo "== identity" >&2
+"$target/bench/release/identity" verify "$seconds" >"$work/verify.json"
+"$dte" client add bench --scope "compute.create" --data-dir "$work/fast" --json >"$work/client.json"
+secret=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["client_secret"])' "$work/client.json")
+issuers=("dte=http://$(cat "$work/fast.ready")/oidc/token,bench,$secret,$fast")
+if keycloak=$(CARGO_TARGET_DIR=$target "$root/scripts/keycloak.sh" start "$work/keycloak" "$root/conformance/identity/realm.json"); then
+  trap '"$root/scripts/keycloak.sh" stop "$work/keycloak"; cleanup' EXIT
+  issuers+=("keycloak=${keycloak% *}/realms/twins/protocol/openid-connect/token,robot,robot-secret,${keycloak#* }")
+else
+  echo "no Keycloak: only our figures" >&2
+fi
+"$target/bench/release/identity" grants "$seconds" "${issuers[@]}" >"$work/grants.json"
+
 python3 - "$work" "$start_ms" "$idle_kb" <<'PY'
 import json, sys
 work, start_ms, idle_kb = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -87,5 +100,14 @@ for key, name in (("put_4k_per_s", "PUT 4 KiB /s"), ("get_4k_per_s", "GET 4 KiB 
         if who == "dte_fsync" and not key.startswith("put"): continue
         a, b = edge[who][key], n.get(key)
         print(f"{name + ', ' + what + ' (nginx never syncs)':44}{a:12,.1f}{(b or 0):12,.1f}   {ratio(a, b)}")
+verify = json.load(open(f"{work}/verify.json"))
+for name, v in verify.items():
+    raw = v["library_verify_per_s"]
+    print(f"{'full checks of a token /s a core, ' + name + ' (peer: ring alone)':64}{v['full_check_per_s']:12,.0f}{raw:12,.0f}   {ratio(v['full_check_per_s'], raw)}   p99 {v['full_check_p99_us']:.1f} us")
+    print(f"{'a token seen before /s a core, ' + name:64}{v['seen_before_per_s']:12,.0f}{'':12}              p99 {v['seen_before_p99_us']:.1f} us")
+grants = json.load(open(f"{work}/grants.json"))
+ours, theirs = grants["dte"], grants.get("keycloak", {})
+for key, name in (("grants_per_s", "client-credentials grants /s"), ("grants_per_core_s", "the same for each core second used"), ("p99_ms", "the same, p99 ms")):
+    print(f"{name:44}{ours[key]:12,.1f}{(theirs.get(key) or 0):12,.1f}   {ratio(ours[key], theirs.get(key))}")
 print(f"cold start until ready, with a token: {start_ms} ms; idle memory: {idle_kb / 1024:.1f} MiB")
 PY

@@ -146,6 +146,17 @@ pub trait Site: Send + Sync {
     /// Ends the pod; it will report [`Phase::Failed`](crate::Phase::Failed) with the reason given. A pod that ended is left alone.
     fn cancel<'a>(&'a self, uid: Uuid, how: &'a Cancellation) -> Answer<'a, ()>;
 
+    /// Stops a running pod where it is: none of its processes goes on, and its time limit stands still, until
+    /// [`Site::resume`]. It keeps its memory but not its place. Sites that cannot refuse.
+    fn suspend(&self, uid: Uuid) -> Answer<'_, ()> {
+        Box::pin(async move { Err(SiteError::Refused(format!("this site cannot suspend pod {uid}"))) })
+    }
+
+    /// Lets a suspended pod go on. One that was not suspended, or has ended, is left alone.
+    fn resume(&self, uid: Uuid) -> Answer<'_, ()> {
+        Box::pin(async move { Err(SiteError::Refused(format!("this site cannot resume pod {uid}"))) })
+    }
+
     /// Forgets an ended pod and frees its place. Unknown pods are fine.
     fn remove(&self, uid: Uuid) -> Answer<'_, ()>;
 }

@@ -489,3 +489,70 @@ async fn without_walls_pods_still_run_and_end() {
         .filter(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x0077.25")));
     assert_eq!(left.count(), 0, "an orphan outlived its pod");
 }
+
+/// How many beats the pod's log has by now.
+async fn beats(bench: &Bench, uid: Uuid) -> usize {
+    bench.log(uid).await.lines().filter(|line| *line == "beat").count()
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "{what} never came");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_pod_stands_still_with_all_its_children_and_goes_on() {
+    let bench = Bench::new().await;
+    assert!(bench.site.capabilities().suspend);
+    // Two processes that beat, one of them in a session of its own; the time limit would end it soon.
+    let mut plan = script(
+        "setsid sh -c 'while :; do echo beat; sleep 0.02; done' & \
+         while ! [ -e $DTE_RUN_DIR/work/enough ]; do echo beat; sleep 0.02; done; kill %1; echo done",
+    );
+    plan.deadline_seconds = Some(20);
+    bench.start(&plan).await;
+    until("a beat", async || beats(&bench, plan.uid).await > 4).await;
+
+    bench.site.suspend(plan.uid).await.expect("suspended");
+    bench.site.suspend(plan.uid).await.expect("suspended again");
+    until("the reason", async || bench.report(plan.uid).await.reason.as_deref() == Some("Suspended")).await;
+    // What was on its way is written; then nothing comes.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = beats(&bench, plan.uid).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(beats(&bench, plan.uid).await, before);
+    assert_eq!(bench.report(plan.uid).await.phase, Phase::Running);
+    assert_eq!(bench.site.capacity().await.expect("capacity").pods_running, 0, "its place is free");
+
+    // Another engine finds it suspended, and lets it go on.
+    let bench = bench.reopen().await;
+    assert_eq!(bench.site.capacity().await.expect("capacity").pods_running, 0);
+    assert_eq!(beats(&bench, plan.uid).await, before);
+    bench.site.resume(plan.uid).await.expect("resumed");
+    until("another beat", async || beats(&bench, plan.uid).await > before + 4).await;
+    assert_eq!(bench.report(plan.uid).await.reason, None);
+
+    // Ended while it stands still: it hears that it shall end.
+    bench.site.suspend(plan.uid).await.expect("suspended");
+    let how = Cancellation { reason: "Cancelled".into(), grace: Some(Duration::from_secs(20)) };
+    bench.site.cancel(plan.uid, &how).await.expect("cancelled");
+    let report = bench.finish(plan.uid).await;
+    assert_eq!((report.phase, report.reason.as_deref()), (Phase::Failed, Some("Cancelled")));
+    bench.site.resume(plan.uid).await.expect("nothing to do any more");
+}
+
+#[tokio::test]
+async fn the_time_limit_stands_still_with_the_pod() {
+    let bench = Bench::new().await;
+    let mut plan = script("while :; do sleep 0.05; done");
+    plan.deadline_seconds = Some(1);
+    bench.start(&plan).await;
+    bench.site.suspend(plan.uid).await.expect("suspended");
+    tokio::time::sleep(Duration::from_millis(2_000)).await;
+    assert!(!bench.report(plan.uid).await.phase.is_terminal());
+    bench.site.resume(plan.uid).await.expect("resumed");
+    assert_eq!(bench.finish(plan.uid).await.reason.as_deref(), Some("DeadlineExceeded"));
+}

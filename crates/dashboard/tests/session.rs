@@ -92,7 +92,7 @@ async fn signs_in_once(engine: &TestEngine) {
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
     assert_eq!(answer.headers()[LOCATION], "/ui");
     let cookie = answer.headers()[SET_COOKIE].to_str().expect("text").to_owned();
-    for part in ["HttpOnly", "SameSite=Strict", "Path=/ui"] {
+    for part in ["HttpOnly", "SameSite=Lax", "Path=/"] {
         assert!(cookie.contains(part), "{cookie}");
     }
     let page = browser.get("/ui").await;

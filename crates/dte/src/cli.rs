@@ -147,8 +147,25 @@ pub enum User {
         #[arg(long)]
         admin: bool,
     },
+    /// Change what an account is
+    Set {
+        name: String,
+        /// Whether it may do everything
+        #[arg(long, value_name = "true|false")]
+        admin: Option<bool>,
+        /// Whether it may do anything at all; what runs for it stops at once when it may not
+        #[arg(long, value_name = "true|false")]
+        active: Option<bool>,
+    },
     /// List the accounts
     List,
+    /// Give an account a password; its sessions end
+    Password {
+        name: String,
+        /// Read the password from the first line of the standard input
+        #[arg(long, required = true)]
+        stdin: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -160,6 +177,14 @@ pub enum Client {
         #[arg(long, default_value = "")]
         scope: String,
     },
+    /// List the clients, those that registered themselves too
+    List,
+    /// Shut a client out: nothing that it holds counts until it is let in again
+    Suspend { client_id: String },
+    /// Let a suspended client in again
+    Resume { client_id: String },
+    /// Take a client away with all that it was given
+    Delete { client_id: String },
 }
 
 #[derive(Debug, Subcommand)]
@@ -172,6 +197,28 @@ pub enum Ban {
         issuer: Option<String>,
         #[arg(long)]
         reason: String,
+    },
+    /// Refuse all tokens that an issuer gave out before a moment
+    Tokens {
+        /// As in the tokens' `iss`
+        #[arg(long)]
+        issuer: String,
+        /// Only those of this client
+        #[arg(long)]
+        client: Option<String>,
+        /// Only those of this subject
+        #[arg(long)]
+        subject: Option<String>,
+        /// The moment, for example 2026-11-21T12:00:00Z [default: now]
+        #[arg(long, value_name = "TIME")]
+        before: Option<dte_base::time::Timestamp>,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Which tokens are refused for their age; with --lift, end one of these rules
+    Revoked {
+        #[arg(long, value_name = "ID")]
+        lift: Option<String>,
     },
     /// Who is banned
     List,
@@ -199,6 +246,41 @@ pub enum Audit {
 pub enum Auth {
     /// All routes with what they demand
     Routes,
+    /// Say step by step whether a token (read from standard input) or a subject may do something
+    Explain(Explain),
+    /// The keys that sign tokens
+    Keys {
+        #[command(subcommand)]
+        command: Option<Keys>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A scope such as compute.create; admin; or storage.read, storage.create, storage.modify, storage.stat, storage.stage
+    pub action: String,
+    /// The path that a storage action is about, as below /dav
+    pub object: Option<String>,
+    /// Somebody with a fresh token, in place of a token on standard input
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// The subject is one of this trusted issuer [default: a local account]
+    #[arg(long, requires = "subject")]
+    pub issuer: Option<String>,
+    /// The scopes of that token, separated by spaces [default: all rights]
+    #[arg(long, requires = "subject")]
+    pub scope: Option<String>,
+    /// A group that the issuer would name; may be repeated
+    #[arg(long, requires = "subject")]
+    pub group: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Publish the next key now; it signs when everybody has had the time to see it
+    Rotate,
+    /// Emergency: a key is no longer ours; what it signed is void at once
+    Drop { kid: String },
 }
 
 #[derive(Debug, Subcommand)]
@@ -245,6 +327,16 @@ pub enum Lake {
     Rules { did: String },
     /// Storage elements
     Rses,
+    /// Who may read the files of a scope, besides its owner; say it anew with --reader or --everybody
+    Access {
+        scope: String,
+        /// An account, or a group such as /vo/group; may be given several times
+        #[arg(long = "reader", value_name = "NAME", conflicts_with = "everybody")]
+        readers: Vec<String>,
+        /// Every account
+        #[arg(long)]
+        everybody: bool,
+    },
     /// Fetch files, checked
     Get {
         did: String,

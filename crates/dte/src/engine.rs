@@ -136,11 +136,16 @@ pub async fn asked_to_stop() -> Result<(), Failure> {
 }
 
 /// Pods under other user ids must be able to pass through to their run folders, and to see nothing else: so others may
-/// enter, not list, and everything inside has modes of its own.
+/// enter, not list, and everything inside has modes of its own; people's files are for the engine alone.
 fn make_data_dir(path: &Path) -> Result<(), Failure> {
+    make_folder(path, 0o711)?;
+    make_folder(&path.join("storage"), 0o700)
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::create_dir_all(path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))
+    std::fs::create_dir_all(path)
+        .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)))
         .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }
 

@@ -77,9 +77,49 @@ fn holds(folder: &Path, text: &str) -> bool {
     })
 }
 
+/// What `dte lake get` of eve's does.
+fn eve_gets(town: &Town, did: &str, folder: &str) -> Output {
+    let token = town.folder.path().join("eve.token");
+    std::fs::write(&token, &town.eve).expect("writes");
+    let folder = town.folder.path().join(folder);
+    let mut command = dte();
+    command.args(["lake", "get", did, "--url", &town.engine.url, "--dir"]).arg(folder).arg("--token-file").arg(token);
+    command.output().expect("runs")
+}
+
+#[tokio::test]
+async fn the_lake_says_who_reads_by_every_door() {
+    let town = Town::new();
+    let got = eve_gets(&town, "adm:secret.csv", "open");
+    assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+    assert_eq!(std::fs::read_to_string(town.folder.path().join("open/secret.csv")).expect("reads"), "topsecret\n");
+    let inputs = json!({ "dte.io/inputs": r#"[{"did":"adm:secret.csv","path":"x"}]"# });
+    let (ended, log) = town.run("0b7c1d2e-0000-4000-8000-000000000011", inputs.clone(), "cat $DTE_INPUTS/*").await;
+    assert!(ended["exitCode"] == 0 && log.contains("topsecret"), "{ended} {log}");
+
+    let said = town.command(&["lake", "access", "adm", "--reader", "bob"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("bob"));
+    let got = eve_gets(&town, "adm:secret.csv", "closed");
+    assert_eq!(got.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&got.stderr).contains("not among the readers"), "{got:?}");
+    let (ended, log) = town.run("0b7c1d2e-0000-4000-8000-000000000012", inputs.clone(), "cat $DTE_INPUTS/*").await;
+    assert!(ended["exitCode"] != 0 && !log.contains("topsecret"), "{ended} {log}");
+    // Her own token opens nothing at the edge, whoever may read the scope.
+    let place = town.command(&["lake", "replicas", "adm:secret.csv", "--json"]);
+    let place: Value = serde_json::from_slice(&place.stdout).expect("JSON");
+    let pfn = place[0]["rses"]["LOCAL"][0].as_str().expect("a place");
+    let reply = client().get(pfn).bearer(town.eve.as_str()).send().await.expect("answers");
+    assert_eq!(reply.status.as_u16(), 403);
+
+    town.command(&["lake", "access", "adm", "--reader", "eve"]);
+    assert!(eve_gets(&town, "adm:secret.csv", "hers").status.success());
+    town.engine.stop();
+}
+
 #[tokio::test]
 async fn a_pod_is_no_way_to_the_data_of_others() {
     let town = Town::new();
+    town.command(&["lake", "access", "adm", "--reader", "bob"]);
     let inputs = json!({ "dte.io/inputs": r#"[{"did":"adm:secret.csv","path":"x"}]"# });
     let (ended, log) = town.run("0b7c1d2e-0000-4000-8000-000000000001", inputs, "cat $DTE_INPUTS/*").await;
     assert!(ended["exitCode"] != 0 && !log.contains("topsecret"), "{ended} {log}");

@@ -33,7 +33,7 @@ pub use front::{Assembly, AssemblyError, Front, Mounted};
 pub use listen::{ListenError, Listeners, ServerHandle};
 pub use page::{Page, PageOf};
 pub use problem::Problem;
-pub use request::{RequestId, current_request_id, with_request_id};
+pub use request::{PeerAddress, RequestId, current_request_id, with_request_id};
 
 /// The names of the configuration sections of this crate, to be checked by the composition root.
 pub const SECTIONS: &[dte_base::config::Section] =

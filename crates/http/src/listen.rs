@@ -1,7 +1,7 @@
 //! Listeners: bind first (so that the address is known), serve when everything is open, drain at the end.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::config::{HttpConfig, ListenConfig, MAIN_LISTENER};
 use crate::front::{Entrance, Front};
 use crate::host::Hosts;
 use crate::metrics::OpenConnection;
+use crate::request::PeerAddress;
 use crate::stall::Paced;
 use crate::tls::{self, TlsError};
 
@@ -189,11 +190,11 @@ impl Door {
                 () = self.stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let door = Arc::clone(&self);
                     self.tasks.spawn(async move {
                         let _open = OpenConnection::new();
-                        door.connection(stream).await;
+                        door.connection(stream, peer.ip()).await;
                         drop(slot);
                     });
                 }
@@ -205,21 +206,21 @@ impl Door {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: IpAddr) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         match &self.tls {
-            None => self.speak(stream).await,
+            None => self.speak(stream, peer).await,
             Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.speak(stream).await,
+                Ok(Ok(stream)) => self.speak(stream, peer).await,
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
             },
         }
     }
 
-    async fn speak<Io>(self: &Arc<Self>, stream: Io)
+    async fn speak<Io>(self: &Arc<Self>, stream: Io, peer: IpAddr)
     where
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
@@ -228,8 +229,9 @@ impl Door {
             let door = Arc::clone(&door);
             async move {
                 let limit = door.read_timeout;
-                let request = request
+                let mut request = request
                     .map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(Paced::new(body, limit)) });
+                request.extensions_mut().insert(PeerAddress(peer));
                 Ok::<_, Infallible>(door.front.serve(request, door.entrance, &door.hosts).await)
             }
         });

@@ -18,6 +18,11 @@ pub const HOP_LIMIT: u8 = 8;
 /// Longer ids are replaced.
 const LONGEST_ID: usize = 128;
 
+/// The address at the other end of the connection: an extension of requests that came over a socket. Behind a proxy it is
+/// the proxy's. Calls in memory have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddress(pub std::net::IpAddr);
+
 /// The id of one request: what the client sent in `X-Request-Id` when that is plain text of a sane length, else a
 /// fresh UUIDv7. Also an extractor.
 #[derive(Clone, PartialEq, Eq)]

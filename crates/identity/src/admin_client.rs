@@ -15,10 +15,14 @@ use tokio::net::UnixStream;
 
 use crate::audit::{AuditRecord, AuditReport};
 use crate::directory::{Ban, NewBan, User};
+use crate::issuer::KeyTimes;
+use crate::issuer::clients::ClientView;
 use crate::routes::RouteInfo;
 use crate::socket::{
-    self, ClientGiven, ClientWanted, LoginGiven, LoginWanted, TokenGiven, TokenWanted, UserState, UserWanted,
+    self, ClientGiven, ClientState, ClientWanted, LoginGiven, LoginWanted, TokenGiven, TokenWanted, UserState,
+    UserWanted,
 };
+use crate::{Explanation, NewNotBefore, NotBefore};
 
 /// How long the engine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,8 +78,55 @@ impl AdminClient {
         self.send(Method::POST, &format!("/users/{}", segment(name)), Some(&state)).await.map(drop)
     }
 
+    /// The account's sessions end.
+    pub async fn set_password(&self, name: &str, password: &Secret) -> Result<(), AdminError> {
+        let body = serde_json::json!({"password": password.expose()});
+        self.send(Method::POST, &format!("/users/{}/password", segment(name)), Some(&body)).await.map(drop)
+    }
+
     pub async fn add_client(&self, wanted: &ClientWanted) -> Result<ClientGiven, AdminError> {
         self.call(Method::POST, "/clients", Some(wanted)).await
+    }
+
+    /// All clients of the issuer.
+    pub async fn clients(&self) -> Result<Vec<ClientView>, AdminError> {
+        let mut found: Vec<ClientView> = Vec::new();
+        loop {
+            let after = found.last().map(|client| client.client_id.clone()).unwrap_or_default();
+            let page: Vec<ClientView> =
+                self.call(Method::GET, &format!("/clients?after={}", segment(&after)), NOTHING).await?;
+            let is_last = page.is_empty() || (after.is_empty() && page.iter().all(|client| client.created.is_none()));
+            found.extend(page);
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Suspends a client, or lets it back in.
+    pub async fn set_client(&self, client_id: &str, active: bool) -> Result<(), AdminError> {
+        self.send(Method::POST, &format!("/clients/{}", segment(client_id)), Some(&ClientState { active }))
+            .await
+            .map(drop)
+    }
+
+    pub async fn delete_client(&self, client_id: &str) -> Result<(), AdminError> {
+        self.send(Method::DELETE, &format!("/clients/{}", segment(client_id)), NOTHING).await.map(drop)
+    }
+
+    /// Signing keys in use.
+    pub async fn keys(&self) -> Result<Vec<KeyTimes>, AdminError> {
+        self.call(Method::GET, "/keys", NOTHING).await
+    }
+
+    /// Publishes the next signing key, and gives it.
+    pub async fn rotate_keys(&self) -> Result<KeyTimes, AdminError> {
+        self.call(Method::POST, "/keys", NOTHING).await
+    }
+
+    /// Emergency: this key is no longer ours.
+    pub async fn drop_key(&self, kid: &str) -> Result<(), AdminError> {
+        self.send(Method::DELETE, &format!("/keys/{}", segment(kid)), NOTHING).await.map(drop)
     }
 
     pub async fn add_ban(&self, who: &NewBan) -> Result<Ban, AdminError> {
@@ -89,6 +140,24 @@ impl AdminClient {
 
     pub async fn lift_ban(&self, id: &str) -> Result<(), AdminError> {
         self.send(Method::DELETE, &format!("/bans/{}", segment(id)), NOTHING).await.map(drop)
+    }
+
+    /// Makes everything void that an issuer gave out before a moment.
+    pub async fn revoke_before(&self, rule: &NewNotBefore) -> Result<NotBefore, AdminError> {
+        self.call(Method::POST, "/revocations", Some(rule)).await
+    }
+
+    pub async fn revocations(&self) -> Result<Vec<NotBefore>, AdminError> {
+        self.call(Method::GET, "/revocations", NOTHING).await
+    }
+
+    pub async fn lift_revocation(&self, id: &str) -> Result<(), AdminError> {
+        self.send(Method::DELETE, &format!("/revocations/{}", segment(id)), NOTHING).await.map(drop)
+    }
+
+    /// Asks for a decision with all its steps. The question is a [`Question`](crate::Question) as JSON.
+    pub async fn explain(&self, question: &serde_json::Value) -> Result<Explanation, AdminError> {
+        self.call(Method::POST, "/explain", Some(question)).await
     }
 
     pub async fn routes(&self) -> Result<Vec<RouteInfo>, AdminError> {

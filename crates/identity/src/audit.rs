@@ -2,21 +2,29 @@
 //! removed or put in later breaks the chain at its place.
 //!
 //! A change is written in the transaction that makes it. Refusals are handed to a background task that writes them in
-//! batches, so that refusing costs no disk.
+//! batches, so that refusing costs no disk. Permits are counted in memory and written as sums once a minute.
+//!
+//! The end of the chain is sealed in the transaction that moves it, and noted every minute in a file beside the store, so
+//! that a chain whose end was cut off is found out too.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use dte_base::tasks::Tasks;
 use dte_base::time::Timestamp;
 use dte_store::{Store, Tx};
+use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::model::principal::UserRef;
+use crate::model::principal::{Principal, UserRef};
+use crate::permits::Permits;
 use crate::store::audit as table;
 use crate::vault::AuditKey;
+use crate::witness::Head;
 
 /// Refusals that may wait to be written; more are counted, and the count is written.
 const WAITING: usize = 8_192;
@@ -25,6 +33,8 @@ const BATCH: usize = 256;
 /// Refusals of nobody in particular (no token, or a bad one) that are written one by one, each second; more are counted, so
 /// that strangers cannot fill the disk.
 const STRANGERS: u64 = 50;
+/// How often sums of permits are written and the end of the chain is noted.
+const ROUND: Duration = Duration::from_secs(60);
 /// Longer paths are cut: they come from outside.
 const LONGEST_OBJECT: usize = 512;
 
@@ -75,6 +85,15 @@ pub struct AuditReport {
     pub records: u64,
     /// The first record whose link is wrong or that is missing; nothing when the chain is whole.
     pub broken_at: Option<i64>,
+    /// What is wrong there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl AuditReport {
+    fn broken(records: u64, at: i64, why: impl Into<String>) -> Self {
+        AuditReport { records, broken_at: Some(at), why: Some(why.into()) }
+    }
 }
 
 /// A record, as `dte audit trace` shows it.
@@ -94,16 +113,90 @@ pub struct Audit {
     queue: mpsc::Sender<Entry>,
     lost: Arc<AtomicU64>,
     strangers: Arc<AtomicU64>,
+    permits: Arc<Permits>,
+    data_dir: PathBuf,
 }
 
 impl Audit {
-    /// Starts the task that writes refusals; it ends with `tasks`, after what waits is written.
-    pub(crate) fn start(store: &Store, key: &AuditKey, tasks: &Tasks) -> Self {
+    /// Starts the tasks that write refusals and permits; they end with `tasks`, after what waits is written.
+    pub(crate) fn start(store: &Store, key: &AuditKey, data_dir: &Path, tasks: &Tasks) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
-        let audit =
-            Audit { store: store.clone(), key: key.clone(), queue, lost: Arc::default(), strangers: Arc::default() };
+        let audit = Audit::new(store, key, data_dir, queue);
         tasks.spawn("identity.audit", audit.clone().write_denials(waiting, tasks.clone()));
+        tasks.spawn("identity.audit_rounds", audit.clone().rounds(tasks.clone()));
         audit
+    }
+
+    fn new(store: &Store, key: &AuditKey, data_dir: &Path, queue: mpsc::Sender<Entry>) -> Self {
+        Audit {
+            store: store.clone(),
+            key: key.clone(),
+            queue,
+            lost: Arc::default(),
+            strangers: Arc::default(),
+            permits: Arc::default(),
+            data_dir: data_dir.to_owned(),
+        }
+    }
+
+    /// Counts a permit. Nothing is written here.
+    pub(crate) fn permitted(&self, who: &Principal, service: &'static str, method: &Method, route: &str, path: &str) {
+        self.permits.count(who, service, method, route, path, Timestamp::now());
+    }
+
+    async fn rounds(self, tasks: Tasks) {
+        loop {
+            let stopping = tokio::select! {
+                () = tokio::time::sleep(ROUND) => false,
+                () = tasks.stopping() => true,
+            };
+            self.write_permits().await;
+            if let Err(error) = self.note_end().await {
+                tracing::error!(%error, "the end of the audit chain could not be noted");
+            }
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    /// Writes the sums of permits now; what cannot be written waits for the next round.
+    pub async fn write_permits(&self) {
+        // In parts: one long transaction would keep others from writing.
+        let mut parts = self.permits.take(BATCH).into_iter();
+        while let Some(part) = parts.next() {
+            let (key, entries) = (self.key.clone(), part.entries());
+            if let Err(error) = self.store.write(move |tx| table::append(tx, &key, &entries)).await {
+                tracing::error!(%error, "permits could not be written to the audit log");
+                self.permits.put_back(part);
+                parts.by_ref().for_each(|part| self.permits.put_back(part));
+            }
+        }
+    }
+
+    /// Notes how far the chain reaches in the file beside the store. What was noted before must still be in the chain:
+    /// a note that does not fit stays, for [`Audit::verify`] to tell.
+    async fn note_end(&self) -> Result<(), crate::OpenError> {
+        let (key, data_dir) = (self.key.clone(), self.data_dir.clone());
+        let read = tokio::task::spawn_blocking(move || Head::read(&key, &data_dir));
+        let noted = read.await.map_err(crate::OpenError::other)?.map_err(crate::OpenError::other)?;
+        let Some((seq, link)) = self.store.read(table::last).await? else { return Ok(()) };
+        if let Some(noted) = noted {
+            let at = noted.seq;
+            let there = self.store.read(move |tx| table::link_at(tx, at)).await?;
+            if there.as_ref() != Some(&noted.link) {
+                return Err(crate::OpenError::other(format!(
+                    "the chain is not the one that was noted up to record {at}"
+                )));
+            }
+            if noted.seq >= seq {
+                return Ok(());
+            }
+        }
+        let head = Head { seq, link };
+        let (key, data_dir) = (self.key.clone(), self.data_dir.clone());
+        tokio::task::spawn_blocking(move || head.write(&key, &data_dir)).await.map_err(crate::OpenError::other)??;
+        Ok(())
     }
 
     /// Notes a refusal. Never waits.
@@ -164,22 +257,54 @@ impl Audit {
     /// Reads the whole chain and checks every link.
     pub async fn verify(&self) -> Result<AuditReport, dte_store::Error> {
         const AT_ONCE: i64 = 1_000;
+        // What is noted now must be there, whatever is written meanwhile.
+        let noted = Head::read(&self.key, &self.data_dir);
+        let end = self.store.read(table::end).await?;
         let (mut seq, mut link, mut records) = (0, Vec::new(), 0);
         loop {
             let from: i64 = seq;
             let page = self.store.read(move |tx| table::after(tx, from, AT_ONCE)).await?;
-            let Some(last) = page.last().map(|record| record.seq) else {
-                return Ok(AuditReport { records, broken_at: None });
-            };
+            if page.is_empty() {
+                break;
+            }
             for record in page {
                 let expected = self.key.link(&link, record.seq, record.at, &record.body);
-                if record.seq != seq + 1 || record.link != expected {
-                    return Ok(AuditReport { records, broken_at: Some(seq + 1) });
+                if record.seq != seq + 1 {
+                    return Ok(AuditReport::broken(records, seq + 1, "the record is missing"));
+                }
+                if record.link != expected {
+                    let why = "the record, or the one before it, is not the one that was written";
+                    return Ok(AuditReport::broken(records, seq + 1, why));
                 }
                 (seq, link, records) = (record.seq, expected, records + 1);
+                if let Some((_, seal)) = end.as_ref().filter(|(at, _)| *at == seq)
+                    && !self.key.is_end(seq, &link, seal)
+                {
+                    return Ok(AuditReport::broken(records, seq + 1, "the seal at the end of the chain is not ours"));
+                }
+                if let Ok(Some(head)) = &noted
+                    && head.seq == seq
+                    && head.link != link
+                {
+                    let why = "the chain is not the one whose end is noted in the data directory";
+                    return Ok(AuditReport::broken(records, seq, why));
+                }
             }
-            debug_assert_eq!(seq, last);
         }
+        Ok(match (end, noted) {
+            (None, _) if records > 0 => {
+                AuditReport::broken(records, seq + 1, "the seal at the end of the chain is missing")
+            }
+            (Some((at, _)), _) if at > seq => {
+                AuditReport::broken(records, seq + 1, format!("the end is cut off: there were {at} records"))
+            }
+            (_, Ok(Some(head))) if head.seq > seq => {
+                let at = head.seq;
+                AuditReport::broken(records, seq + 1, format!("the end is cut off: {at} records were noted once"))
+            }
+            (_, Err(why)) => AuditReport::broken(records, seq + 1, why),
+            _ => AuditReport { records, broken_at: None, why: None },
+        })
     }
 
     /// What was refused to a subject, and what it changed, after the record `after`.
@@ -200,8 +325,7 @@ mod tests {
         let store = dte_store::testing::temporary().await.expect("a store");
         let (queue, _waiting) = mpsc::channel(1);
         let vault = crate::vault::Vault::from_master(&[1; 32]);
-        let key = vault.audit_key().clone();
-        let audit = Audit { store: Store::clone(&store), key, queue, lost: Arc::default(), strangers: Arc::default() };
+        let audit = Audit::new(&store, vault.audit_key(), Path::new("."), queue);
         let noted =
             |second: i64| (0..200).filter(|_| audit.may_note_stranger(Timestamp::from_seconds(second))).count() as u64;
         assert_eq!(noted(1_000), STRANGERS);

@@ -17,6 +17,13 @@ pub struct IdentityConfig {
     /// `secret.key` in the data directory, made at first start. `DTE_SECRET_KEY` goes before both.
     pub secret_key_file: Option<PathBuf>,
     pub trusted_issuers: Vec<TrustedIssuerConfig>,
+    /// Where people may sign in besides here.
+    pub login_providers: Vec<LoginProviderConfig>,
+    /// How long what was found out about a token is believed; at most, and by default, one minute. A ban acts at once all
+    /// the same.
+    pub decision_memory: Option<Span>,
+    /// The built-in issuer.
+    pub issuer: crate::issuer::IssuerConfig,
 }
 
 /// `[[identity.trusted_issuers]]`
@@ -48,19 +55,91 @@ pub struct TrustedIssuerConfig {
     pub max_lifetime: Option<Span>,
     #[serde(default)]
     pub required_scopes: Vec<String>,
+    /// Where groups stand in the claims; default: where the profile says.
+    #[serde(default)]
+    pub group_claims: Vec<GroupClaimConfig>,
+    /// Tokens that are no JWTs are shown to the issuer (RFC 7662). At most one issuer may have this.
+    #[serde(default)]
+    pub introspection: Option<IntrospectionConfig>,
+    /// Groups and entitlements stand only in the issuer's userinfo answer, which is asked for with the token.
+    #[serde(default)]
+    pub userinfo: bool,
     /// What members of groups may do when their token has no capabilities.
     #[serde(default)]
     pub grants: Vec<GrantConfig>,
+}
+
+/// `[[identity.trusted_issuers.group_claims]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupClaimConfig {
+    /// The claim, or a path of names: `realm_access.roles`.
+    pub claim: String,
+    /// `/vo/group`: values are names beneath it. Without it they are WLCG groups, FQANs or entitlements.
+    #[serde(default)]
+    pub below: Option<String>,
+}
+
+/// `[identity.trusted_issuers.introspection]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntrospectionConfig {
+    /// Default: what the issuer's metadata says.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    pub client_id: String,
+    pub client_secret_file: PathBuf,
 }
 
 /// `[[identity.trusted_issuers.grants]]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantConfig {
-    /// `/vo/group` or an entitlement URN; nothing means everybody whom the issuer knows.
+    /// `/vo/group`, an FQAN or an entitlement URN, of a group (`…:group:…`) or of a capability (`…:res:…`); nothing means
+    /// everybody whom the issuer knows.
     #[serde(default)]
     pub group: Option<String>,
     pub scopes: Vec<String>,
+}
+
+/// `[[identity.login_providers]]`: an OpenID provider at which people sign in. Its redirect address of ours is
+/// `PUBLIC_URL/oidc/login/callback/NAME`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginProviderConfig {
+    /// As it stands in addresses: lower-case letters, digits, `.`, `_`, `-`.
+    pub name: String,
+    /// As it stands on the button; default: the name.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Exactly as in `iss` of its ID tokens. `http` only on loopback.
+    pub issuer: String,
+    pub client_id: String,
+    /// Holds the client's secret; none: a public client.
+    #[serde(default)]
+    pub client_secret_file: Option<PathBuf>,
+    #[serde(default = "usual_scopes")]
+    pub scopes: Vec<String>,
+    /// What becomes of people without an account.
+    #[serde(default)]
+    pub register: Register,
+}
+
+/// What becomes of people whom a provider knows and who have no account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Register {
+    /// They ask, and an administrator decides.
+    #[default]
+    Approval,
+    /// They get an account at once.
+    Automatic,
+    /// They stay outside.
+    Closed,
+}
+
+fn usual_scopes() -> Vec<String> {
+    ["openid", "profile", "email"].map(str::to_owned).to_vec()
 }
 
 fn root() -> String {

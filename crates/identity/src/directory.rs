@@ -7,6 +7,9 @@ use dte_base::time::Timestamp;
 use dte_store::Tx;
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::store::people::{self, Link};
+use crate::issuer::rules::Rules;
+use crate::not_before::NotBefore;
 use crate::store;
 
 /// A local account. Its subject at the built-in issuer is its name, and a name is never given twice.
@@ -79,7 +82,7 @@ impl NewBan {
             .any(|part| part.as_ref().is_some_and(|text| !text.is_empty()))
     }
 
-    fn hits(&self, who: &Suspect<'_>) -> bool {
+    pub(crate) fn hits(&self, who: &Suspect<'_>) -> bool {
         let fits = |named: &Option<String>, has: Option<&str>| named.as_deref().is_none_or(|named| Some(named) == has);
         fits(&self.issuer, Some(who.issuer))
             && fits(&self.subject, Some(who.subject))
@@ -96,15 +99,30 @@ pub(crate) struct Directory {
     pub(crate) users: HashMap<String, User>,
     pub(crate) clients: HashMap<String, Client>,
     pub(crate) bans: Vec<Ban>,
+    /// Which account an identity elsewhere, (issuer, subject), belongs to.
+    pub(crate) links: HashMap<(String, String), Link>,
+    /// The same the other way.
+    pub(crate) linked: HashMap<String, Vec<(String, String)>>,
+    pub(crate) not_before: Vec<NotBefore>,
+    pub(crate) rules: Rules,
 }
 
 impl Directory {
     pub(crate) fn load(tx: &mut Tx<'_>) -> Result<Self, dte_store::Error> {
+        let links = people::links(tx)?;
+        let mut linked: HashMap<String, Vec<(String, String)>> = HashMap::new();
+        for link in &links {
+            linked.entry(link.name.clone()).or_default().push((link.issuer.clone(), link.subject.clone()));
+        }
         Ok(Directory {
             version: store::version(tx)?,
             users: store::users(tx)?.into_iter().map(|user| (user.name.clone(), user)).collect(),
             clients: store::clients(tx)?.into_iter().map(|client| (client.client_id.clone(), client)).collect(),
             bans: store::bans(tx, false)?,
+            links: links.into_iter().map(|link| ((link.issuer.clone(), link.subject.clone()), link)).collect(),
+            linked,
+            not_before: store::not_before::all(tx)?,
+            rules: Rules::load(tx)?,
         })
     }
 

@@ -60,8 +60,18 @@ pub enum Error {
     TooManyFailures(Duration),
     #[error("a ban must name somebody")]
     BanOfAll,
+    #[error("there is no client {0}")]
+    NoClient(String),
+    #[error("there is no signing key {0} in use")]
+    NoKey(String),
+    #[error("there is no exchange policy {0}")]
+    NoPolicy(String),
     #[error("there is no ban {0} in force")]
     NoBan(String),
+    #[error("this is the only way into the account")]
+    LastWayIn,
+    #[error("{0} is no issuer that is trusted here")]
+    UnknownIssuer(String),
     #[error("the token cannot be signed: {0}")]
     Signing(String),
     #[error(transparent)]
@@ -69,14 +79,20 @@ pub enum Error {
 }
 
 /// What goes into a token.
-struct Draft<'a> {
-    subject: &'a str,
-    client_id: &'a str,
-    scope: &'a str,
-    audience: &'a str,
-    lifetime: Duration,
-    /// The acting service, and the issuer of the subject when that is not us.
-    acting: Option<(&'a str, Option<&'a str>)>,
+#[derive(Debug, Default)]
+pub(crate) struct Draft<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) client_id: &'a str,
+    pub(crate) scope: &'a str,
+    pub(crate) audience: &'a [&'a str],
+    pub(crate) lifetime: Duration,
+    /// Who acts for the subject (RFC 8693 section 4.1).
+    pub(crate) act: Option<Value>,
+    /// The issuer of the subject when that is not us.
+    pub(crate) elsewhere: Option<&'a str>,
+    pub(crate) groups: &'a [String],
+    /// The grant that the token comes from; its `jti` begins with it.
+    pub(crate) grant: Option<&'a str>,
 }
 
 /// A token of the client-credentials grant.
@@ -113,7 +129,14 @@ impl Identity {
         }
         let scope = if scopes.is_empty() { ALL_RIGHTS.to_owned() } else { scopes.join(" ") };
         let audience = audience.unwrap_or(&self.0.audience);
-        let draft = Draft { subject: user, client_id: "dte", scope: &scope, audience, lifetime, acting: None };
+        let draft = Draft {
+            subject: user,
+            client_id: "dte",
+            scope: &scope,
+            audience: &[audience],
+            lifetime,
+            ..Draft::default()
+        };
         let (token, token_id) = self.sign(&draft)?;
         let detail = json!({"token_id": token_id, "scope": scope, "audience": audience, "seconds": lifetime.as_secs()});
         self.audit().note(Entry::change(by, "token.issue", user, detail));
@@ -154,9 +177,11 @@ impl Identity {
             subject: &user.subject,
             client_id: service,
             scope: &scope,
-            audience,
+            audience: &[audience],
             lifetime: ACTING_LIFETIME,
-            acting: Some((service, elsewhere)),
+            act: Some(json!({"sub": service})),
+            elsewhere,
+            ..Draft::default()
         };
         let (token, _) = self.sign(&draft)?;
         self.0.acting.remember(key, token.clone(), generation);
@@ -171,17 +196,44 @@ impl Identity {
         scope: Option<&str>,
         audience: Option<&str>,
     ) -> Result<ClientToken, Error> {
-        self.0.failures.check(client_id)?;
+        let audiences: Vec<String> =
+            audience.filter(|audience| !audience.is_empty()).map(str::to_owned).into_iter().collect();
+        self.client_token_for(client_id, secret, scope, &audiences)
+    }
+
+    /// The same for several audiences; none: us.
+    pub(crate) fn client_token_for(
+        &self,
+        client_id: &str,
+        secret: &str,
+        scope: Option<&str>,
+        audiences: &[String],
+    ) -> Result<ClientToken, Error> {
         let directory = self.directory();
         let hash = self.0.vault.hash_secret(secret);
-        let client = directory
-            .clients
-            .get(client_id)
-            .filter(|client| client.active && bool::from(client.secret_hash.ct_eq(&hash)));
-        let Some(client) = client else {
+        // Where there is no client there is nothing to guess: perhaps another process made it a moment ago.
+        let client = directory.clients.get(client_id).ok_or(Error::Client)?;
+        if !bool::from(client.secret_hash.ct_eq(&hash)) {
+            // The right secret is always right: guessing slows down those who guess, and shuts nobody out.
+            let wait = self.0.failures.check(client_id);
             self.0.failures.note(client_id);
+            return Err(wait.err().unwrap_or(Error::Client));
+        }
+        if !client.active || directory.rules.is_suspended(client_id) {
             return Err(Error::Client);
-        };
+        }
+        self.client_token_of(client_id, scope, audiences)
+    }
+
+    /// The same for a client that has proved who it is.
+    pub(crate) fn client_token_of(
+        &self,
+        client_id: &str,
+        scope: Option<&str>,
+        audiences: &[String],
+    ) -> Result<ClientToken, Error> {
+        let directory = self.directory();
+        let client = directory.clients.get(client_id).filter(|client| client.active).ok_or(Error::Client)?;
         let who = Suspect {
             issuer: &self.0.issuer,
             subject: client_id,
@@ -203,12 +255,21 @@ impl Identity {
                 wanted.to_owned()
             }
         };
-        let audience = audience.filter(|audience| !audience.is_empty()).unwrap_or(&self.0.audience);
-        if audience != self.0.audience && !client.audiences.iter().any(|known| known == audience) {
-            return Err(Error::Audience(audience.to_owned()));
+        let may = |audience: &&String| **audience == self.0.audience || client.audiences.contains(audience);
+        if let Some(other) = audiences.iter().find(|audience| !may(audience)) {
+            return Err(Error::Audience(other.clone()));
         }
-        let draft =
-            Draft { subject: client_id, client_id, scope: &scope, audience, lifetime: USUAL_LIFETIME, acting: None };
+        let own = [self.0.audience.as_str()];
+        let named: Vec<&str> = audiences.iter().map(String::as_str).collect();
+        let lifetime = self.0.issuing.config.token_lifetime.0;
+        let draft = Draft {
+            subject: client_id,
+            client_id,
+            scope: &scope,
+            audience: if named.is_empty() { &own } else { &named },
+            lifetime,
+            ..Draft::default()
+        };
         let (token, token_id) = self.sign(&draft)?;
         self.audit().note(Entry::change(
             client_id,
@@ -216,7 +277,7 @@ impl Identity {
             client_id,
             json!({"token_id": token_id, "scope": scope}),
         ));
-        Ok(ClientToken { token, scope, lifetime: USUAL_LIFETIME })
+        Ok(ClientToken { token, scope, lifetime })
     }
 
     fn check_scopes(&self, scopes: &[&str]) -> Result<(), Error> {
@@ -226,14 +287,20 @@ impl Identity {
         Scopes::parse(&scopes.join(" "), &self.0.own_policy.base).map(drop).map_err(|bad| Error::Scope(bad.to_string()))
     }
 
-    fn sign(&self, draft: &Draft<'_>) -> Result<(Secret, String), Error> {
+    pub(crate) fn sign(&self, draft: &Draft<'_>) -> Result<(Secret, String), Error> {
         let now = Timestamp::now();
-        let token_id = new_id().to_string();
+        let token_id = match draft.grant {
+            Some(grant) => format!("{grant}.{}", hex::encode(rand::random::<[u8; 8]>())),
+            None => new_id().to_string(),
+        };
         let mut claims = Map::new();
         let mut put = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         put("iss", self.0.issuer.as_str().into());
         put("sub", draft.subject.into());
-        put("aud", draft.audience.into());
+        match draft.audience {
+            [one] => put("aud", (*one).into()),
+            several => put("aud", several.into()),
+        };
         put("iat", now.as_seconds().into());
         put("nbf", now.as_seconds().into());
         put("exp", (now + draft.lifetime).as_seconds().into());
@@ -241,11 +308,14 @@ impl Identity {
         put("wlcg.ver", PROFILE_VERSION.into());
         put("scope", draft.scope.into());
         put("client_id", draft.client_id.into());
-        if let Some((service, elsewhere)) = draft.acting {
-            put("act", json!({"sub": service}));
-            if let Some(issuer) = elsewhere {
-                put(ACTING_FOR_ISSUER, issuer.into());
-            }
+        if let Some(act) = &draft.act {
+            put("act", act.clone());
+        }
+        if let Some(issuer) = draft.elsewhere {
+            put(ACTING_FOR_ISSUER, issuer.into());
+        }
+        if !draft.groups.is_empty() {
+            put("wlcg.groups", draft.groups.into());
         }
         let keys = self.0.keys.read().clone();
         let key = keys.signing().ok_or_else(|| Error::Signing("there is no signing key".to_owned()))?;
@@ -287,7 +357,7 @@ impl FailureLimit {
     /// Names that are remembered at once.
     const NAMES: usize = 4_096;
 
-    fn check(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
         match self.0.lock().get(short(name)) {
             Some((since, failures)) if *failures >= Self::MOST && since.elapsed() < Self::WINDOW => {
                 Err(Error::TooManyFailures(Self::WINDOW.saturating_sub(since.elapsed())))
@@ -296,7 +366,7 @@ impl FailureLimit {
         }
     }
 
-    fn note(&self, name: &str) {
+    pub(crate) fn note(&self, name: &str) {
         let mut known = self.0.lock();
         if known.len() >= Self::NAMES {
             known.retain(|_, (since, _)| since.elapsed() < Self::WINDOW);

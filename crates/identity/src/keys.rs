@@ -1,72 +1,31 @@
-//! Our signing keys (ES256), and public keys of any issuer (RFC 7517).
+//! Our signing keys (ES256), and how they come out of the store.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use dte_base::time::Timestamp;
+use dte_store::Store;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use p256::elliptic_curve::sec1::ToEncodedPoint;
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::Identity;
 use crate::context::OpenError;
-use crate::model::reject::Reject;
-
-/// A public key that may verify tokens of certain algorithms.
-#[derive(Clone)]
-pub(crate) struct PublicKey {
-    key: DecodingKey,
-    algorithms: Vec<Algorithm>,
-}
-
-impl PublicKey {
-    /// Reads a JWK. `None` for keys that are of no use here: other uses, unknown types, RSA below 2048 bits.
-    pub(crate) fn from_jwk(jwk: &Value) -> Option<(String, Self)> {
-        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-        let kid = text("kid").filter(|kid| !kid.is_empty())?;
-        if text("use").is_some_and(|usage| usage != "sig") {
-            return None;
-        }
-        let (key, mut algorithms) = match (text("kty")?, text("crv")) {
-            ("EC", Some("P-256")) => (ec(text("x")?, text("y")?, 32)?, vec![Algorithm::ES256]),
-            ("EC", Some("P-384")) => (ec(text("x")?, text("y")?, 48)?, vec![Algorithm::ES384]),
-            ("OKP", Some("Ed25519")) => (DecodingKey::from_ed_components(text("x")?).ok()?, vec![Algorithm::EdDSA]),
-            ("RSA", _) => {
-                let modulus = URL_SAFE_NO_PAD.decode(text("n")?).ok()?;
-                if modulus.iter().skip_while(|byte| **byte == 0).count() < 256 {
-                    return None;
-                }
-                let key = DecodingKey::from_rsa_components(text("n")?, text("e")?).ok()?;
-                (key, vec![Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256])
-            }
-            _ => return None,
-        };
-        if let Some(only) = text("alg") {
-            algorithms.retain(|algorithm| format!("{algorithm:?}") == only);
-        }
-        Some((kid.to_owned(), PublicKey { key, algorithms }))
-    }
-
-    /// Checks a signature; the algorithm must fit the key.
-    pub(crate) fn verify(&self, algorithm: Algorithm, message: &str, signature: &str) -> Result<(), Reject> {
-        if !self.algorithms.contains(&algorithm) {
-            return Err(Reject::KeyType);
-        }
-        match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.key, algorithm) {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(Reject::Signature),
-        }
-    }
-}
-
-fn ec(x: &str, y: &str, size: usize) -> Option<DecodingKey> {
-    let is_coordinate = |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == size);
-    (is_coordinate(x) && is_coordinate(y)).then(|| DecodingKey::from_ec_components(x, y).ok())?
-}
+use crate::issue::Error;
+pub(crate) use crate::public_key::PublicKey;
+use crate::store::{self, SealedKey};
+use crate::vault::Vault;
 
 /// A signing key of ours.
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     pub(crate) kid: String,
+    /// Before that it is only published.
+    pub(crate) signs_from: Timestamp,
     private: EncodingKey,
     public: PublicKey,
     jwk: Value,
@@ -101,13 +60,28 @@ impl SigningKey {
             URL_SAFE_NO_PAD.encode(Sha256::digest(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#)));
         let jwk = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "use": "sig", "alg": "ES256", "kid": kid});
         let (_, public) = PublicKey::from_jwk(&jwk).ok_or_else(|| OpenError::other("a signing key cannot be read"))?;
-        Ok(SigningKey { kid, private: EncodingKey::from_ec_der(der), public, jwk })
+        Ok(SigningKey {
+            kid,
+            signs_from: Timestamp::from_seconds(0),
+            private: EncodingKey::from_ec_der(der),
+            public,
+            jwk,
+        })
     }
 
     /// Signs claims as an access token (RFC 9068).
     pub(crate) fn sign(&self, claims: &Map<String, Value>) -> Result<String, jsonwebtoken::errors::Error> {
+        self.sign_as("at+jwt", claims)
+    }
+
+    /// Signs claims as a token of this type.
+    pub(crate) fn sign_as(
+        &self,
+        kind: &str,
+        claims: &Map<String, Value>,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
         let mut header = Header::new(Algorithm::ES256);
-        header.typ = Some("at+jwt".to_owned());
+        header.typ = Some(kind.to_owned());
         header.kid = Some(self.kid.clone());
         jsonwebtoken::encode(&header, claims, &self.private)
     }
@@ -121,13 +95,14 @@ impl SigningKey {
     }
 }
 
-/// Our keys: the last one signs, all verify.
+/// Our keys, in the order of their turns: the last whose turn has come signs, all verify.
 #[derive(Clone)]
 pub(crate) struct KeyRing(pub(crate) Vec<SigningKey>);
 
 impl KeyRing {
     pub(crate) fn signing(&self) -> Option<&SigningKey> {
-        self.0.last()
+        let now = Timestamp::now();
+        self.0.iter().rev().find(|key| key.signs_from <= now).or_else(|| self.0.first())
     }
 
     pub(crate) fn public(&self, kid: &str) -> Option<&PublicKey> {
@@ -140,9 +115,47 @@ impl KeyRing {
     }
 }
 
+impl Identity {
+    pub(crate) async fn install_keys(&self) -> Result<(), OpenError> {
+        let keys = self.0.store.read(store::keys).await?;
+        *self.0.keys.write() = Arc::new(unseal(&self.0.vault, &keys)?);
+        Ok(())
+    }
+
+    /// Reads the signing keys again, and forgets what was verified with those that are gone.
+    pub(crate) async fn read_keys(&self) -> Result<(), Error> {
+        self.install_keys().await.map_err(|error| Error::Signing(error.to_string()))?;
+        self.0.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+pub(crate) async fn open_keys(store: &Store, vault: &Vault) -> Result<KeyRing, OpenError> {
+    let (key, der) = SigningKey::generate()?;
+    let first = SealedKey {
+        sealed: vault.seal(&key.kid, &der)?,
+        kid: key.kid,
+        retired: None,
+        signs_from: Timestamp::from_seconds(0),
+    };
+    let sealed = store.write(move |tx| store::keys_or_first(tx, &first)).await?;
+    unseal(vault, &sealed)
+}
+
+fn unseal(vault: &Vault, sealed: &[SealedKey]) -> Result<KeyRing, OpenError> {
+    let in_use = sealed.iter().filter(|key| key.retired.is_none());
+    let open = |key: &SealedKey| {
+        let mut opened = SigningKey::from_der(&vault.unseal(&key.kid, &key.sealed)?)?;
+        opened.signs_from = key.signs_from;
+        Ok::<_, OpenError>(opened)
+    };
+    Ok(KeyRing(in_use.map(open).collect::<Result<_, _>>()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::reject::Reject;
     use crate::model::token;
 
     #[test]
@@ -175,21 +188,5 @@ mod tests {
         assert!(with("x", "AAAA").is_none());
         assert!(PublicKey::from_jwk(&json!({"kty": "RSA", "kid": "k", "n": "AQAB", "e": "AQAB"})).is_none());
         assert!(PublicKey::from_jwk(&json!({"kty": "oct", "kid": "k", "k": "c2VjcmV0"})).is_none());
-    }
-
-    #[test]
-    fn rsa_tokens_of_other_issuers() {
-        // The key and token of RFC 7515 appendix A.2.
-        let jwk = json!({
-            "kty": "RSA", "kid": "a2",
-            "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
-            "e": "AQAB"
-        });
-        let message = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
-        let signature = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
-        let (_, key) = PublicKey::from_jwk(&jwk).expect("a key");
-        assert_eq!(key.verify(Algorithm::RS256, message, signature), Ok(()));
-        assert_eq!(key.verify(Algorithm::RS256, "x.y", signature), Err(Reject::Signature));
-        assert_eq!(key.verify(Algorithm::ES256, message, signature), Err(Reject::KeyType));
     }
 }

@@ -19,17 +19,25 @@ use crate::gate::{Door, Gate, Point, allowed};
 use crate::model::denial::{Denial, DenialKind};
 
 /// What a route demands before its handler runs.
+///
+/// One rule for all: a token that names capabilities is confined to them. It opens a route that asks for one of its scopes, and
+/// places in storage that one of them names; it opens nothing else, whoever it was given to. A token that names none has all
+/// rights of a local account, and what the operator grants to a guest. A client of the issuer has what its scopes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Require {
     /// Anybody; the text says why that is right. A good token, if one is shown, still becomes an `Option<Principal>`.
     Public(&'static str),
-    /// Somebody with a good token.
+    /// Somebody with a good token that is not confined to capabilities.
     Authenticated,
     /// Somebody with this scope (see [`Principal::may`](crate::Principal::may)).
     Scope(&'static str),
+    /// Somebody with one of these scopes; the handler checks the rest, and the text says what.
+    OneOf(&'static [&'static str], &'static str),
     Admin,
-    /// Somebody with a good token; the handler checks the rest, and the text says what.
+    /// Somebody with a good token that is not confined to capabilities; the handler checks the rest, and the text says what.
     HandlerChecks(&'static str),
+    /// Somebody with a good token; the handler asks [`Principal::may_storage`](crate::Principal::may_storage) of each path.
+    Storage(&'static str),
 }
 
 impl std::fmt::Display for Require {
@@ -38,8 +46,10 @@ impl std::fmt::Display for Require {
             Require::Public(why) => write!(f, "public: {why}"),
             Require::Authenticated => f.write_str("authenticated"),
             Require::Scope(scope) => write!(f, "scope {scope}"),
+            Require::OneOf(scopes, what) => write!(f, "scope {}; handler checks: {what}", scopes.join(" or ")),
             Require::Admin => f.write_str("admin"),
-            Require::HandlerChecks(what) => write!(f, "handler checks: {what}"),
+            Require::HandlerChecks(what) => write!(f, "authenticated; handler checks: {what}"),
+            Require::Storage(what) => write!(f, "storage scopes: {what}"),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A login code is 128 random bits, good for five minutes and for one use; the command line shows it as a link. Using it
 //! begins a session: 256 random bits in a cookie that scripts cannot read and that no other site's page makes the browser
-//! send (`HttpOnly`, `SameSite=Strict`). Both lie in the store as keyed hashes only. A session ends by signing out, after
+//! send with a form (`HttpOnly`, `SameSite=Lax`: a relying party's link to our consent page has to carry it). Both lie in the store as keyed hashes only. A session ends by signing out, after
 //! eight idle hours, after a month, or with the account. Only mounts that say so ([`Routes::sessions`]) take the cookie.
 //!
 //! [`Routes::sessions`]: crate::Routes::sessions
@@ -163,11 +163,15 @@ impl Identity {
 
     /// The session's secret in the `Cookie` headers.
     pub fn session_secret(&self, headers: &HeaderMap) -> Option<String> {
-        let name = self.session_cookie_name();
-        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(known, _)| *known == name).map(|(_, secret)| secret.to_owned())
+        cookie(headers, &self.session_cookie_name())
     }
+}
+
+/// The value of a cookie.
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
 }
 
 /// Forgets what nobody can use any more.
@@ -181,7 +185,7 @@ fn sweep(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Error> {
 }
 
 /// All that the account may.
-fn principal(user: UserRef, admin: bool, expires: Timestamp) -> Principal {
+pub(crate) fn principal(user: UserRef, admin: bool, expires: Timestamp) -> Principal {
     Principal::new(Identified {
         issuer: user.issuer,
         subject: user.subject,
@@ -193,6 +197,7 @@ fn principal(user: UserRef, admin: bool, expires: Timestamp) -> Principal {
         vo: None,
         token_id: None,
         expires,
+        issued: None,
         standing: Standing::User { admin },
         name: user.name,
     })

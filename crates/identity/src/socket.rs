@@ -20,8 +20,10 @@ use crate::audit::{AuditRecord, AuditReport};
 use crate::context::OpenError;
 use crate::directory::{Ban, NewBan, User};
 use crate::issue::USUAL_LIFETIME;
+use crate::issuer::KeyTimes;
+use crate::issuer::clients::ClientView;
 use crate::routes::RouteInfo;
-use crate::{Error, FIRST_ADMIN, Identity};
+use crate::{Error, Explanation, FIRST_ADMIN, Identity, NewNotBefore, NotBefore, Question};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "admin.sock";
@@ -121,9 +123,16 @@ fn router(identity: Identity) -> Router {
         .route("/login-code", post(login_code))
         .route("/users", get(users).post(add_user))
         .route("/users/{name}", post(set_user))
-        .route("/clients", post(add_client))
+        .route("/users/{name}/password", post(set_password))
+        .route("/clients", get(clients).post(add_client))
+        .route("/clients/{client_id}", post(set_client).delete(delete_client))
+        .route("/keys", get(keys).post(rotate_keys))
+        .route("/keys/{kid}", delete(drop_key))
         .route("/bans", get(bans).post(add_ban))
         .route("/bans/{id}", delete(lift_ban))
+        .route("/revocations", get(revocations).post(revoke_before))
+        .route("/revocations/{id}", delete(lift_revocation))
+        .route("/explain", post(explain))
         .route("/routes", get(routes))
         .route("/audit/verify", get(verify_audit))
         .route("/audit/trace", get(trace_audit))
@@ -179,6 +188,13 @@ pub struct UserState {
     pub active: bool,
 }
 
+/// `POST /users/NAME/password`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordWanted {
+    pub password: dte_base::secret::Secret,
+}
+
 /// `POST /clients`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -201,12 +217,18 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::NoAccount(_) | Error::NoBan(_) => Problem::not_found(text),
+            Error::NoAccount(_) | Error::NoBan(_) | Error::NoClient(_) | Error::NoKey(_) | Error::NoPolicy(_) => {
+                Problem::not_found(text)
+            }
             Error::Taken(_) => Problem::conflict(text),
             Error::Banned(_) | Error::Client => Problem::forbidden(text),
-            Error::Name(_) | Error::Scope(_) | Error::Lifetime | Error::Audience(_) | Error::BanOfAll => {
-                Problem::bad_request(text)
-            }
+            Error::Name(_)
+            | Error::Scope(_)
+            | Error::Lifetime
+            | Error::Audience(_)
+            | Error::BanOfAll
+            | Error::LastWayIn
+            | Error::UnknownIssuer(_) => Problem::bad_request(text),
             Error::TooManyFailures(_) => Problem::too_many_requests(text),
             Error::Signing(_) => Problem::internal(text),
             Error::Store(error) => error.into(),
@@ -248,6 +270,14 @@ async fn set_user(
     Ok(identity.set_user(&name, state.admin, state.active, BY).await?)
 }
 
+async fn set_password(
+    State(identity): State<Identity>,
+    Segment(name): Segment<String>,
+    Json(wanted): Json<PasswordWanted>,
+) -> Result<(), Problem> {
+    Ok(identity.set_password(&name, wanted.password.expose(), None, BY).await?)
+}
+
 async fn add_client(
     State(identity): State<Identity>,
     Json(wanted): Json<ClientWanted>,
@@ -256,6 +286,53 @@ async fn add_client(
     let audiences: Vec<&str> = wanted.audiences.iter().map(String::as_str).collect();
     let secret = identity.add_client(&wanted.client_id, &scopes, &audiences, BY).await?;
     Ok(Json(ClientGiven { client_id: wanted.client_id, client_secret: secret.expose().to_owned() }))
+}
+
+/// `POST /clients/CLIENT_ID`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientState {
+    pub active: bool,
+}
+
+#[derive(Deserialize)]
+struct ClientPage {
+    #[serde(default)]
+    after: String,
+}
+
+/// Clients in one answer.
+const CLIENTS_AT_ONCE: usize = 500;
+
+async fn clients(
+    State(identity): State<Identity>,
+    Query(page): Query<ClientPage>,
+) -> Result<Json<Vec<ClientView>>, Problem> {
+    Ok(Json(identity.clients(&page.after, CLIENTS_AT_ONCE).await?))
+}
+
+async fn set_client(
+    State(identity): State<Identity>,
+    Segment(client_id): Segment<String>,
+    Json(state): Json<ClientState>,
+) -> Result<(), Problem> {
+    Ok(identity.set_client(&client_id, state.active, BY).await?)
+}
+
+async fn delete_client(State(identity): State<Identity>, Segment(client_id): Segment<String>) -> Result<(), Problem> {
+    Ok(identity.delete_client(&client_id, BY).await?)
+}
+
+async fn keys(State(identity): State<Identity>) -> Result<Json<Vec<KeyTimes>>, Problem> {
+    Ok(Json(identity.signing_keys().await?))
+}
+
+async fn rotate_keys(State(identity): State<Identity>) -> Result<Json<KeyTimes>, Problem> {
+    Ok(Json(identity.rotate_keys(BY).await?))
+}
+
+async fn drop_key(State(identity): State<Identity>, Segment(kid): Segment<String>) -> Result<(), Problem> {
+    Ok(identity.drop_key(&kid, BY).await?)
 }
 
 #[derive(Deserialize)]
@@ -274,6 +351,28 @@ async fn add_ban(State(identity): State<Identity>, Json(wanted): Json<NewBan>) -
 
 async fn lift_ban(State(identity): State<Identity>, Segment(id): Segment<String>) -> Result<(), Problem> {
     Ok(identity.lift_ban(&id, BY).await?)
+}
+
+async fn revocations(State(identity): State<Identity>) -> Json<Vec<NotBefore>> {
+    Json(identity.revocations())
+}
+
+async fn revoke_before(
+    State(identity): State<Identity>,
+    Json(wanted): Json<NewNotBefore>,
+) -> Result<Json<NotBefore>, Problem> {
+    Ok(Json(identity.revoke_before(wanted, BY).await?))
+}
+
+async fn lift_revocation(State(identity): State<Identity>, Segment(id): Segment<String>) -> Result<(), Problem> {
+    Ok(identity.lift_revocation(&id, BY).await?)
+}
+
+async fn explain(
+    State(identity): State<Identity>,
+    Json(question): Json<Question>,
+) -> Result<Json<Explanation>, Problem> {
+    Ok(Json(identity.explain(&question, None).await?))
 }
 
 async fn routes(State(identity): State<Identity>) -> Json<Vec<RouteInfo>> {

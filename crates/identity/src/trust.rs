@@ -2,66 +2,30 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dte_http::Client;
-use parking_lot::RwLock;
 use serde_json::Value;
 use url::Url;
 
-use crate::config::TrustedIssuerConfig;
+use crate::asking::{Asking, Introspection};
+use crate::config::{GrantConfig, TrustedIssuerConfig};
 use crate::context::OpenError;
 use crate::keys::PublicKey;
-use crate::model::decide::Policy;
+use crate::model::capability::Capability;
+use crate::model::decide::{Accepted, Policy};
 use crate::model::group::Group;
+use crate::model::memberships::GroupClaim;
 use crate::model::path::StoragePath;
 use crate::model::reject::Reject;
 use crate::model::scope::Scopes;
 use crate::model::token::Claims;
+use crate::remembered::{Fetched, Remembered};
 
-/// Keys are fetched again after this long.
-const FRESH: Duration = Duration::from_secs(6 * 3_600);
-/// While the issuer is down its keys are used for this long.
-const USABLE: Duration = Duration::from_secs(2 * 86_400);
-/// At most one fetch in this time, also for keys that nobody knows.
-const PAUSE: Duration = Duration::from_secs(60);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 const LARGEST_DOCUMENT: usize = 1 << 20;
-
-/// What to do about a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plan {
-    /// What is remembered decides.
-    Use,
-    /// Fetch; if that fails, what is remembered decides.
-    FetchOrUse,
-    /// Fetch; if that fails, there are no keys.
-    Fetch,
-    /// There are no keys, and it is too soon to ask again.
-    Nothing,
-}
-
-/// `age`: how old what is remembered is. `known`: whether the wanted key is in it. `asked`: how long ago the last fetch began.
-fn plan(age: Option<Duration>, known: bool, asked: Option<Duration>) -> Plan {
-    let may_ask = asked.is_none_or(|asked| asked >= PAUSE);
-    match age.filter(|age| *age < USABLE) {
-        Some(age) if age < FRESH && known => Plan::Use,
-        Some(_) => {
-            if may_ask {
-                Plan::FetchOrUse
-            } else {
-                Plan::Use
-            }
-        }
-        None => {
-            if may_ask {
-                Plan::Fetch
-            } else {
-                Plan::Nothing
-            }
-        }
-    }
-}
+/// Keys of one issuer that are looked at.
+const MOST_KEYS: usize = 256;
 
 /// One trusted issuer.
 pub(crate) struct Issuer {
@@ -69,20 +33,28 @@ pub(crate) struct Issuer {
     trailing_slash: bool,
     jwks_uri: Option<String>,
     grants: Vec<Grant>,
-    keys: RwLock<Option<Fetched>>,
-    /// Held while fetching, so that many requests lead to one fetch. Says when the last began.
-    asked: tokio::sync::Mutex<Option<Instant>>,
+    keys: Remembered<HashMap<String, PublicKey>>,
+    metadata: Remembered<Metadata>,
+    pub(crate) asking: Asking,
 }
 
 struct Grant {
-    group: Option<Group>,
+    to: Holder,
     scopes: String,
 }
 
-#[derive(Clone)]
-struct Fetched {
-    at: Instant,
-    keys: Arc<HashMap<String, PublicKey>>,
+/// Who gets a grant.
+enum Holder {
+    Everybody,
+    Member(Group),
+    Capable(Capability),
+}
+
+/// What an issuer publishes about itself.
+pub(crate) struct Metadata {
+    jwks_uri: Option<String>,
+    pub(crate) introspection: Option<String>,
+    pub(crate) userinfo: Option<String>,
 }
 
 impl Issuer {
@@ -94,19 +66,24 @@ impl Issuer {
             check_url(uri).map_err(|what| wrong(format!("jwks_uri: {what}")))?;
         }
         let base = StoragePath::parse_encoded(&config.base_path).map_err(|bad| wrong(format!("base_path: {bad}")))?;
-        let grant = |grant: &crate::config::GrantConfig| {
-            let group = match &grant.group {
-                Some(text) => {
-                    let group = Group::from_wlcg(text).or_else(|| Group::from_entitlement(text));
-                    Some(group.ok_or_else(|| wrong(format!("{text:?} is not a group")))?)
-                }
-                None => None,
+        let grant = |grant: &GrantConfig| {
+            let to = match &grant.group {
+                Some(text) => Holder::parse(text).ok_or_else(|| wrong(format!("{text:?} is not a group")))?,
+                None => Holder::Everybody,
             };
             let scopes = grant.scopes.join(" ");
             Scopes::parse(&scopes, &base).map_err(|bad| wrong(bad.to_string()))?;
-            Ok(Grant { group, scopes })
+            Ok(Grant { to, scopes })
         };
         let grants = config.grants.iter().map(grant).collect::<Result<_, OpenError>>()?;
+        let below =
+            |text: &String| Group::from_wlcg(text).ok_or_else(|| wrong(format!("below: {text:?} is not a group")));
+        let group_claim = |mapping: &crate::config::GroupClaimConfig| {
+            let below = mapping.below.as_ref().map(below).transpose()?;
+            Ok(GroupClaim { claim: mapping.claim.clone(), below })
+        };
+        let group_claims = config.group_claims.iter().map(group_claim).collect::<Result<_, OpenError>>()?;
+        let introspection = config.introspection.as_ref().map(Introspection::open).transpose().map_err(wrong)?;
         let audiences = if config.audiences.is_empty() { own_audiences.to_vec() } else { config.audiences.clone() };
         Ok(Issuer {
             policy: Policy {
@@ -118,13 +95,21 @@ impl Issuer {
                 base,
                 max_lifetime: config.max_lifetime.map(|span| span.0),
                 required_scopes: config.required_scopes.clone(),
+                group_claims,
             },
             trailing_slash: config.allow_trailing_slash,
             jwks_uri: config.jwks_uri.clone(),
             grants,
-            keys: RwLock::new(None),
-            asked: tokio::sync::Mutex::new(None),
+            keys: Remembered::default(),
+            metadata: Remembered::default(),
+            asking: Asking::new(introspection, config.userinfo),
         })
+    }
+
+    /// Groups that only userinfo tells are believed for so long.
+    pub(crate) fn remembering(mut self, memory: Duration) -> Self {
+        self.asking.fresh = memory;
+        self
     }
 
     /// Whether a token that says `issuer` is of this one.
@@ -134,67 +119,50 @@ impl Issuer {
         own == issuer || (self.trailing_slash && (slash(own, issuer) || slash(issuer, own)))
     }
 
-    /// What the operator grants to members of these groups.
-    pub(crate) fn granted(&self, groups: &[Group]) -> Scopes {
-        let given = |grant: &&Grant| {
-            grant.group.as_ref().is_none_or(|wanted| groups.iter().any(|group| group.satisfies(wanted)))
+    /// What the operator grants to somebody with these groups and capabilities.
+    pub(crate) fn granted(&self, accepted: &Accepted) -> Scopes {
+        let given = |grant: &&Grant| match &grant.to {
+            Holder::Everybody => true,
+            Holder::Member(wanted) => accepted.groups.iter().any(|group| group.satisfies(wanted)),
+            Holder::Capable(wanted) => accepted.capabilities.iter().any(|held| held.satisfies(wanted)),
         };
         let claim = self.grants.iter().filter(given).map(|grant| grant.scopes.as_str()).collect::<Vec<_>>().join(" ");
         // They were read once at start, so this cannot fail; if it did, nothing is granted.
         Scopes::parse(&claim, &self.policy.base).unwrap_or_default()
     }
 
-    /// The key that a token names.
+    /// The key that a token names. One that nobody knows leads to one fetch a minute at most.
     pub(crate) async fn key(&self, client: &Client, kid: &str) -> Result<PublicKey, Reject> {
-        let remembered = self.keys.read().clone();
-        let age = remembered.as_ref().map(|fetched| fetched.at.elapsed());
-        let known = remembered.as_ref().and_then(|fetched| fetched.keys.get(kid)).cloned();
-        if let (Some(key), Plan::Use) = (&known, plan(age, known.is_some(), None)) {
-            return Ok(key.clone());
-        }
-        let mut asked = self.asked.lock().await;
-        // Somebody may have fetched while this request waited.
-        let remembered = self.keys.read().clone();
-        let age = remembered.as_ref().map(|fetched| fetched.at.elapsed());
-        let known = remembered.as_ref().and_then(|fetched| fetched.keys.get(kid)).cloned();
-        let plan = plan(age, known.is_some(), asked.map(|at| at.elapsed()));
-        match plan {
-            Plan::Use => known.ok_or(Reject::KeyUnknown),
-            Plan::Nothing => Err(Reject::KeysUnavailable),
-            Plan::Fetch | Plan::FetchOrUse => {
-                *asked = Some(Instant::now());
-                match self.fetch(client).await {
-                    Ok(keys) => {
-                        let found = keys.get(kid).cloned();
-                        *self.keys.write() = Some(Fetched { at: Instant::now(), keys: Arc::new(keys) });
-                        found.ok_or(Reject::KeyUnknown)
-                    }
-                    Err(error) => {
-                        tracing::warn!(issuer = %self.policy.issuer, %error, "the issuer's keys could not be fetched");
-                        match plan {
-                            Plan::FetchOrUse => known.ok_or(Reject::KeyUnknown),
-                            _ => Err(Reject::KeysUnavailable),
-                        }
-                    }
-                }
-            }
-        }
+        let keys = self.keys.get(&self.policy.issuer, |keys| keys.contains_key(kid), || self.fetch_keys(client)).await;
+        keys.ok_or(Reject::KeysUnavailable)?.get(kid).cloned().ok_or(Reject::KeyUnknown)
     }
 
-    async fn fetch(&self, client: &Client) -> Result<HashMap<String, PublicKey>, String> {
+    /// What the issuer says about itself; nothing when it has said nothing in days.
+    pub(crate) async fn metadata(&self, client: &Client) -> Option<Arc<Metadata>> {
+        self.metadata.get(&self.policy.issuer, |_| true, || self.fetch_metadata(client)).await
+    }
+
+    async fn fetch_keys(&self, client: &Client) -> Result<Fetched<HashMap<String, PublicKey>>, String> {
         let uri = match &self.jwks_uri {
             Some(uri) => uri.clone(),
-            None => self.discover(client).await?,
+            None => {
+                // Not what was remembered: an issuer may move its keys.
+                let metadata = self.fetch_metadata(client).await?;
+                let uri = metadata.value.jwks_uri.clone();
+                self.metadata.put(metadata);
+                uri.ok_or("the issuer's metadata has no jwks_uri")?
+            }
         };
-        let document = document(client, &uri).await?;
+        let (document, max_age) = document_with_age(client, &uri).await?;
         let list = document.get("keys").and_then(Value::as_array).ok_or_else(|| format!("{uri} has no keys"))?;
-        Ok(list.iter().filter_map(PublicKey::from_jwk).collect())
+        let keys = list.iter().take(MOST_KEYS).filter_map(PublicKey::from_jwk).collect();
+        Ok(Fetched { value: keys, max_age })
     }
 
-    async fn discover(&self, client: &Client) -> Result<String, String> {
+    async fn fetch_metadata(&self, client: &Client) -> Result<Fetched<Metadata>, String> {
         let mut last = "no metadata".to_owned();
         for place in metadata_places(&self.policy.issuer) {
-            let metadata = match document(client, &place).await {
+            let (metadata, max_age) = match document_with_age(client, &place).await {
                 Ok(metadata) => metadata,
                 Err(error) => {
                     last = error;
@@ -205,27 +173,63 @@ impl Issuer {
             if !self.is(says) {
                 return Err(format!("{place} is about another issuer"));
             }
-            let uri =
-                metadata.get("jwks_uri").and_then(Value::as_str).ok_or_else(|| format!("{place} has no jwks_uri"))?;
-            check_url(uri)?;
-            return Ok(uri.to_owned());
+            let uri = |name: &str| match metadata.get(name).and_then(Value::as_str) {
+                Some(uri) => check_url(uri).map(|()| Some(uri.to_owned())),
+                None => Ok(None),
+            };
+            let value = Metadata {
+                jwks_uri: uri("jwks_uri")?,
+                introspection: uri("introspection_endpoint")?,
+                userinfo: uri("userinfo_endpoint")?,
+            };
+            return Ok(Fetched { value, max_age });
         }
         Err(last)
     }
 }
 
-async fn document(client: &Client, url: &str) -> Result<Value, String> {
+impl Holder {
+    fn parse(text: &str) -> Option<Self> {
+        Group::parse(text).map(Holder::Member).or_else(|| Capability::parse(text).map(Holder::Capable))
+    }
+}
+
+/// A JSON document.
+pub(crate) async fn document(client: &Client, url: &str) -> Result<Value, String> {
+    document_with_age(client, url).await.map(|(value, _)| value)
+}
+
+/// A JSON document, and how long its server says that it is good.
+async fn document_with_age(client: &Client, url: &str) -> Result<(Value, Option<Duration>), String> {
     let said = |error: dte_http::ClientError| format!("{url}: {error}");
     let reply = client.get(url).timeout(FETCH_TIMEOUT).send().await.map_err(said)?.ok().await.map_err(said)?;
+    let max_age = reply.header("cache-control").and_then(max_age);
     let bytes = tokio::time::timeout(FETCH_TIMEOUT, reply.bytes(LARGEST_DOCUMENT))
         .await
         .map_err(|_| format!("{url}: too slow"))?
         .map_err(said)?;
-    serde_json::from_slice(&bytes).map_err(|error| format!("{url}: {error}"))
+    let value = serde_json::from_slice(&bytes).map_err(|error| format!("{url}: {error}"))?;
+    Ok((value, max_age))
+}
+
+/// `max-age` of a `Cache-Control` header; zero where nothing may be kept.
+fn max_age(header: &str) -> Option<Duration> {
+    let mut found = None;
+    for part in header.split(',').map(str::trim) {
+        if part.eq_ignore_ascii_case("no-store") || part.eq_ignore_ascii_case("no-cache") {
+            return Some(Duration::ZERO);
+        }
+        if let Some((name, value)) = part.split_once('=')
+            && name.eq_ignore_ascii_case("max-age")
+        {
+            found = value.trim_matches('"').parse().ok().map(Duration::from_secs);
+        }
+    }
+    found
 }
 
 /// `https`, or `http` on loopback.
-fn check_url(text: &str) -> Result<(), String> {
+pub(crate) fn check_url(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
     let loopback = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
@@ -282,17 +286,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_rules() {
-        let (minute, hour, day) = (Duration::from_secs(60), Duration::from_secs(3_600), Duration::from_secs(86_400));
-        assert_eq!(plan(None, false, None), Plan::Fetch);
-        assert_eq!(plan(None, false, Some(minute / 2)), Plan::Nothing);
-        assert_eq!(plan(Some(hour), true, None), Plan::Use);
-        assert_eq!(plan(Some(hour), false, Some(minute / 2)), Plan::Use);
-        assert_eq!(plan(Some(hour), false, Some(minute)), Plan::FetchOrUse);
-        assert_eq!(plan(Some(7 * hour), true, Some(7 * hour)), Plan::FetchOrUse);
-        assert_eq!(plan(Some(7 * hour), true, Some(minute / 2)), Plan::Use);
-        assert_eq!(plan(Some(2 * day), true, Some(minute)), Plan::Fetch);
-        assert_eq!(plan(Some(2 * day), true, Some(minute / 2)), Plan::Nothing);
+    fn cache_headers() {
+        let seconds = |text: &str| max_age(text).map(|span| span.as_secs());
+        assert_eq!(seconds("public, max-age=21600"), Some(21_600));
+        assert_eq!(seconds("Max-Age=\"60\""), Some(60));
+        assert_eq!(seconds("no-store, max-age=60"), Some(0));
+        for none in ["", "private", "max-age=x", "max-age"] {
+            assert_eq!(seconds(none), None, "{none}");
+        }
     }
 
     #[test]
@@ -333,9 +334,29 @@ mod tests {
     }
 
     #[test]
-    fn grants_by_group() {
-        let group = |text: &str| Group::from_wlcg(text).expect("a group");
-        assert_eq!(issuer(false).granted(&[group("/vo/ops/night")]).names(), ["compute.create", "compute.read"]);
-        assert_eq!(issuer(false).granted(&[group("/vo")]).names(), ["compute.read"]);
+    fn grants_by_group_and_capability() {
+        let config: TrustedIssuerConfig = serde_json::from_value(serde_json::json!({
+            "issuer": "https://iss.example", "profile": "aarc",
+            "grants": [
+                {"group": "/vo/ops", "scopes": ["compute.create"]}, {"scopes": ["compute.read"]},
+                {"group": "/vo/Role=chief", "scopes": ["compute.cancel"]},
+                {"group": "urn:x:res:twin:act:run", "scopes": ["compute.modify"]},
+            ],
+        }))
+        .expect("a configuration");
+        let issuer = Issuer::new(&config, &["https://us".to_owned()]).expect("an issuer");
+        let granted = |entitlements: serde_json::Value| {
+            let now = 1_700_000_000;
+            let claims =
+                serde_json::json!({"sub": "a", "aud": "https://us", "exp": now + 9, "entitlements": entitlements});
+            let claims = Claims(claims.as_object().cloned().expect("an object"));
+            let accepted =
+                crate::model::decide::decide(&claims, &issuer.policy, dte_base::time::Timestamp::from_seconds(now));
+            issuer.granted(&accepted.expect("accepted")).names().join(" ")
+        };
+        assert_eq!(granted(serde_json::json!(["urn:y:group:vo:ops:night"])), "compute.create compute.read");
+        assert_eq!(granted(serde_json::json!(["urn:y:group:vo:role=chief"])), "compute.read compute.cancel");
+        assert_eq!(granted(serde_json::json!(["urn:x:res:twin:act:run,stop"])), "compute.read compute.modify");
+        assert_eq!(granted(serde_json::json!(["urn:y:group:vo"])), "compute.read");
     }
 }

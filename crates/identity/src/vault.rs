@@ -12,6 +12,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use dte_base::time::Timestamp;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 
 use crate::config::IdentityConfig;
 use crate::context::OpenError;
@@ -113,6 +114,19 @@ impl AuditKey {
         text.extend_from_slice(&at.as_micros().to_be_bytes());
         text.extend_from_slice(body.as_bytes());
         keyed_hash(&self.0, &text).to_vec()
+    }
+
+    /// Seals the end of the chain: the number of its last record and that record's link.
+    pub(crate) fn seal_end(&self, seq: i64, link: &[u8]) -> Vec<u8> {
+        let mut text = b"end of the chain".to_vec();
+        text.extend_from_slice(&seq.to_be_bytes());
+        text.extend_from_slice(link);
+        keyed_hash(&self.0, &text).to_vec()
+    }
+
+    /// Whether `seal` is ours.
+    pub(crate) fn is_end(&self, seq: i64, link: &[u8], seal: &[u8]) -> bool {
+        self.seal_end(seq, link).ct_eq(seal).into()
     }
 }
 

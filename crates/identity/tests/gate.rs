@@ -38,7 +38,10 @@ fn mounts() -> Vec<Mount> {
         .get("/me", Require::Authenticated, whoami)
         .get("/compute", Require::Scope("compute.create"), whoami)
         .get("/admin", Require::Admin, whoami)
-        .get("/files/{*path}", Require::HandlerChecks("storage.read at the path"), storage)
+        .get("/files/{*path}", Require::Storage("storage.read at the path"), storage)
+        .get("/checks", Require::HandlerChecks("nothing more"), async || "ok")
+        .get("/either", Require::OneOf(&["compute.read", "compute.create"], "nothing more"), async || "ok")
+        .get("/neither", Require::OneOf(&["compute.read", "compute.cancel"], "nothing more"), async || "ok")
         .any("/any", Require::Authenticated, async |method: Method| method.to_string())
         .method(Method::from_bytes(b"PROPFIND").expect("a method"), "/dav", Require::Authenticated, async || "propfind")
         .get("/dav", Require::Admin, async || "get");
@@ -74,7 +77,10 @@ async fn requirements() {
     let confined = engine.token_for("alice", &["compute.create", "storage.read:/local"]).await;
     for (path, nobody, of_alice, of_confined, of_admin) in [
         ("/demo/public", 200, 200, 200, 200),
-        ("/demo/me", 401, 200, 200, 200),
+        ("/demo/me", 401, 200, 403, 200),
+        ("/demo/checks", 401, 200, 403, 200),
+        ("/demo/either", 401, 200, 200, 200),
+        ("/demo/neither", 401, 200, 403, 200),
         ("/demo/compute", 401, 200, 200, 200),
         ("/demo/admin", 401, 403, 403, 200),
         ("/demo/files/local/f", 401, 403, 200, 200),

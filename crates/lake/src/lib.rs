@@ -31,7 +31,7 @@ use dte_base::id::derived_id;
 use dte_base::time::Timestamp;
 use dte_base::units::Span;
 use dte_http::Client;
-use dte_identity::{Identity, Mount, OpenError, Principal, ServiceContext};
+use dte_identity::{Absent, Identity, Mount, OpenError, Principal, ServiceContext};
 use dte_protocol_rucio::Protocol;
 use dte_store::{Store, Tx};
 use serde::Deserialize;
@@ -91,6 +91,7 @@ impl Service {
             fts_url,
             known: Arc::default(),
             vos: Arc::default(),
+            absent: Absent::new(&ctx.identity),
         };
         make_local(&ctx).await?;
         work::start(&lake, &ctx.tasks, settings.retry_after.0, settings.poll_after.0).await?;
@@ -108,6 +109,8 @@ pub(crate) struct Lake {
     pub store: Store,
     pub client: Client,
     pub identity: Identity,
+    /// Owners of requests who are suspended.
+    pub absent: Absent,
     pub fts_url: Url,
     /// Accounts that are written down, with the identity under which they were.
     known: Arc<Mutex<HashSet<String>>>,

@@ -32,6 +32,11 @@ async fn who_may_what() {
         let narrow = world.engine.token_for("alice", &["storage.read:/local"]).await;
         let answer = world.call(&narrow, Method::POST, "/dids", Some(&json!([foreign]))).await;
         assert_eq!(answer.class, "AccessDenied");
+        let answer = world.call(&narrow, Method::GET, "/rses/", None).await;
+        assert_eq!(answer.class, "AccessDenied", "nor is it for reading");
+        let reader = world.engine.token_for("alice", &["dte.lake.read"]).await;
+        assert_eq!(world.call(&reader, Method::GET, "/rses/", None).await.status, 200);
+        assert_eq!(world.call(&reader, Method::POST, "/dids", Some(&json!([foreign]))).await.class, "AccessDenied");
         let wide = world.engine.token_for("alice", &["storage.read:/local", "dte.lake"]).await;
         world.client(&wide).add_dids(&[NewDid::dataset(&Did::new("user.alice", "ds2"))]).await.expect("dte.lake");
         // No token, bad tokens.
@@ -234,5 +239,42 @@ async fn replicas() {
         assert_eq!(world.post("/replicas", json!({"files": []})).await.class, "InvalidObject");
         assert_eq!(world.post("/replicas", json!({"rse": "LOCAL"})).await.class, "KeyError");
         assert_eq!(world.get("/nothing/here").await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn reading_is_open_until_readers_are_named() {
+    for world in worlds().await {
+        let lake = world.lake();
+        lake.ensure_scope("root", "enso").await.expect("a scope");
+        let file = Did::new("enso", "a.csv");
+        lake.add_replicas("LOCAL", &[NewReplica::new(&file, 1, "00000001")]).await.expect("a file");
+        let alice = world.client(&world.engine.token_for("alice", &[]).await);
+        let files = std::slice::from_ref(&file);
+
+        let token = alice.reading_token(files).await.expect("open").expect("a token");
+        let principal = world.engine.identity.verify(token.expose()).await.expect("a good token");
+        assert_eq!(principal.name(), "alice");
+        let path = lake.pfn("LOCAL", &file).await.expect("a place");
+        let path = path.split_once("/dav").expect("at the edge").1;
+        assert!(principal.may_storage(dte_identity::StorageOp::Read, path).is_ok(), "{path}");
+        assert!(principal.may_storage(dte_identity::StorageOp::Modify, path).is_err());
+        assert!(principal.may_storage(dte_identity::StorageOp::Read, "/local/enso").is_err());
+        assert!(principal.may("dte.lake.read").is_err(), "good for nothing else");
+
+        assert!(alice.set_readers("enso", &["alice".to_owned()]).await.expect_err("not hers").is(Class::AccessDenied));
+        lake.set_readers("enso", &["bob".to_owned(), "/ocean/enso".to_owned()]).await.expect("named");
+        assert_eq!(alice.readers("enso").await.expect("shown"), ["/ocean/enso", "bob"]);
+        assert!(alice.reading_token(files).await.expect_err("closed").is(Class::AccessDenied));
+        let bob = world.client(&world.engine.token_for("bob", &[]).await);
+        assert!(bob.reading_token(files).await.expect("a reader").is_some());
+        assert!(lake.reading_token(files).await.expect("the owner").is_some());
+        assert!(alice.get_did(&file).await.is_ok(), "the catalogue stays open");
+        let odd = lake.set_readers("enso", &["a b".to_owned()]).await.expect_err("no name");
+        assert!(odd.is(Class::InvalidObject), "{odd}");
+        lake.set_readers("enso", &[]).await.expect("open again");
+        assert!(alice.reading_token(files).await.expect("open").is_some());
+        let nobody = alice.reading_token(&[Did::new("nowhere", "x")]).await.expect_err("no scope");
+        assert!(nobody.is(Class::ScopeNotFound), "{nobody}");
     }
 }

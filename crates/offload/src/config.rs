@@ -27,6 +27,8 @@ pub struct Settings {
     pub parallel_staging: usize,
     /// Space for verified inputs that later pods may want too.
     pub cache_limit: Bytes,
+    /// How long a pod of somebody who is suspended stands still at most before it is ended with the reason `Suspended`.
+    pub suspended_for: Span,
     /// Folders of this machine from which everybody's pods may take their program. Administrators' pods may from anywhere.
     pub code_roots: Vec<PathBuf>,
 }
@@ -41,6 +43,7 @@ impl Default for Settings {
             parallel_files: 8,
             parallel_staging: 4,
             cache_limit: Bytes(10 << 30),
+            suspended_for: Span(Duration::from_secs(7 * 86_400)),
             code_roots: Vec::new(),
         }
     }

@@ -21,6 +21,7 @@ use crate::config::Settings;
 use crate::model::failure::Failure;
 use crate::store::{PodRow, Queues};
 use crate::work::cache::Cache;
+use crate::work::storage::{self, Direction};
 use crate::{Service, work};
 
 /// Cancellations that a busy worker may have unread; it then looks into the store.
@@ -103,7 +104,7 @@ impl Shared {
         Ok(LakeClient::new(self.client.clone(), self.lake.clone(), self.token(pod, &[], None)?))
     }
 
-    /// Data of a person's pod is of scopes that are that person's: storage tokens are made after this, so a pod must not be
+    /// A person's pod writes into scopes that are that person's: storage tokens are made after this, so a pod must not be
     /// a way to what its owner could not reach by another door. Administrators' pods reach everything.
     pub async fn check_scopes(&self, pod: &PodRow, dids: &[Did], refused: &'static str) -> Result<(), Failure> {
         if pod.trusted || dids.is_empty() {
@@ -116,6 +117,19 @@ impl Shared {
             Some(did) => Err(Failure::lasting(refused, format!("{did} is in a scope that is not the pod's owner's"))),
             None => Ok(()),
         }
+    }
+
+    /// A person's pod gets inputs that the person may read: the lake says so. Storage tokens are made after this.
+    pub async fn check_readable(&self, pod: &PodRow, dids: &[Did]) -> Result<(), Failure> {
+        if pod.trusted || dids.is_empty() {
+            return Ok(());
+        }
+        let lake = self.lake(pod)?;
+        for some in dids.chunks(LakeClient::READ_AT_ONCE) {
+            let asked = lake.reading_token(some).await;
+            asked.map_err(|error| storage::lake_failure(Direction::Input, &error))?;
+        }
+        Ok(())
     }
 
     /// Whether a service asks on behalf of a local administrator, with a token that is good for this call only.

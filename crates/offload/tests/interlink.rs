@@ -119,6 +119,23 @@ impl Bench {
         }
     }
 
+    /// Waits until the list of pods shows this reason for a pod.
+    async fn shows(&self, pod: &Value, reason: Option<&str>) {
+        let begun = Instant::now();
+        loop {
+            let asked =
+                self.engine.client.get(self.engine.url_of("/interlink/pods")).bearer(&self.engine.admin_token());
+            let list: Value = asked.send().await.expect("answers").json().await.expect("JSON");
+            let items = list["items"].as_array().expect("items");
+            let item = items.iter().find(|item| item["uid"] == pod["metadata"]["uid"]).expect("the pod");
+            if item["reason"].as_str() == reason {
+                return eprintln!("{reason:?} after {:?}", begun.elapsed());
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "not {reason:?}: {item}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn log(&self, pod: &Value, options: LogOptions) -> String {
         let asked = LogStruct {
             namespace: "default".into(),
@@ -296,9 +313,9 @@ async fn others_see_nothing() {
         .ban(dte_identity::NewBan { subject: Some("alice".into()), ..ban() }, "test")
         .await
         .expect("banned");
-    let begun = Instant::now();
-    assert_eq!(bench.end_of(&pod).await["reason"], "Suspended");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    bench.shows(&pod, Some("Suspended")).await;
+    bench.admin().delete(&RawPod(pod.clone())).await.expect("deleted");
+    assert_eq!(bench.end_of(&pod).await["reason"], "Cancelled");
 }
 
 fn ban() -> dte_identity::NewBan {
@@ -452,4 +469,82 @@ async fn many_inputs_cost_little() {
     let (cold, warm) = (timed().await, timed().await);
     println!("400 inputs: {cold:?} cold, {warm:?} from the cache");
     assert_eq!(bench.fake.world().reads, 400);
+}
+
+#[tokio::test]
+async fn pods_of_a_suspended_owner_wait_and_go_on() {
+    let bench = Bench::new().await;
+    let alice = bench.client(bench.engine.token_for("alice", &[]).await);
+    let running = pod("while ! [ -e go ]; do echo beat; sleep 0.05; done & sleep 0.1; wait $!");
+    alice.create(&PodCreateRequests::of(running.clone())).await.expect("created");
+    bench.wait_for_phase(&running, Phase::Running).await;
+    let asked = LogStruct {
+        namespace: "default".into(),
+        pod_uid: running["metadata"]["uid"].as_str().expect("uid").into(),
+        options: LogOptions { follow: true, ..LogOptions::default() },
+        ..LogStruct::default()
+    };
+    let followed = alice.logs(&asked).await.expect("a log");
+    let followed = tokio::spawn(async move { followed.text().await.is_ok() });
+
+    // Suspending the account is as good as a ban.
+    bench.engine.identity.set_user("alice", false, false, "test").await.expect("set");
+    bench.shows(&running, Some("Suspended")).await;
+    let rest = tokio::time::timeout(Duration::from_secs(30), followed).await;
+    assert!(rest.is_ok(), "the log that was followed is closed");
+    assert!(alice.create(&PodCreateRequests::of(pod("true"))).await.is_err(), "nothing new starts");
+    let still = bench.log(&running, LogOptions::default()).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(bench.log(&running, LogOptions::default()).await, still);
+
+    // Across a restart too.
+    let bench = bench.restart().await;
+    bench.shows(&running, Some("Suspended")).await;
+    assert_eq!(bench.log(&running, LogOptions::default()).await, still);
+    bench.engine.identity.set_user("alice", false, true, "test").await.expect("set");
+    bench.shows(&running, None).await;
+    let begun = Instant::now();
+    while bench.log(&running, LogOptions::default()).await.len() <= still.len() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not go on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let told: Vec<String> = bench
+        .store
+        .events_after(0, 100, &["org.dte.offload.pod."])
+        .await
+        .expect("events")
+        .into_iter()
+        .map(|e| e.kind)
+        .collect();
+    assert!(told.contains(&"org.dte.offload.pod.suspended".to_owned()), "{told:?}");
+    let alice = bench.client(bench.engine.token_for("alice", &[]).await);
+    alice.delete(&RawPod(running.clone())).await.expect("deleted");
+    bench.end_of(&running).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_has_not_started_waits_for_its_owner() {
+    let bench = Bench::new().await;
+    let others: Vec<Value> = (0..8).map(|_| pod("exec sleep 600")).collect();
+    for one in &others {
+        bench.admin().create(&PodCreateRequests::of(one.clone())).await.expect("created");
+    }
+    for one in &others {
+        bench.wait_for_phase(one, Phase::Running).await;
+    }
+    // There is no place for this one when its owner is banned, and there is one afterwards.
+    let alice = bench.client(bench.engine.token_for("alice", &[]).await);
+    let waiting = pod("echo ran");
+    alice.create(&PodCreateRequests::of(waiting.clone())).await.expect("created");
+    let who = dte_identity::NewBan { subject: Some("alice".into()), ..ban() };
+    let held = bench.engine.identity.ban(who, "test").await.expect("banned");
+    for one in &others {
+        bench.admin().delete(&RawPod(one.clone())).await.expect("deleted");
+        bench.end_of(one).await;
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(bench.finished().await.len(), 8, "it has neither run nor failed");
+    assert_eq!(bench.log(&waiting, LogOptions::default()).await, "");
+    bench.engine.identity.lift_ban(&held.id, "test").await.expect("lifted");
+    assert_eq!(bench.end_of(&waiting).await["phase"], "Succeeded");
 }

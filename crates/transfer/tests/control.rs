@@ -155,7 +155,8 @@ async fn submitting_twice_is_submitting_once() {
         let (status, answer) = world.post("/fts/jobs", &body).await;
         assert_eq!((status, &answer["message"]), (409, &json!("The sid provided by the user is duplicated")));
 
-        let other = world.fts(&world.engine.token_for("eve", &["storage.read:/", "storage.modify:/"]).await);
+        let other =
+            world.fts(&world.engine.token_for("eve", &["storage.read:/", "storage.modify:/", "dte.transfer"]).await);
         assert!(matches!(other.submit(&submission).await, Err(FtsError::SidTaken { .. })));
     }
 }

@@ -294,10 +294,10 @@ async fn replicas_and_hops() {
 
 #[tokio::test]
 async fn waiting_too_long_ends_a_file() {
-    let config = format!("{}concurrency = 1\n", fixture::QUICK);
+    let config = format!("{}concurrency = 1\n", fixture::QUICK.replace("300ms", "5m"));
     let world = World::on(dte_store::testing::temporary().await.expect("a store"), &config).await;
     world.storage.put("/local/a", CONTENT);
-    world.storage.always(Method::GET, "/local/a", Fault::Slow(2_500));
+    world.storage.always(Method::GET, "/local/a", Fault::Slow(5_000));
     let first = world.submit(&world.copy("/local/a", "/local/x")).await;
     world.reaches(first, FileState::Active).await;
     let mut body = serde_json::to_value(world.copy("/local/a", "/local/y")).expect("json");

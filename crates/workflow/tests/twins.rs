@@ -4,6 +4,7 @@
 
 mod world;
 
+use dte_identity::NewBan;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use world::{DOCUMENT, World, month_file};
@@ -407,4 +408,37 @@ async fn a_deleted_twin_leaves_its_data_and_goes_on_when_applied_again() {
     assert_eq!((status, &body["version"]), (StatusCode::OK, &2.into()));
     world.until_runs("succeeded", 3).await;
     assert_eq!(runs_of(&world).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_twin_rests_while_its_owner_is_suspended() {
+    let world = World::new().await;
+    world.begin().await;
+    world.history_arrives().await;
+    world.months_arrive(0..2).await;
+    world.until_runs("succeeded", 2).await;
+    let who = NewBan { subject: Some("admin".to_owned()), reason: "test".to_owned(), ..NewBan::default() };
+    let ban = world.engine.identity.ban(who, "test").await.unwrap();
+    world.months_arrive(2..6).await;
+    let rests = async || {
+        let sql = "SELECT COUNT(*) FROM workflow_troubles WHERE trouble LIKE '%is suspended%'";
+        let read = world.engine.store.read(move |tx| tx.query_one(sql, &[], |row| row.get::<i64>(0)));
+        read.await.map_err(|error: dte_store::Error| error).unwrap() > 0
+    };
+    let begun = std::time::Instant::now();
+    while !rests().await {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "nothing says why it rests");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(world.facts.lock().unwrap().order.len(), 2, "no run starts");
+    // A pod that a site ended because of a suspension says nothing about the model, however often that happens.
+    world.facts.lock().unwrap().failing.insert("1980-03".to_owned(), "suspended");
+    world.engine.identity.lift_ban(&ban.id, "test").await.unwrap();
+    let begun = std::time::Instant::now();
+    world.until("several tries", |_| world.facts.lock().unwrap().order.len() > 6).await;
+    println!("on again after {:?}", begun.elapsed());
+    world.facts.lock().unwrap().failing.clear();
+    world.until_runs("succeeded", 6).await;
+    assert!(!rests().await);
 }

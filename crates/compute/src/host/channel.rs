@@ -25,6 +25,10 @@ pub enum Order {
     Terminate,
     /// End them (SIGKILL).
     Kill,
+    /// Stop everything where it is (SIGSTOP), start no more for now.
+    Suspend,
+    /// Go on (SIGCONT).
+    Resume,
 }
 
 /// What the init tells the shim. Containers are numbered, init containers first.

@@ -8,6 +8,7 @@
 //! | `spec.json` | engine | what to run and how; the pod was submitted |
 //! | `started` | shim | who runs it; made with `O_EXCL`, so that a pod is started at most once, whatever happens |
 //! | `cancel` | engine | why it shall end |
+//! | `suspended` | engine | while it is there, the pod stands still |
 //! | `state.json` | shim | how it goes |
 //! | `exit.json` | shim | how it went; synced and renamed into place, the last thing that the shim does |
 //! | `logs/` | shim | see [`super::logfile`] |
@@ -37,6 +38,7 @@ pub const TMP: &str = "tmp";
 const SPEC: &str = "spec.json";
 const STARTED: &str = "started";
 const CANCEL: &str = "cancel";
+const SUSPENDED: &str = "suspended";
 const STATE: &str = "state.json";
 const EXIT: &str = "exit.json";
 const LOGS: &str = "logs";
@@ -46,6 +48,9 @@ const SHIM_ERRORS: &str = "shim.err";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Started {
     pub shim: ProcessIdentity,
+    /// Whether the shim takes SIGUSR1 as "look whether the pod shall stand still"; an older one would die of it.
+    #[serde(default)]
+    pub suspends: bool,
 }
 
 /// A run folder.
@@ -130,6 +135,21 @@ impl RunFolder {
 
     pub fn cancellation(&self) -> io::Result<Option<Cancellation>> {
         self.read(CANCEL)
+    }
+
+    /// Says whether the pod shall stand still. Saying it twice is fine.
+    pub fn set_suspended(&self, wanted: bool) -> io::Result<()> {
+        if wanted {
+            return self.replace(SUSPENDED, &wanted, false);
+        }
+        match fs::remove_file(self.path.join(SUSPENDED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.path.join(SUSPENDED).exists()
     }
 
     pub fn write_state(&self, report: &PodReport) -> io::Result<()> {

@@ -29,6 +29,9 @@ use crate::report::Usage;
 /// How often memory is looked at.
 const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 
+/// Without a namespace a process may be made while the others are being stopped: it is found in the next round.
+const STOP_ROUNDS: usize = 3;
+
 pub fn main(folder: &Path) -> ExitCode {
     match run(&RunFolder::at(folder)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,6 +56,8 @@ struct Init {
     running: Vec<Container>,
     /// No more containers are to be started.
     stopping: bool,
+    /// Everything stands still.
+    suspended: bool,
     memory_limit: Option<u64>,
     out_of_memory: bool,
     max_rss_bytes: u64,
@@ -79,6 +84,7 @@ fn run(folder: &RunFolder) -> io::Result<()> {
         next: 0,
         running: Vec::new(),
         stopping: false,
+        suspended: false,
         memory_limit: spec.memory_limit(),
         out_of_memory: false,
         max_rss_bytes: 0,
@@ -94,7 +100,7 @@ impl Init {
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let mut next_sample = Instant::now() + SAMPLE_EVERY;
         self.start_due()?;
-        while !self.running.is_empty() {
+        while !self.running.is_empty() || self.has_more_later() {
             let (children, orders) = wait(&signals, &self.channel, next_sample)?;
             if children {
                 while signals.read_signal()?.is_some() {}
@@ -120,9 +126,14 @@ impl Init {
         self.channel.tell(&News::Finished { usage })
     }
 
+    /// The next container waits only because the pod stands still.
+    fn has_more_later(&self) -> bool {
+        self.suspended && !self.stopping && self.next < self.launches.len()
+    }
+
     /// Starts what is to be started now: the next init container when none runs, all others at once.
     fn start_due(&mut self) -> io::Result<()> {
-        while !self.stopping && self.next < self.launches.len() {
+        while !self.stopping && !self.suspended && self.next < self.launches.len() {
             if self.next <= self.init_count && !self.running.is_empty() && self.running[0].index < self.init_count {
                 return Ok(());
             }
@@ -189,28 +200,49 @@ impl Init {
             return Err(io::Error::other("the shim is gone"));
         };
         for order in orders {
-            self.stopping = true;
             match order {
                 Order::Terminate => {
+                    self.stopping = true;
                     for container in &self.running {
                         ignore_gone(killpg(container.pid, Signal::SIGTERM))?;
                     }
+                    if self.suspended {
+                        self.suspended = false;
+                        self.signal_all(Signal::SIGCONT);
+                    }
                 }
-                Order::Kill => self.kill_all(),
+                Order::Kill => {
+                    self.stopping = true;
+                    self.kill_all();
+                }
+                Order::Suspend => {
+                    self.suspended = true;
+                    for _ in 0..STOP_ROUNDS {
+                        self.signal_all(Signal::SIGSTOP);
+                    }
+                }
+                Order::Resume => {
+                    self.suspended = false;
+                    self.signal_all(Signal::SIGCONT);
+                }
             }
         }
         Ok(())
     }
 
     fn kill_all(&self) {
+        self.signal_all(Signal::SIGKILL);
+    }
+
+    fn signal_all(&self, signal: Signal) {
         if getpid() == Pid::from_raw(1) {
             // Everything in this namespace but ourselves. There may be nothing any more.
-            let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+            let _ = kill(Pid::from_raw(-1), signal);
             return;
         }
         // Without a namespace: whoever descends from us. Orphans come to us, so that none gets away for long.
         for process in processes().iter().filter(|process| descends_from_us(**process)) {
-            let _ = kill(*process, Signal::SIGKILL);
+            let _ = kill(*process, signal);
         }
     }
 

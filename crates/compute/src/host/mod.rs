@@ -17,6 +17,7 @@ pub mod folder;
 mod init;
 pub mod logfile;
 mod outcome;
+mod pause;
 mod probe;
 pub mod process;
 pub mod sandbox;

@@ -11,6 +11,8 @@ pub struct Outcome {
     report: PodReport,
     /// Why it was ended before its time.
     ended_for: Option<String>,
+    /// It stands still.
+    suspended: bool,
     /// Why nothing could run, or what became of it.
     trouble: Option<(&'static str, String)>,
 }
@@ -42,6 +44,7 @@ impl Outcome {
                 usage: Usage::default(),
             },
             ended_for: None,
+            suspended: false,
             trouble: None,
         }
     }
@@ -92,9 +95,13 @@ impl Outcome {
         self.trouble.get_or_insert_with(|| ("Killed", message.to_owned()));
     }
 
+    pub fn suspend(&mut self, suspended: bool) {
+        self.suspended = suspended;
+    }
+
     /// How it goes now.
     pub fn state(&self) -> PodReport {
-        self.report.clone()
+        PodReport { reason: self.suspended.then(|| SUSPENDED.to_owned()), ..self.report.clone() }
     }
 
     /// How it went: nothing runs any more.
@@ -122,6 +129,8 @@ impl Outcome {
     }
 }
 
+/// The reason that a pod shows while it stands still.
+const SUSPENDED: &str = "Suspended";
 /// Exit code of a container that was killed with the whole tree.
 const KILLED: i32 = 137;
 

@@ -47,7 +47,7 @@ pub fn main(folder: &Path) -> ExitCode {
 fn run(folder: &RunFolder) -> io::Result<()> {
     // From here on a request to end waits until it is read below.
     let mut mask = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGCHLD] {
         mask.add(signal);
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
@@ -55,7 +55,7 @@ fn run(folder: &RunFolder) -> io::Result<()> {
     let _ = nix::unistd::setsid();
     std::env::set_current_dir("/")?;
     let spec = folder.spec()?.ok_or_else(|| io::Error::other("there is no spec.json"))?;
-    if !folder.claim(&Started { shim: ProcessIdentity::own()? })? {
+    if !folder.claim(&Started { shim: ProcessIdentity::own()?, suspends: true })? {
         return Ok(());
     }
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
@@ -101,6 +101,8 @@ struct Shim<'a> {
     channel: Option<Channel>,
     init: Child,
     deadline: Option<Instant>,
+    /// While the pod stands still: what is left of its time, if that is limited.
+    suspended: Option<Option<Duration>>,
     kill_at: Option<Instant>,
     killed_at: Option<Instant>,
     piece: Vec<u8>,
@@ -147,6 +149,7 @@ impl<'a> Shim<'a> {
             channel: Some(started.channel),
             init: started.init,
             deadline: spec.plan.deadline_seconds.map(|s| Instant::now() + Duration::from_secs(s)),
+            suspended: None,
             kill_at: None,
             killed_at: None,
             piece: vec![0; PIECE],
@@ -154,11 +157,16 @@ impl<'a> Shim<'a> {
     }
 
     fn live(mut self, signals: &SignalFd) -> io::Result<PodReport> {
+        // It may have been asked for before there was anybody to be told.
+        self.suspend_or_resume();
         loop {
             self.wait(signals)?;
             while let Some(signal) = signals.read_signal()? {
                 if signal.ssi_signo == Signal::SIGTERM as u32 {
                     self.cancel()?;
+                }
+                if signal.ssi_signo == Signal::SIGUSR1 as u32 {
+                    self.suspend_or_resume();
                 }
             }
             self.hear();
@@ -214,8 +222,8 @@ impl<'a> Shim<'a> {
                 for one in news {
                     self.outcome.note(one, Timestamp::now());
                 }
-                if changed && let Err(error) = self.folder.write_state(&self.outcome.state()) {
-                    eprintln!("pod-shim: cannot write the state: {error}");
+                if changed {
+                    self.show_state();
                 }
             }
             Ok(None) => self.channel = None,
@@ -251,6 +259,31 @@ impl<'a> Shim<'a> {
         false
     }
 
+    fn show_state(&self) {
+        if let Err(error) = self.folder.write_state(&self.outcome.state()) {
+            eprintln!("pod-shim: cannot write the state: {error}");
+        }
+    }
+
+    /// Does what the engine wants, which stands in the folder. A pod that is being ended is not held up.
+    fn suspend_or_resume(&mut self) {
+        let wanted = self.folder.is_suspended();
+        if self.kill_at.is_some() || self.killed_at.is_some() || wanted == self.suspended.is_some() {
+            return;
+        }
+        if wanted {
+            let left = self.deadline.take().map(|at| at.saturating_duration_since(Instant::now()));
+            self.suspended = Some(left);
+            self.order(Order::Suspend);
+        } else {
+            let left = self.suspended.take().flatten();
+            self.deadline = left.map(|left| Instant::now() + left);
+            self.order(Order::Resume);
+        }
+        self.outcome.suspend(wanted);
+        self.show_state();
+    }
+
     fn cancel(&mut self) -> io::Result<()> {
         let how = self.folder.cancellation()?;
         let reason = how.as_ref().map_or("Terminated", |how| how.reason.as_str());
@@ -261,6 +294,9 @@ impl<'a> Shim<'a> {
 
     fn end(&mut self, reason: &str, grace: Option<Duration>) {
         self.deadline = None;
+        // The init lets it go on, so that it can hear that it shall end.
+        self.suspended = None;
+        self.outcome.suspend(false);
         let kill_at = Instant::now() + grace.unwrap_or(Duration::from_secs(self.spec.grace_seconds));
         self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
         self.outcome.end_for(reason);

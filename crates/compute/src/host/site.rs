@@ -59,6 +59,14 @@ pub(super) struct Run {
     pub(super) folder: RunFolder,
     pub(super) state: State,
     pub(super) uid: Option<u32>,
+    /// It stands still, and its place is free for another.
+    pub(super) suspended: bool,
+}
+
+impl Run {
+    fn takes_a_place(&self) -> bool {
+        matches!(self.state, State::Running(_)) && !self.suspended
+    }
 }
 
 pub(super) enum State {
@@ -162,7 +170,7 @@ impl Inner {
         let folder =
             RunFolder::create(&self.runs, uid).map_err(SiteError::io(format!("the run folder of pod {uid}")))?;
         let staging = Staging { inputs: folder.sub(INPUTS), outputs: folder.sub(OUTPUTS) };
-        self.known().runs.entry(uid).or_insert(Run { folder, state: State::Prepared, uid: None });
+        self.known().runs.entry(uid).or_insert(Run { folder, state: State::Prepared, uid: None, suspended: false });
         Ok(staging)
     }
 
@@ -177,7 +185,7 @@ impl Inner {
         }
         self.prepare(uid)?;
         let mut known = self.known();
-        let running = known.runs.values().filter(|run| matches!(run.state, State::Running(_))).count();
+        let running = known.runs.values().filter(|run| run.takes_a_place()).count();
         let run = known.runs.get(&uid).ok_or(SiteError::Unknown(uid))?;
         if !matches!(run.state, State::Prepared) {
             return Ok(());
@@ -340,13 +348,13 @@ impl Site for HostSite {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: false, images: &[IMAGE] }
+        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: true, images: &[IMAGE] }
     }
 
     fn capacity(&self) -> Answer<'_, Capacity> {
         Box::pin(async {
             let known = self.inner.known();
-            let running = known.runs.values().filter(|run| matches!(run.state, State::Running(_))).count();
+            let running = known.runs.values().filter(|run| run.takes_a_place()).count();
             Ok(Capacity {
                 cpu_millis: std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1_000,
                 memory_bytes: memory_bytes(),
@@ -383,6 +391,16 @@ impl Site for HostSite {
     fn cancel<'a>(&'a self, uid: Uuid, how: &'a Cancellation) -> Answer<'a, ()> {
         let (inner, how) = (self.inner.clone(), how.clone());
         Box::pin(blocking(move || inner.cancel(uid, &how)))
+    }
+
+    fn suspend(&self, uid: Uuid) -> Answer<'_, ()> {
+        let inner = self.inner.clone();
+        Box::pin(blocking(move || inner.set_suspended(uid, true)))
+    }
+
+    fn resume(&self, uid: Uuid) -> Answer<'_, ()> {
+        let inner = self.inner.clone();
+        Box::pin(blocking(move || inner.set_suspended(uid, false)))
     }
 
     fn remove(&self, uid: Uuid) -> Answer<'_, ()> {

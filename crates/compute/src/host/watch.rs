@@ -33,7 +33,8 @@ impl Inner {
             {
                 let mut known = self.known();
                 known.uids.extend(user);
-                known.runs.insert(uid, Run { folder: folder.clone(), state: State::Prepared, uid: user });
+                let suspended = folder.is_suspended();
+                known.runs.insert(uid, Run { folder: folder.clone(), state: State::Prepared, uid: user, suspended });
             }
             self.look(uid, &folder, None).map_err(SiteError::io(format!("pod {uid}")))?;
         }
@@ -61,7 +62,7 @@ impl Inner {
             None => {
                 let Some(ended) = shim else { return Ok(()) };
                 // The shim of a started pod ended before it took the pod. We take it in its place, so that no other does.
-                if !folder.claim(&Started { shim: ProcessIdentity::own()? })? {
+                if !folder.claim(&Started { shim: ProcessIdentity::own()?, suspends: false })? {
                     return self.look(uid, folder, None);
                 }
                 let message = format!("the shim ended with {ended}: {}", folder.shim_error_text());

@@ -67,7 +67,7 @@ fn must_come_from_us(state: &State, headers: &HeaderMap) -> Result<(), Failure> 
 
 fn with_cookie(state: &State, mut response: Response, pair: &str) -> Result<Response, Failure> {
     let secure = if state.client.public_url().scheme() == "https" { "; Secure" } else { "" };
-    let cookie = format!("{pair}; Path=/ui; HttpOnly; SameSite=Strict{secure}");
+    let cookie = format!("{pair}; Path=/; HttpOnly; SameSite=Lax{secure}");
     let mut value = HeaderValue::from_str(&cookie).map_err(Failure::internal)?;
     value.set_sensitive(true);
     response.headers_mut().insert(SET_COOKIE, value);

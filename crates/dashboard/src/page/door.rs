@@ -15,7 +15,8 @@ pub fn closed(reason: Option<&str>) -> Markup {
             section.door {
                 h1 { "Sign in" }
                 @if let Some(reason) = reason { p.unreadable role="alert" { (reason) } }
-                p { "This page needs a link that works once. Whoever runs the engine gets one from the command line:" }
+                p { a.primary href="/oidc/login?next=/ui" { "Sign in with a password or through your institute" } }
+                p { "Or use a link that works once. Whoever runs the engine gets one from the command line:" }
                 pre { code { "dte ui" } }
                 p.note { "The link is good for five minutes and signs this browser in until it has been idle for eight hours." }
             }

@@ -55,7 +55,7 @@ pub fn page(
                     @if let Some(viewer) = viewer {
                         form.who method="post" action="/ui/logout" {
                             input type="hidden" name="csrf" value=(viewer.csrf);
-                            span { (viewer.name) }
+                            a href="/oidc/account" { (viewer.name) }
                             button { "Sign out" }
                         }
                     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dte_protocol_rucio::{Did, LakeClient, NewReplica};
+use dte_protocol_rucio::{Did, DidInfo, DidType, LakeClient, NewReplica};
 use serde_json::{Value, json};
 
 use crate::cli::{Common, Lake};
@@ -18,6 +18,7 @@ pub async fn lake(common: &Common, command: Lake) -> Result<(), Failure> {
         Lake::Replicas { did } => replicas(&lake, &did, common.json).await,
         Lake::Rules { did } => rules(&lake, &did, common.json).await,
         Lake::Rses => rses(&lake, &remote, common.json).await,
+        Lake::Access { scope, readers, everybody } => access(&lake, &scope, &readers, everybody, common.json).await,
         Lake::Get { did, dir } => get(&lake, &remote, &did, &dir).await,
         Lake::Put { file, did, rse } => put(&lake, &remote, &file, &did, &rse).await,
     }
@@ -27,17 +28,33 @@ fn parse(text: &str) -> Result<Did, Failure> {
     text.parse::<Did>().map_err(|error| Failure::new(format!("{error}")).with_code(2))
 }
 
+/// What the lake says of a name; a failure when it does not know it.
+async fn known(lake: &LakeClient, did: &Did) -> Result<DidInfo, Failure> {
+    lake.get_did(did).await.map_err(|error| {
+        if error.is_not_found() { Failure::new(format!("there is no {did} in the data lake")) } else { error.into() }
+    })
+}
+
 async fn ls(lake: &LakeClient, text: &str, as_json: bool) -> Result<(), Failure> {
     let (scope, pattern) = text.split_once(':').unwrap_or((text, "*"));
     let rows: Vec<(String, String, Option<u64>, Option<String>)> = if pattern.contains('*') {
         let found = lake.list_dids(scope, pattern, None).await?;
+        if found.is_empty() {
+            return Err(Failure::new(format!("there is nothing in the data lake that is called {scope}:{pattern}")));
+        }
         found.into_iter().map(|name| (format!("{scope}:{name}"), String::new(), None, None)).collect()
     } else {
-        let content = lake.list_content(&parse(text)?).await?;
-        content
-            .into_iter()
-            .map(|e| (format!("{}:{}", e.scope, e.name), e.kind.name().to_owned(), e.bytes, e.adler32))
-            .collect()
+        let did = parse(text)?;
+        let about = known(lake, &did).await?;
+        if about.kind == DidType::File {
+            vec![(did.to_string(), about.kind.name().to_owned(), about.bytes, about.adler32)]
+        } else {
+            let content = lake.list_content(&did).await?;
+            content
+                .into_iter()
+                .map(|e| (format!("{}:{}", e.scope, e.name), e.kind.name().to_owned(), e.bytes, e.adler32))
+                .collect()
+        }
     };
     if as_json {
         let list: Vec<Value> = rows
@@ -56,7 +73,9 @@ async fn ls(lake: &LakeClient, text: &str, as_json: bool) -> Result<(), Failure>
 }
 
 async fn replicas(lake: &LakeClient, did: &str, as_json: bool) -> Result<(), Failure> {
-    let found = lake.list_replicas(&[parse(did)?]).await?;
+    let did = parse(did)?;
+    known(lake, &did).await?;
+    let found = lake.list_replicas(&[did]).await?;
     if as_json {
         return show::json(&found);
     }
@@ -123,6 +142,25 @@ async fn rses(lake: &LakeClient, remote: &Remote, as_json: bool) -> Result<(), F
     Ok(())
 }
 
+async fn access(
+    lake: &LakeClient,
+    scope: &str,
+    readers: &[String],
+    everybody: bool,
+    as_json: bool,
+) -> Result<(), Failure> {
+    if everybody || !readers.is_empty() {
+        lake.set_readers(scope, readers).await?;
+    }
+    let readers = lake.readers(scope).await?;
+    if as_json {
+        return show::json(&readers);
+    }
+    let who = if readers.is_empty() { "every account".to_owned() } else { readers.join(", ") };
+    show::line(format!("{scope} can be read by {who}"));
+    Ok(())
+}
+
 async fn get(lake: &LakeClient, remote: &Remote, did: &str, dir: &Path) -> Result<(), Failure> {
     let files = lake.list_replicas(&[parse(did)?]).await?;
     if files.is_empty() {
@@ -130,11 +168,23 @@ async fn get(lake: &LakeClient, remote: &Remote, did: &str, dir: &Path) -> Resul
     }
     std::fs::create_dir_all(dir)?;
     let progress = indicatif::ProgressBar::new(files.len() as u64);
-    for file in &files {
+    // The lake decides who may read what, and gives a token for it.
+    let mut token = None;
+    for (index, file) in files.iter().enumerate() {
         let name = format!("{}:{}", file.scope, file.name);
         let pfn = file.rses.values().flatten().next();
         let pfn = pfn.ok_or_else(|| Failure::new(format!("{name} has no copy that can be read now")))?;
-        let reply = remote.client.get(reachable(remote, pfn)).bearer(&remote.token).send().await?.ok().await?;
+        if index % LakeClient::READ_AT_ONCE == 0 {
+            let some: Vec<Did> =
+                files.iter().skip(index).take(LakeClient::READ_AT_ONCE).map(|file| file.did()).collect();
+            token = lake.reading_token(&some).await?;
+        }
+        let mut request = remote.client.get(reachable(remote, pfn));
+        // Our own token is for this engine, not for whoever runs a storage elsewhere.
+        if let Some(token) = token.as_ref().filter(|_| is_ours(remote, pfn)) {
+            request = request.bearer(token);
+        }
+        let reply = request.send().await?.ok().await?;
         let bytes = reply.bytes(usize::MAX).await?;
         let found = format!("{:08x}", dte_storage::checksum::adler32(&bytes));
         if file.adler32.as_ref().is_some_and(|wanted| *wanted != found) {
@@ -157,6 +207,11 @@ fn reachable(remote: &Remote, pfn: &str) -> String {
         Ok(url) if url.path().starts_with("/dav/") => remote.url_of(url.path()),
         _ => pfn.to_owned(),
     }
+}
+
+/// Whether the engine serves this storage address, as far as can be told from here.
+fn is_ours(remote: &Remote, pfn: &str) -> bool {
+    reachable(remote, pfn).starts_with(remote.url.as_str())
 }
 
 async fn put(lake: &LakeClient, remote: &Remote, file: &Path, did: &str, rse: &str) -> Result<(), Failure> {

@@ -1,9 +1,11 @@
 //! The commands, a file each.
 
 mod account;
+mod administration;
 mod config;
 mod demo;
 mod doctor;
+mod explain;
 mod lake;
 mod run;
 pub mod token;

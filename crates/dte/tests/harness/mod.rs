@@ -164,6 +164,16 @@ impl Api {
         reply.ok().await.unwrap_or_else(|error| panic!("{path}: {error}")).text().await.expect("text")
     }
 
+    pub fn token(&self) -> &Secret {
+        &self.token
+    }
+
+    pub async fn post_text(&self, path: &str, body: &Value) -> String {
+        let url = format!("{}{path}", self.url);
+        let reply = self.client.post(url).bearer(&self.token).json(body).send().await.expect("answers");
+        reply.ok().await.unwrap_or_else(|error| panic!("{path}: {error}")).text().await.expect("text")
+    }
+
     /// The values of a stream of JSON lines.
     pub async fn post_lines(&self, path: &str, body: &Value) -> Vec<Value> {
         let reply = self

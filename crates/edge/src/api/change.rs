@@ -19,7 +19,11 @@ pub async fn delete(asked: Asked) -> Result<Response, Problem> {
         return Err(Problem::forbidden("a storage area itself cannot be deleted"));
     }
     let conditions = Conditions::of(&asked.headers);
+    let as_folder = place.full.is_collection();
     let outcome = on_disk(move || {
+        if as_folder {
+            place.area.must_be_folder(&place.path)?;
+        }
         if !conditions.is_empty() {
             let facts = place.area.facts(&place.path)?;
             if conditions.judge(Some((&facts.etag(), facts.modified())), false) == Verdict::Failed {

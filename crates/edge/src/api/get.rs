@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::asked::{Asked, Place, on_disk};
 use super::body::FileBody;
-use super::listing;
+use super::listing::{self, is_list_of_homes};
 use super::refusal::{self, condition};
 use crate::disk::opened::{Opened, SMALL};
 use crate::disk::{Fault, sums};
@@ -41,12 +41,11 @@ pub async fn get(asked: Asked, part: Part) -> Result<Response, Problem> {
         asked.may(StorageOp::Stat, &asked.path, true)?;
         return listing::areas(&asked, part);
     };
-    // Whether it is a file or a folder is not known yet; a scope for a folder covers both forms of its path.
-    if asked.may(op, &place.full, false).is_err() {
-        let home_list = place.path.is_root() && asked.may(StorageOp::Stat, &place.full, true).is_ok();
-        if !home_list {
-            asked.may(op, &place.full, true)?;
-        }
+    // Whether it is a file or a folder is not known yet. Everybody may see that there is a `home`.
+    let as_file = asked.may(op, &place.full, false);
+    if as_file.is_err() {
+        let op = if is_list_of_homes(&place) { StorageOp::Stat } else { op };
+        asked.may(op, &place.full, true)?;
     }
     let opened = open(&place).await?;
     if opened.facts.is_folder() {
@@ -55,6 +54,8 @@ pub async fn get(asked: Asked, part: Part) -> Result<Response, Problem> {
     if place.full.is_collection() {
         return Err(Problem::not_found("there is no such folder"));
     }
+    // A scope that is for a folder of this name is not for a file.
+    as_file?;
     file(&asked, &place, opened, part).await
 }
 

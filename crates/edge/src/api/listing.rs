@@ -53,10 +53,15 @@ pub fn members(area: &Area, folder: &ResourcePath) -> Result<Vec<Member>, crate:
     Ok(found)
 }
 
-/// Whether the one who asks sees this member of this folder. In `home` everybody sees their own.
+/// Whether this is the folder that holds everybody's: each sees their own in it.
+pub fn is_list_of_homes(folder: &Place) -> bool {
+    folder.area.name == HOME && folder.path.is_root()
+}
+
+/// Whether the one who asks sees this member of this folder.
 pub fn is_seen(asked: &Asked, folder: &Place, name: &str) -> bool {
-    let among_homes = folder.area.name == HOME && folder.path.is_root();
-    !among_homes || folder.full.child(name).is_ok_and(|path| asked.may(StorageOp::Stat, &path, true).is_ok())
+    !is_list_of_homes(folder)
+        || folder.full.child(name).is_ok_and(|path| asked.may(StorageOp::Stat, &path, true).is_ok())
 }
 
 /// The list of areas.

@@ -27,7 +27,7 @@ use asked::Asked;
 const METHODS: HeaderValue =
     HeaderValue::from_static("OPTIONS, GET, HEAD, PUT, DELETE, MKCOL, PROPFIND, PROPPATCH, MOVE, COPY");
 const DAV: HeaderName = HeaderName::from_static("dav");
-const CHECKED: Require = Require::HandlerChecks("storage scopes of the path; a person's own home");
+const CHECKED: Require = Require::Storage("those of the path; a person's own home");
 const OPEN: Require = Require::Public("clients probe what a server can do before they show a token");
 
 /// All routes of the edge.

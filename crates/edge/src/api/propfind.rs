@@ -13,9 +13,9 @@ use dte_protocol_webdav::propfind::{Change, MAX_BODY, Wanted, parse_propfind, pa
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use super::asked::{Asked, Place, on_disk};
+use super::asked::{Asked, on_disk};
 use super::get::answer;
-use super::listing::{is_seen, members};
+use super::listing::{is_list_of_homes, is_seen, members};
 use super::refusal::{bad_header, bad_xml};
 use crate::disk::{Area, Fault, sums};
 use crate::model::facts::{Facts, Kind};
@@ -34,7 +34,12 @@ pub async fn propfind(asked: Asked, body: Body) -> Result<Response, Problem> {
         None | Some(Depth::Infinity) => return Ok(xml(StatusCode::FORBIDDEN, FINITE.to_owned())),
     };
     let Some(place) = asked.place()? else { return areas(&asked, &wanted, deep) };
-    permit(&asked, &place, deep)?;
+    // Looking at one thing needs less than listing a folder; and everybody may see that there is a `home`.
+    let op = if deep && !is_list_of_homes(&place) { StorageOp::Read } else { StorageOp::Stat };
+    let as_file = asked.may(op, &place.full, false);
+    if as_file.is_err() {
+        asked.may(op, &place.full, true)?;
+    }
     let (area, path) = (place.area.clone(), place.path.clone());
     let looked = on_disk(move || {
         let facts = area.facts(&path)?;
@@ -47,6 +52,10 @@ pub async fn propfind(asked: Asked, body: Body) -> Result<Response, Problem> {
     let (facts, inside) = looked.await?;
     if !facts.is_folder() && place.full.is_collection() {
         return Err(Problem::not_found("there is no such folder"));
+    }
+    if !facts.is_folder() {
+        // A scope that is for a folder of this name is not for a file.
+        as_file?;
     }
     let seen: Vec<_> = inside.into_iter().filter(|member| is_seen(&asked, &place, &member.name)).collect();
     let rendered = on_disk(move || {
@@ -62,17 +71,6 @@ pub async fn propfind(asked: Asked, body: Body) -> Result<Response, Problem> {
         Ok(out.finish())
     });
     Ok(xml(StatusCode::MULTI_STATUS, rendered.await?))
-}
-
-/// Looking at one thing needs less than listing a folder; and everybody may see that there is a `home`.
-fn permit(asked: &Asked, place: &Place, deep: bool) -> Result<(), Problem> {
-    let op = if deep && !place.path.is_root() { StorageOp::Read } else { StorageOp::Stat };
-    let as_file = asked.may(op, &place.full, false);
-    let lists_area = deep && place.path.is_root() && place.area.name != crate::edge::HOME;
-    if lists_area {
-        return asked.may(StorageOp::Read, &place.full, true);
-    }
-    as_file.or_else(|_| asked.may(op, &place.full, true))
 }
 
 /// What the rendering of one area's resources needs to know.

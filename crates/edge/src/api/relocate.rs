@@ -4,11 +4,11 @@ use axum::response::{IntoResponse as _, Response};
 use dte_http::Problem;
 use dte_identity::StorageOp;
 use dte_protocol_webdav::header::{Depth, overwrite, text};
-use dte_protocol_webdav::path::ResourcePath;
+use dte_protocol_webdav::path::{BadPath, ResourcePath};
 use http::StatusCode;
 use url::Url;
 
-use super::asked::{Asked, Place, on_disk, place_of};
+use super::asked::{Asked, MayWrite, Place, on_disk, place_of};
 use super::refusal::{bad_header, bad_path, condition};
 use crate::disk::Fault;
 use crate::disk::area::Outcome;
@@ -32,9 +32,7 @@ pub async fn relocate(asked: Asked, verb: Verb) -> Result<Response, Problem> {
         Some(Depth::Zero) if verb == Verb::Copy => false,
         Some(_) => return Err(Problem::bad_request("Depth must be infinity here")),
     };
-    let op = if verb == Verb::Move { StorageOp::Modify } else { StorageOp::Read };
-    asked.may(op, &from.full, false)?;
-    let may = asked.may_write(&to.full)?;
+    let may = permit(&asked, verb, &from.full, &to.full)?;
     if from.path.is_root() || to.path.is_root() {
         return Err(Problem::forbidden("a storage area itself cannot be moved, copied or replaced"));
     }
@@ -49,9 +47,14 @@ pub async fn relocate(asked: Asked, verb: Verb) -> Result<Response, Problem> {
         return Err(Problem::conflict("a folder cannot be put into itself, nor in the place of one that holds it"));
     }
     let replace = overwrite && may.replace;
-    let work = on_disk(move || match verb {
-        Verb::Move => from.area.relocate(&from.path, &to.path, replace),
-        Verb::Copy => from.area.copy(&from.path, &to.path, replace, deep),
+    let work = on_disk(move || {
+        if from.full.is_collection() {
+            from.area.must_be_folder(&from.path)?;
+        }
+        match verb {
+            Verb::Move => from.area.relocate(&from.path, &to.path, replace),
+            Verb::Copy => from.area.copy(&from.path, &to.path, replace, deep),
+        }
     });
     match work.await {
         Ok(Outcome::Created) => Ok(StatusCode::CREATED.into_response()),
@@ -60,6 +63,22 @@ pub async fn relocate(asked: Asked, verb: Verb) -> Result<Response, Problem> {
         Err(Fault::Exists) => Err(condition("the destination exists and may not be overwritten")),
         Err(fault) => Err(fault.into()),
     }
+}
+
+/// What may be done with the destination. Where creating counts, the names are taken as those of files: who may only make
+/// the folders that lead to a place, or a folder of this name, may not put content there.
+fn permit(asked: &Asked, verb: Verb, from: &ResourcePath, to: &ResourcePath) -> Result<MayWrite, Problem> {
+    let to = to.clone().as_collection(false);
+    match verb {
+        Verb::Copy => asked.may(StorageOp::Read, from, false)?,
+        // A new name for what is there loses nothing, so who may create at both ends may give it.
+        Verb::Move => asked.may(StorageOp::Modify, from, false).or_else(|denied| {
+            let from = from.clone().as_collection(false);
+            let both = [&from, &to].into_iter().all(|path| asked.may(StorageOp::Create, path, false).is_ok());
+            if both { Ok(()) } else { Err(denied) }
+        })?,
+    }
+    asked.may_write(&to)
 }
 
 fn third_party() -> Problem {
@@ -85,9 +104,13 @@ fn destination(asked: &Asked, verb: Verb) -> Result<Place, Problem> {
     };
     let inner = raw.strip_prefix(&asked.prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let inner = inner.ok_or_else(|| Problem::bad_request("the destination is not in this storage"))?;
-    // Some clients do not encode what they put here, so a path that cannot be decoded is taken as it stands.
+    // Some clients do not encode what they put here, so a percent sign that begins no escape is taken as it stands. What
+    // can be decoded and is refused stays refused.
     let inner = inner.split(['?', '#']).next().unwrap_or_default();
-    let path = ResourcePath::parse(inner).or_else(|error| ResourcePath::from_plain(inner).map_err(|_| error));
+    let path = match ResourcePath::parse(inner) {
+        Err(BadPath::BadEscape) => ResourcePath::from_plain(inner),
+        other => other,
+    };
     place_of(&asked.edge, &path.map_err(bad_path)?)
 }
 

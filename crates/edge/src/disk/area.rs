@@ -66,6 +66,11 @@ impl Area {
         }
     }
 
+    /// What was named with a slash at its end is a folder, or is not there.
+    pub fn must_be_folder(&self, path: &ResourcePath) -> Result<(), Errno> {
+        if self.facts(path)?.is_folder() { Ok(()) } else { Err(Errno::NOTDIR) }
+    }
+
     /// Room in the filesystem.
     pub fn room(&self) -> Result<Room, Errno> {
         let stat = fs::fstatvfs(&self.root)?;

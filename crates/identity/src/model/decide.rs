@@ -5,7 +5,9 @@ use std::time::Duration;
 use dte_base::time::Timestamp;
 use serde_json::Value;
 
+use super::capability::Capability;
 use super::group::Group;
+use super::memberships::{GroupClaim, Memberships};
 use super::path::StoragePath;
 use super::reject::Reject;
 use super::scope::Scopes;
@@ -15,8 +17,6 @@ use super::token::Claims;
 pub const ANY_AUDIENCE: &str = "https://wlcg.cern.ch/jwt/v1/any";
 /// How far an issuer's clock may be ahead of ours.
 pub const SKEW: Duration = Duration::from_secs(60);
-/// Tokens with more groups than this are refused.
-const MOST_GROUPS: usize = 1_000;
 /// Subjects longer than this are refused.
 const LONGEST_SUBJECT: usize = 255;
 
@@ -43,6 +43,8 @@ pub struct Policy {
     pub base: StoragePath,
     pub max_lifetime: Option<Duration>,
     pub required_scopes: Vec<String>,
+    /// Where groups stand; none: where the profile says.
+    pub group_claims: Vec<GroupClaim>,
 }
 
 /// What a good token says.
@@ -53,7 +55,10 @@ pub struct Accepted {
     pub acting: Option<String>,
     pub scopes: Scopes,
     pub groups: Vec<Group>,
+    /// Capability entitlements.
+    pub capabilities: Vec<Capability>,
     pub token_id: Option<String>,
+    pub issued: Option<Timestamp>,
     pub expires: Timestamp,
 }
 
@@ -97,10 +102,11 @@ pub fn decide(claims: &Claims, policy: &Policy, now: Timestamp) -> Result<Accept
     };
     let scope = claims.text("scope")?;
     let scopes = Scopes::parse(scope.unwrap_or_default(), &policy.base).map_err(|_| Reject::Scope)?;
-    let groups = groups(claims, policy)?;
+    let Memberships { groups, capabilities } = Memberships::read(claims, policy)?;
     let says_nothing = scope.is_none() && groups.is_empty();
     let for_client = client_id.is_some_and(|client| audiences.contains(&client));
-    if claims.get("nonce").is_some() || claims.get("at_hash").is_some() || (for_client && says_nothing) {
+    let is_id_token = claims.get("nonce").is_some() || claims.get("at_hash").is_some() || (for_client && says_nothing);
+    if is_id_token || says_other_use(claims) {
         return Err(Reject::IdToken);
     }
     if wlcg && scope.is_none() && claims.get("wlcg.groups").is_none() {
@@ -115,7 +121,9 @@ pub fn decide(claims: &Claims, policy: &Policy, now: Timestamp) -> Result<Accept
         acting: actor(claims)?,
         scopes,
         groups,
+        capabilities,
         token_id: claims.text("jti")?.map(str::to_owned),
+        issued: issued.map(Timestamp::from_seconds),
         expires: Timestamp::from_seconds(expires),
     })
 }
@@ -143,26 +151,15 @@ fn version(claims: &Claims) -> Result<(), Reject> {
     if digits(major) && digits(minor) && major == "1" { Ok(()) } else { Err(Reject::Version) }
 }
 
-fn groups(claims: &Claims, policy: &Policy) -> Result<Vec<Group>, Reject> {
-    let list = |name: &str| match claims.get(name) {
-        None => Ok(Vec::new()),
-        Some(Value::Array(list)) if list.len() <= MOST_GROUPS => {
-            list.iter().map(Value::as_str).collect::<Option<Vec<_>>>().ok_or(Reject::Groups)
-        }
-        Some(_) => Err(Reject::Groups),
+/// Keycloak and others write into the claims what a token is for.
+fn says_other_use(claims: &Claims) -> bool {
+    let is = |name: &str, uses: &[&str]| {
+        claims
+            .get(name)
+            .and_then(Value::as_str)
+            .is_some_and(|text| uses.iter().any(|known| known.eq_ignore_ascii_case(text)))
     };
-    match policy.profile {
-        Profile::Wlcg => {
-            list("wlcg.groups")?.into_iter().map(|text| Group::from_wlcg(text).ok_or(Reject::Groups)).collect()
-        }
-        Profile::Aarc => {
-            // What cannot be read is no group, and no error.
-            let mut found = list("eduperson_entitlement")?;
-            found.extend(list("entitlements")?);
-            Ok(found.into_iter().filter_map(Group::from_entitlement).collect())
-        }
-        Profile::Generic => Ok(list("groups")?.into_iter().filter_map(Group::from_wlcg).collect()),
-    }
+    is("typ", &["ID", "Refresh", "Offline", "Logout"]) || is("token_use", &["id", "refresh"])
 }
 
 /// RFC 8693 section 4.1: who acts for the subject.
@@ -194,6 +191,7 @@ mod tests {
             base: StoragePath::parse("/").expect("a path"),
             max_lifetime: None,
             required_scopes: Vec::new(),
+            group_claims: Vec::new(),
         }
     }
 
@@ -295,6 +293,10 @@ mod tests {
     fn row_12_id_tokens() {
         assert_eq!(outcome(json!({"nonce": "n"})), Err(Reject::IdToken));
         assert_eq!(outcome(json!({"at_hash": "h"})), Err(Reject::IdToken));
+        for (name, wrong) in [("typ", "ID"), ("typ", "Refresh"), ("token_use", "id")] {
+            assert_eq!(outcome(json!({name: wrong})), Err(Reject::IdToken), "{name}={wrong}");
+        }
+        assert!(outcome(json!({"typ": "Bearer"})).is_ok());
         let client = json!({"azp": "https://twin.example", "scope": null});
         assert_eq!(outcome_with(&policy(Profile::Generic), client), Err(Reject::IdToken));
         assert_eq!(outcome(json!({"scope": null})), Err(Reject::Missing("scope")));

@@ -26,10 +26,14 @@ pub struct Denial {
     pub kind: DenialKind,
     pub reason: &'static str,
     pub detail: String,
+    /// Why each rule that could have permitted it did not: stable ids, in words by [`in_words`](super::decision::in_words).
+    pub reasons: Box<[&'static str]>,
     /// The scope that would have been enough.
-    pub scope: Option<String>,
+    pub scope: Option<Box<str>>,
     /// The methods that there are (405).
     pub allow: Option<String>,
+    /// A page where the person can remove the cause.
+    pub link: Option<Box<str>>,
 }
 
 impl Denial {
@@ -47,12 +51,34 @@ impl Denial {
     }
 
     pub fn new(kind: DenialKind, reason: &'static str, detail: impl Into<String>) -> Self {
-        Denial { kind, reason, detail: detail.into(), scope: None, allow: None }
+        Denial {
+            kind,
+            reason,
+            detail: detail.into(),
+            reasons: Box::new([reason]),
+            scope: None,
+            allow: None,
+            link: None,
+        }
     }
 
     /// Names the scope that would have been enough.
     pub fn needing(mut self, scope: impl Into<String>) -> Self {
-        self.scope = Some(scope.into());
+        self.scope = Some(scope.into().into());
+        self
+    }
+
+    /// Names every reason.
+    #[must_use]
+    pub fn because(mut self, reasons: Vec<&'static str>) -> Self {
+        self.reasons = reasons.into();
+        self
+    }
+
+    /// Names the page where the person can remove the cause.
+    #[must_use]
+    pub fn linking(mut self, link: impl Into<String>) -> Self {
+        self.link = Some(link.into().into());
         self
     }
 
@@ -83,8 +109,14 @@ impl Denial {
 impl From<Denial> for Problem {
     fn from(denial: Denial) -> Self {
         let mut problem = Problem::new(denial.status(), denial.detail.clone()).with("reason", denial.reason);
+        if denial.challenge().is_some() {
+            problem = problem.with("reasons", denial.reasons.to_vec());
+        }
         if let Some(challenge) = denial.challenge() {
             problem = problem.with_header(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(link) = &denial.link {
+            problem = problem.with_type(format!("urn:dte:{}", denial.reason)).with("link", link.to_string());
         }
         if let Some(allow) = &denial.allow {
             problem = problem.with_header(ALLOW, allow);

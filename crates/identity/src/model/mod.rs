@@ -1,10 +1,14 @@
 //! The pure part: what a token says, whether it is good, and what it permits. No clock, no network, no database.
 
+pub mod capability;
 pub mod decide;
+pub mod decision;
 pub mod denial;
 pub mod group;
+pub mod memberships;
 pub mod path;
 pub mod principal;
 pub mod reject;
 pub mod scope;
+mod strict;
 pub mod token;

@@ -8,6 +8,7 @@ use dte_base::time::Timestamp;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 
+use super::decision::{self, Wanted};
 use super::denial::{Denial, DenialKind};
 use super::group::Group;
 use super::path::StoragePath;
@@ -31,6 +32,8 @@ pub enum Standing {
     Client,
     /// Somebody whom a trusted issuer knows: only what scopes or the operator's grants say.
     Guest,
+    /// A program to which a local account said who it is, and nothing more: no rights at all.
+    Named,
 }
 
 /// What was found out about who is asking.
@@ -48,6 +51,8 @@ pub struct Identified {
     pub vo: Option<String>,
     pub token_id: Option<String>,
     pub expires: Timestamp,
+    /// When the token was made, if it says so.
+    pub issued: Option<Timestamp>,
     pub standing: Standing,
     /// The local account name.
     pub name: String,
@@ -80,9 +85,7 @@ impl Principal {
 
     /// An administrator whose token does not confine itself to other capabilities.
     pub fn is_admin(&self) -> bool {
-        let scopes = &self.0.scopes;
-        self.0.standing == Standing::User { admin: true }
-            && (!scopes.have_capabilities() || scopes.contain_exactly(ADMIN_SCOPE))
+        decision::is_admin(&self.0)
     }
 
     /// What to store with a declared object.
@@ -105,21 +108,33 @@ impl Principal {
 
     /// Whether the principal has a scope, or is a local user whose token does not confine itself.
     pub fn may(&self, scope: &str) -> Result<(), Denial> {
-        let scopes = &self.0.scopes;
-        let free = !scopes.have_capabilities() && matches!(self.0.standing, Standing::User { .. });
-        let granted = !scopes.have_capabilities() && self.0.granted.contain(scope);
-        if self.is_admin() || free || granted || scopes.contain(scope) {
+        self.decide(Wanted::Scope(scope), || {
+            Denial::insufficient(format!("this needs the scope {scope}")).needing(scope)
+        })
+    }
+
+    /// Whether the principal may do what any one of these scopes is for; the first is named in a refusal.
+    pub fn may_one_of(&self, scopes: &[&str]) -> Result<(), Denial> {
+        if scopes.iter().any(|scope| self.may(scope).is_ok()) {
             return Ok(());
         }
-        Err(Denial::insufficient(format!("this needs the scope {scope}")).needing(scope))
+        Err(Denial::insufficient(format!("this needs the scope {}", scopes.join(" or ")))
+            .needing(scopes.first().copied().unwrap_or_default()))
+    }
+
+    /// A token that names capabilities is confined to them: it is no good for what none of them is about.
+    pub fn must_not_be_confined(&self) -> Result<(), Denial> {
+        if self.0.standing == Standing::Named {
+            return Err(Denial::insufficient("this token says who somebody is, and is for nothing else"));
+        }
+        if !self.0.scopes.have_capabilities() || self.is_admin() {
+            return Ok(());
+        }
+        Err(Denial::insufficient("this token is confined to its scopes, and none of them is for this"))
     }
 
     pub fn must_be_admin(&self) -> Result<(), Denial> {
-        if self.is_admin() {
-            Ok(())
-        } else {
-            Err(Denial::insufficient("this is for administrators").needing(ADMIN_SCOPE))
-        }
+        self.decide(Wanted::Admin, || Denial::insufficient("this is for administrators").needing(ADMIN_SCOPE))
     }
 
     /// Whether the principal may do `op` at `path`: decoded, absolute, as seen below `/dav`; with a slash at the end where
@@ -127,31 +142,24 @@ impl Principal {
     pub fn may_storage(&self, op: StorageOp, path: &str) -> Result<(), Denial> {
         let path = StoragePath::parse(path)
             .map_err(|bad| Denial::new(DenialKind::Insufficient, "bad-path", bad.to_string()))?;
-        let scopes = &self.0.scopes;
-        let granted = !scopes.have_capabilities() && self.0.granted.permit_storage(op, &path);
-        if self.is_admin() || granted || scopes.permit_storage(op, &path) || self.owns(op, &path) {
-            return Ok(());
-        }
-        let power = match op {
-            StorageOp::Read | StorageOp::Stat => "read",
-            StorageOp::Create => "create",
-            StorageOp::Modify => "modify",
-            StorageOp::Stage => "stage",
-        };
-        let place = format!("/{}", path.components().join("/"));
-        Err(Denial::insufficient(format!("this needs storage.{power} at {place}"))
-            .needing(format!("storage.{power}:{place}")))
+        self.decide(Wanted::Storage(op, &path), || {
+            let power = match op {
+                StorageOp::Read | StorageOp::Stat => "read",
+                StorageOp::Create => "create",
+                StorageOp::Modify => "modify",
+                StorageOp::Stage => "stage",
+            };
+            let place = format!("/{}", path.components().join("/"));
+            Denial::insufficient(format!("this needs storage.{power} at {place}"))
+                .needing(format!("storage.{power}:{place}"))
+        })
     }
 
-    fn owns(&self, op: StorageOp, path: &StoragePath) -> bool {
-        if self.0.scopes.have_capabilities() || self.0.standing == Standing::Client {
-            return false;
+    fn decide(&self, wanted: Wanted<'_>, denial: impl FnOnce() -> Denial) -> Result<(), Denial> {
+        if decision::is_permitted(&self.0, wanted) {
+            return Ok(());
         }
-        match path.components() {
-            [] => op == StorageOp::Stat,
-            [home] => home == "home" && op == StorageOp::Stat,
-            [home, name, ..] => home == "home" && *name == self.0.name,
-        }
+        Err(denial().because(decision::reasons(&self.0, wanted)))
     }
 }
 
@@ -194,6 +202,7 @@ mod tests {
             vo: None,
             token_id: None,
             expires: Timestamp::EPOCH,
+            issued: None,
             standing,
             name: "alice".to_owned(),
         })

@@ -55,7 +55,38 @@ pub enum Reject {
     Banned,
     #[error("there is no such account")]
     Account,
+    #[error("the token's issuer says that it is not in force")]
+    Inactive,
+    #[error("the token's issuer cannot be asked about it now")]
+    IntrospectionUnavailable,
+    #[error("the issuer's answer about groups cannot be had now")]
+    UserinfoUnavailable,
+    #[error("the token was revoked, or was issued before all such tokens were")]
+    Revoked,
 }
+
+/// The checks of a token in the order in which they are made; [`Reject::check`] names the one that failed.
+pub const CHECKS: &[&str] = &[
+    "size",
+    "format",
+    "algorithm",
+    "issuer",
+    "key",
+    "signature",
+    "introspection",
+    "expiry",
+    "begin",
+    "audience",
+    "version",
+    "subject",
+    "scopes",
+    "groups",
+    "use",
+    "required-scopes",
+    "account",
+    "ban",
+    "revocation",
+];
 
 impl Reject {
     /// A stable id for the log.
@@ -87,6 +118,49 @@ impl Reject {
             Reject::Groups => "groups-unacceptable",
             Reject::Banned => "banned",
             Reject::Account => "no-account",
+            Reject::Inactive => "token-inactive",
+            Reject::IntrospectionUnavailable => "introspection-unavailable",
+            Reject::UserinfoUnavailable => "userinfo-unavailable",
+            Reject::Revoked => "revoked",
         }
+    }
+
+    /// The check that failed, one of [`CHECKS`].
+    pub fn check(&self) -> &'static str {
+        match self {
+            Reject::TooLong => "size",
+            Reject::Opaque | Reject::Malformed | Reject::Critical | Reject::Kind => "format",
+            Reject::Algorithm => "algorithm",
+            Reject::Issuer => "issuer",
+            Reject::KeyMissing | Reject::KeyUnknown | Reject::KeyType | Reject::KeysUnavailable => "key",
+            Reject::Signature => "signature",
+            Reject::Inactive | Reject::IntrospectionUnavailable => "introspection",
+            Reject::Expired => "expiry",
+            Reject::NotYet | Reject::Lifetime => "begin",
+            Reject::Audience => "audience",
+            Reject::Version => "version",
+            Reject::Subject => "subject",
+            Reject::Scope => "scopes",
+            Reject::Groups | Reject::UserinfoUnavailable => "groups",
+            Reject::IdToken => "use",
+            Reject::ScopeMissing => "required-scopes",
+            Reject::Account => "account",
+            Reject::Revoked => "revocation",
+            Reject::Banned => "ban",
+            Reject::Missing(claim) | Reject::ClaimType(claim) => match *claim {
+                "iss" => "issuer",
+                "exp" => "expiry",
+                "nbf" | "iat" => "begin",
+                "aud" => "audience",
+                "wlcg.ver" => "version",
+                "sub" => "subject",
+                _ => "use",
+            },
+        }
+    }
+
+    /// Whether the same token will fail in the same way for a while, so that looking again is of no use.
+    pub(crate) fn lasts(&self) -> bool {
+        matches!(self, Reject::Signature | Reject::Expired | Reject::Inactive)
     }
 }

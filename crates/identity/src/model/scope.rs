@@ -7,7 +7,7 @@ use super::path::StoragePath;
 pub enum StorageOp {
     /// Read content; also list a directory.
     Read,
-    /// Make what was not there.
+    /// Make what was not there; give what is there a name that is free.
     Create,
     /// Make, overwrite, rename, delete.
     Modify,
@@ -53,7 +53,63 @@ pub struct BadScope {
 pub const ADMIN_SCOPE: &str = "dte.admin";
 
 /// Families of scopes that are capabilities: with one of them in a token, only the scopes decide.
-const CAPABILITY_FAMILIES: &[&str] = &["storage.", "compute.", "dte.", "accounting.", "ams.", "registry.", "policy."];
+const CAPABILITY_FAMILIES: &[&str] = &[
+    "storage.",
+    "compute.",
+    "dte.",
+    "events.",
+    "provenance.",
+    "accounting.",
+    "ams.",
+    "registry.",
+    "policy.",
+    "scim:",
+    "iam:",
+];
+
+/// The scope of clients of an FTS; a capability too.
+const FTS: &str = "fts";
+
+/// The scopes that mean something here, with what they are for. `/PATH` and `:OBJECT` stand for one's own words.
+pub const KNOWN_SCOPES: &[(&str, &str)] = &[
+    ("storage.read:/PATH", "read files, list folders"),
+    ("storage.create:/PATH", "make files and folders, give them new names, overwrite none"),
+    ("storage.modify:/PATH", "make, overwrite, rename and delete"),
+    ("storage.stage:/PATH", "bring from tape, pin, release"),
+    ("storage.poll:/PATH", "see where a file is"),
+    ("compute.read", "look at one's pods and their logs"),
+    ("compute.create", "start pods"),
+    ("compute.modify", "change one's pods"),
+    ("compute.cancel", "end one's pods"),
+    ("dte.lake", "the catalogue of the data lake: all that the account may"),
+    ("dte.lake.read", "the catalogue of the data lake: reading"),
+    ("dte.transfer", "transfers: submit, look at one's own, cancel them"),
+    ("fts", "the same, in the word of FTS clients"),
+    ("dte.twins", "one's twins"),
+    ("events.read", "read and stream events"),
+    ("events.subscribe", "subscribe to events"),
+    ("events.publish", "publish events"),
+    ("provenance.read", "read provenance"),
+    ("provenance.write", "write provenance"),
+    ("accounting.read", "see one's usage"),
+    ("scim:read", "read accounts and groups over SCIM; for administrators"),
+    ("scim:write", "change accounts and groups over SCIM; for administrators"),
+    ("iam:admin.read", "read what INDIGO IAM's administration shows; for administrators"),
+    ("iam:admin.write", "change it; for administrators"),
+    (ADMIN_SCOPE, "all that an administrator may; for administrators"),
+    ("wlcg", "no capability: all that the account may"),
+    ("wlcg.groups", "no capability: the groups of the account"),
+    ("openid", "no capability: who the account is"),
+    ("profile", "no capability: its name"),
+    ("email", "no capability: its address"),
+    ("offline_access", "no capability: a refresh token"),
+];
+
+/// Whether a scope is one of [`KNOWN_SCOPES`], alone or with an object of its own (`compute.read:/x`).
+pub fn is_known(scope: &str) -> bool {
+    let name = scope.split_once(':').map_or(scope, |(name, _)| name);
+    KNOWN_SCOPES.iter().any(|(known, _)| known.split_once(':').map_or(*known, |(name, _)| name) == name)
+}
 
 impl Scopes {
     /// Reads the `scope` claim. Paths are relative to `base`, the issuer's area at this resource.
@@ -82,7 +138,8 @@ impl Scopes {
                 self.storage.push(StorageScope { power, path: path.beneath(base) });
             }
         }
-        self.capabilities |= CAPABILITY_FAMILIES.iter().any(|family| name.starts_with(family));
+        let is_fts = name.strip_prefix(FTS).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+        self.capabilities |= is_fts || CAPABILITY_FAMILIES.iter().any(|family| name.starts_with(family));
         self.names.push(name.to_owned());
         Ok(())
     }
@@ -216,6 +273,14 @@ mod tests {
     fn capabilities() {
         assert!(!scopes("openid profile offline_access wlcg").have_capabilities());
         assert!(scopes("openid compute.create").have_capabilities());
+        for one in ["events.read", "provenance.read", "fts", "fts:submit-transfer", "dte.unheard-of"] {
+            assert!(scopes(one).have_capabilities(), "{one}");
+        }
+        assert!(!scopes("ftsomething").have_capabilities());
+        assert!(scopes("fts:submit-transfer").contain("fts"));
+        assert!(!scopes("dte.lake.read").contain("dte.lake"));
+        assert!(is_known("storage.read:/x") && is_known("compute.read:/x") && is_known("dte.lake"));
+        assert!(!is_known("storage.write:/x") && !is_known("compute") && !is_known(""));
         assert!(scopes("compute.create").contain("compute.create"));
         assert!(scopes("dte.deploy:/p").contain("dte.deploy"));
         assert!(!scopes("compute.created").contain("compute.create"));

@@ -3,11 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::reject::Reject;
+use super::strict;
 
 /// The longest token that is looked at, in bytes.
 pub const LONGEST: usize = 16 * 1024;
@@ -29,6 +28,11 @@ pub struct Unverified<'a> {
 pub struct Claims(pub Map<String, Value>);
 
 impl Claims {
+    /// Reads a JSON object; names that come twice, and what is nested too deeply, are refused.
+    pub fn read(text: &[u8]) -> Result<Self, Reject> {
+        strict::object(text).map(Claims).ok_or(Reject::Malformed)
+    }
+
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
@@ -99,38 +103,20 @@ pub fn parse(token: &str) -> Result<Unverified<'_>, Reject> {
     Ok(Unverified { algorithm, key_id, claims: Claims(object(body)?), message, signature })
 }
 
+/// Whether a text can be an opaque token (RFC 6750 section 2.1): then its issuer may be asked about it.
+pub fn is_opaque(text: &str) -> bool {
+    const SHORTEST: usize = 8;
+    let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+    (SHORTEST..=LONGEST).contains(&text.len()) && text.bytes().all(letter)
+}
+
 fn is_access_token_type(kind: &str) -> bool {
     ["at+jwt", "application/at+jwt", "JWT"].iter().any(|known| known.eq_ignore_ascii_case(kind))
 }
 
 fn object(part: &str) -> Result<Map<String, Value>, Reject> {
     let text = URL_SAFE_NO_PAD.decode(part).map_err(|_| Reject::Malformed)?;
-    serde_json::from_slice::<StrictObject>(&text).map(|object| object.0).map_err(|_| Reject::Malformed)
-}
-
-/// A JSON object in which no name comes twice: two readers could believe different ones.
-struct StrictObject(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for StrictObject {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-        impl<'de> Visitor<'de> for Names {
-            type Value = StrictObject;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<StrictObject, A::Error> {
-                let mut map = Map::new();
-                while let Some((name, value)) = access.next_entry::<String, Value>()? {
-                    if map.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a name comes twice"));
-                    }
-                }
-                Ok(StrictObject(map))
-            }
-        }
-        deserializer.deserialize_map(Names)
-    }
+    strict::object(&text).ok_or(Reject::Malformed)
 }
 
 #[cfg(test)]
@@ -163,6 +149,8 @@ mod tests {
         }
         assert_eq!(reject("[]", "{}"), Reject::Malformed);
         assert_eq!(reject(GOOD, r#"{"sub":"a","sub":"b"}"#), Reject::Malformed);
+        assert_eq!(reject(GOOD, r#"{"act":{"sub":"a","sub":"b"}}"#), Reject::Malformed);
+        assert_eq!(reject(r#"{"alg":"none","alg":"ES256","kid":"k"}"#, "{}"), Reject::Malformed);
         assert_eq!(reject(GOOD, r#"{"exp":1e400}"#), Reject::Malformed);
         assert_eq!(reject(GOOD, &"[".repeat(5_000)), Reject::Malformed);
     }

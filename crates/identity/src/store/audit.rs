@@ -18,10 +18,7 @@ pub(crate) struct Stored {
 
 /// Appends records to the chain.
 pub(crate) fn append(tx: &mut Tx<'_>, key: &AuditKey, entries: &[Entry]) -> Result<(), Error> {
-    let last = tx.query_opt("SELECT seq, link FROM identity_audit ORDER BY seq DESC LIMIT 1", &params![], |row| {
-        Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?))
-    })?;
-    let (mut seq, mut link) = last.unwrap_or((0, Vec::new()));
+    let (mut seq, mut link) = last(tx)?.unwrap_or((0, Vec::new()));
     let mut rows = Vec::with_capacity(entries.len());
     for entry in entries {
         seq += 1;
@@ -29,7 +26,50 @@ pub(crate) fn append(tx: &mut Tx<'_>, key: &AuditKey, entries: &[Entry]) -> Resu
         link = key.link(&link, seq, entry.at, &body);
         rows.push(values![seq, entry.at, entry.subject.clone(), body, link.as_slice()]);
     }
-    tx.insert_many("identity_audit", &["seq", "at", "subject", "body", "link"], &rows).map(drop)
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.insert_many("identity_audit", &["seq", "at", "subject", "body", "link"], &rows)?;
+    put_end(tx, key, seq, &link)
+}
+
+/// Where the end of the chain is kept, in the transaction that moves it.
+const END: &str = "audit end";
+
+fn put_end(tx: &mut Tx<'_>, key: &AuditKey, seq: i64, link: &[u8]) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO identity_meta (name, number, content) VALUES (?1, ?2, ?3)
+         ON CONFLICT (name) DO UPDATE SET number = excluded.number, content = excluded.content",
+        &params![END, seq, key.seal_end(seq, link).as_slice()],
+    )
+    .map(drop)
+}
+
+/// The sealed end: the number of the last record, and the seal.
+pub(crate) fn end(tx: &mut Tx<'_>) -> Result<Option<(i64, Vec<u8>)>, Error> {
+    tx.query_opt("SELECT number, content FROM identity_meta WHERE name = ?1", &params![END], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
+}
+
+/// The last record's number and link.
+pub(crate) fn last(tx: &mut Tx<'_>) -> Result<Option<(i64, Vec<u8>)>, Error> {
+    tx.query_opt("SELECT seq, link FROM identity_audit ORDER BY seq DESC LIMIT 1", &params![], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
+}
+
+/// The link of a record.
+pub(crate) fn link_at(tx: &mut Tx<'_>, seq: i64) -> Result<Option<Vec<u8>>, Error> {
+    tx.query_opt("SELECT link FROM identity_audit WHERE seq = ?1", &params![seq], |row| row.get(0))
+}
+
+/// Seals the end of a chain that was begun before ends were sealed.
+pub(crate) fn adopt(tx: &mut Tx<'_>, key: &AuditKey) -> Result<(), Error> {
+    match (end(tx)?, last(tx)?) {
+        (None, Some((seq, link))) => put_end(tx, key, seq, &link),
+        _ => Ok(()),
+    }
 }
 
 /// Records after `seq`, in order.

@@ -1,6 +1,7 @@
 //! The tables of identity, and nothing else's SQL.
 
 pub(crate) mod audit;
+pub(crate) mod not_before;
 
 use dte_base::time::Timestamp;
 use dte_store::{Error, Migration, Row, Tx, params};
@@ -33,9 +34,11 @@ pub(crate) struct SealedKey {
     pub(crate) kid: String,
     pub(crate) sealed: Vec<u8>,
     pub(crate) retired: Option<Timestamp>,
+    /// When it begins to sign.
+    pub(crate) signs_from: Timestamp,
 }
 
-/// All keys, the oldest first; makes `first` the first key when there is none.
+/// All keys, in the order of their turns; makes `first` the first key when there is none.
 pub(crate) fn keys_or_first(tx: &mut Tx<'_>, first: &SealedKey) -> Result<Vec<SealedKey>, Error> {
     let known = keys(tx)?;
     if !known.is_empty() {
@@ -50,9 +53,11 @@ pub(crate) fn keys_or_first(tx: &mut Tx<'_>, first: &SealedKey) -> Result<Vec<Se
 }
 
 pub(crate) fn keys(tx: &mut Tx<'_>) -> Result<Vec<SealedKey>, Error> {
-    tx.query("SELECT kid, sealed, retired FROM identity_keys ORDER BY created, kid", &params![], |row| {
-        Ok(SealedKey { kid: row.get(0)?, sealed: row.get(1)?, retired: row.get(2)? })
-    })
+    tx.query(
+        "SELECT kid, sealed, retired, signs_from FROM identity_keys ORDER BY signs_from, created, kid",
+        &params![],
+        |row| Ok(SealedKey { kid: row.get(0)?, sealed: row.get(1)?, retired: row.get(2)?, signs_from: row.get(3)? }),
+    )
 }
 
 pub(crate) fn users(tx: &mut Tx<'_>) -> Result<Vec<User>, Error> {

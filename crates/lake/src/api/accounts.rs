@@ -9,39 +9,39 @@ use dte_protocol_rucio::did::{is_account, is_scope};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::CHECKS;
 use super::answer::{Answer, Failure, PAGE, created, json, lines, see_other, stream};
 use super::request::{Asking, Call, invalid};
+use super::{CHANGES, READS};
 use crate::Lake;
 use crate::model::filter::like;
 use crate::store::accounts;
 
 pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
     routes
-        .get("/accounts", CHECKS, list)
-        .get("/accounts/", CHECKS, list)
-        .get("/accounts/whoami", CHECKS, whoami)
-        .get("/accounts/{account}", CHECKS, get)
-        .post("/accounts/{account}", CHECKS, add)
-        .get("/accounts/{account}/attr/", CHECKS, attributes)
-        .get("/accounts/{account}/attr", CHECKS, attributes)
-        .get("/accounts/{account}/scopes/", CHECKS, scopes_of)
-        .get("/accounts/{account}/scopes", CHECKS, scopes_of)
-        .post("/accounts/{account}/scopes/{scope}", CHECKS, add_scope)
-        .get("/accounts/{account}/identities", CHECKS, identities)
-        .get("/accounts/{account}/usage", CHECKS, usage)
-        .get("/accounts/{account}/usage/", CHECKS, usage)
-        .get("/accounts/{account}/usage/local", CHECKS, usage)
-        .get("/accounts/{account}/limits", CHECKS, limits)
-        .get("/accounts/{account}/limits/local", CHECKS, limits)
-        .get("/accounts/{account}/limits/global", CHECKS, limits)
-        .get("/accounts/{account}/rules", CHECKS, super::rules::of_account)
-        .get("/scopes/", CHECKS, scopes)
-        .get("/scopes", CHECKS, scopes)
-        .get("/scopes/owner/", CHECKS, owners)
-        .get("/scopes/owner", CHECKS, owners)
-        .post("/scopes/{account}/{scope}", CHECKS, add_scope)
-        .get("/scopes/{account}/scopes", CHECKS, scopes_of)
+        .get("/accounts", READS, list)
+        .get("/accounts/", READS, list)
+        .get("/accounts/whoami", READS, whoami)
+        .get("/accounts/{account}", READS, get)
+        .post("/accounts/{account}", CHANGES, add)
+        .get("/accounts/{account}/attr/", READS, attributes)
+        .get("/accounts/{account}/attr", READS, attributes)
+        .get("/accounts/{account}/scopes/", READS, scopes_of)
+        .get("/accounts/{account}/scopes", READS, scopes_of)
+        .post("/accounts/{account}/scopes/{scope}", CHANGES, add_scope)
+        .get("/accounts/{account}/identities", READS, identities)
+        .get("/accounts/{account}/usage", READS, usage)
+        .get("/accounts/{account}/usage/", READS, usage)
+        .get("/accounts/{account}/usage/local", READS, usage)
+        .get("/accounts/{account}/limits", READS, limits)
+        .get("/accounts/{account}/limits/local", READS, limits)
+        .get("/accounts/{account}/limits/global", READS, limits)
+        .get("/accounts/{account}/rules", READS, super::rules::of_account)
+        .get("/scopes/", READS, scopes)
+        .get("/scopes", READS, scopes)
+        .get("/scopes/owner/", READS, owners)
+        .get("/scopes/owner", READS, owners)
+        .post("/scopes/{account}/{scope}", CHANGES, add_scope)
+        .get("/scopes/{account}/scopes", READS, scopes_of)
 }
 
 async fn whoami(Asking(caller, _): Asking) -> Answer {
@@ -77,7 +77,6 @@ async fn get(State(lake): State<Lake>, _: Asking, Path(account): Path<String>) -
 }
 
 async fn add(State(lake): State<Lake>, asking: Asking, Path(account): Path<String>, call: Call) -> Answer {
-    asking.may_write()?;
     asking.0.needs_admin("add account")?;
     let fields = call.dictionary()?;
     let kind = fields.required_text("type")?;
@@ -166,7 +165,6 @@ async fn owners(State(lake): State<Lake>, _: Asking) -> Answer {
 }
 
 async fn add_scope(State(lake): State<Lake>, asking: Asking, Path((account, scope)): Path<(String, String)>) -> Answer {
-    asking.may_write()?;
     if !is_scope(&scope) {
         return Err(invalid(&format!("{scope} is not a scope name")));
     }

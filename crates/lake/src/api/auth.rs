@@ -6,7 +6,7 @@ use dte_protocol_rucio::Class;
 use dte_protocol_rucio::date::rfc1123_utc;
 use serde_json::json;
 
-use super::CHECKS;
+use super::READS;
 use super::answer::{Answer, Failure, headers, json};
 use super::request::Asking;
 use crate::Lake;
@@ -20,8 +20,8 @@ pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
     routes
         .get("/ping", OPEN, ping)
         .get("/ping/", OPEN, ping)
-        .get("/auth/validate", CHECKS, validate)
-        .get("/auth/oidc_refresh", CHECKS, refresh)
+        .get("/auth/validate", READS, validate)
+        .get("/auth/oidc_refresh", READS, refresh)
         .get("/auth/{method}", OPEN, elsewhere)
 }
 

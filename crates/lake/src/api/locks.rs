@@ -5,7 +5,7 @@ use dte_identity::Routes;
 use dte_protocol_rucio::{Did, DidType};
 use serde_json::{Value, json};
 
-use super::CHECKS;
+use super::READS;
 use super::answer::{Answer, PAGE, lines, stream};
 use super::dids::no_route;
 use super::request::{Asking, Call, did, dids as read_dids};
@@ -15,9 +15,9 @@ use crate::store::locks::{self, DatasetLock};
 use crate::store::{contents, dids, rses};
 
 pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
-    routes.post("/locks/bulk_locks_for_dids", CHECKS, bulk).get("/locks/{rse}", CHECKS, at).get(
+    routes.post("/locks/bulk_locks_for_dids", READS, bulk).get("/locks/{rse}", READS, at).get(
         "/locks/{scope}/{*name}",
-        CHECKS,
+        READS,
         of,
     )
 }

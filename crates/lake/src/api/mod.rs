@@ -1,5 +1,6 @@
 //! The wire: Rucio's REST API. One file per resource; each parses, calls the store's functions in a transaction, renders.
 
+mod access;
 mod accounts;
 mod answer;
 mod auth;
@@ -31,14 +32,16 @@ use crate::Lake;
 /// The largest body: a thousand DIDs with metadata and rules.
 const LARGEST_BODY: Bytes = Bytes(16 << 20);
 
-const CHECKS: Require =
-    Require::HandlerChecks("Rucio's policy: scope owners and administrators; reading is for all accounts");
+const READS: Require =
+    Require::OneOf(&[request::LAKE_SCOPE, "dte.lake.read"], "nothing more: reading is for all accounts");
+const CHANGES: Require = Require::OneOf(&[request::LAKE_SCOPE], "Rucio's policy: scope owners and administrators");
 
 /// All routes. Paths that clients ask for with a slash at the end are there in both forms.
 pub(crate) fn routes(lake: &Lake) -> Routes {
     let routes = Routes::new("lake").on_denied(denied).token_from(token).body_limit(LARGEST_BODY);
     let routes = auth::routes(routes);
     let routes = accounts::routes(routes);
+    let routes = access::routes(routes);
     let routes = rses::routes(routes);
     let routes = dids::routes(routes);
     let routes = replicas::routes(routes);

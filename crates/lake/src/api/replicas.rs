@@ -12,7 +12,7 @@ use super::answer::{Answer, Failure, created, done, lines, stream};
 use super::dids::no_route;
 use super::dids_change::register_owned;
 use super::request::{Asking, Call, Fields, check_bulk, did, dids as read_dids, invalid};
-use super::{CHECKS, replicas_list};
+use super::{CHANGES, READS, replicas_list};
 use crate::Lake;
 use crate::error::Error;
 use crate::store::register::{CopyToRegister, bury, forget, register, set_states};
@@ -24,15 +24,15 @@ pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
     ["/replicas", "/replicas/"]
         .into_iter()
         .fold(routes, |routes, path| {
-            routes.post(path, CHECKS, add).put(path, CHECKS, update).delete(path, CHECKS, delete)
+            routes.post(path, CHANGES, add).put(path, CHANGES, update).delete(path, CHANGES, delete)
         })
-        .post("/replicas/list", CHECKS, replicas_list::list)
-        .post("/replicas/list/", CHECKS, replicas_list::list)
-        .post("/replicas/tombstone", CHECKS, tombstone)
-        .post("/replicas/datasets_bulk", CHECKS, datasets_bulk)
-        .post("/replicas/dids", CHECKS, dids_of_pfns)
-        .get("/replicas/rse/{rse}", CHECKS, datasets_at)
-        .get("/replicas/{*path}", CHECKS, get)
+        .post("/replicas/list", READS, replicas_list::list)
+        .post("/replicas/list/", READS, replicas_list::list)
+        .post("/replicas/tombstone", CHANGES, tombstone)
+        .post("/replicas/datasets_bulk", READS, datasets_bulk)
+        .post("/replicas/dids", READS, dids_of_pfns)
+        .get("/replicas/rse/{rse}", READS, datasets_at)
+        .get("/replicas/{*path}", READS, get)
 }
 
 async fn get(State(lake): State<Lake>, _: Asking, Path(path): Path<String>, call: Call) -> Answer {
@@ -80,7 +80,6 @@ fn rse_and_files(fields: &Fields) -> Result<(String, Vec<Value>), Failure> {
 }
 
 async fn add(State(lake): State<Lake>, asking: Asking, call: Call) -> Answer {
-    asking.may_write()?;
     let fields = call.dictionary()?;
     let (rse, files) = rse_and_files(&fields)?;
     let copies = files
@@ -101,7 +100,6 @@ async fn add(State(lake): State<Lake>, asking: Asking, call: Call) -> Answer {
 }
 
 async fn update(State(lake): State<Lake>, asking: Asking, call: Call) -> Answer {
-    asking.may_write()?;
     let (rse, files) = rse_and_files(&call.dictionary()?)?;
     let wishes = files
         .iter()
@@ -136,7 +134,6 @@ fn owns_all<'d>(
 
 /// Only takes copies out of the catalogue; their bytes are somebody else's affair, so only administrators may.
 async fn delete(State(lake): State<Lake>, asking: Asking, call: Call) -> Answer {
-    asking.may_write()?;
     asking.0.needs_admin("delete file replicas")?;
     let (rse, files) = rse_and_files(&call.dictionary()?)?;
     let files = read_dids(&files)?;
@@ -146,7 +143,6 @@ async fn delete(State(lake): State<Lake>, asking: Asking, call: Call) -> Answer 
 }
 
 async fn tombstone(State(lake): State<Lake>, asking: Asking, call: Call) -> Answer {
-    asking.may_write()?;
     asking.0.needs_admin("set tombstones").map_err(|denied| denied.at(StatusCode::FORBIDDEN))?;
     let list = call.dictionary()?.required_list("replicas")?;
     check_bulk(list.len())?;

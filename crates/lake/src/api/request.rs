@@ -32,11 +32,6 @@ impl FromRequestParts<Lake> for Asking {
 }
 
 impl Asking {
-    /// A token that says what it may do must say that it may change the catalogue.
-    pub(crate) fn may_write(&self) -> Result<(), Failure> {
-        self.1.may(LAKE_SCOPE).map_err(|denial| Failure::new(Class::AccessDenied, denial.detail))
-    }
-
     /// Whom background work acts for, as stored.
     pub(crate) fn principal_text(&self) -> Result<String, Failure> {
         Ok(crate::principal_text(&self.1)?)

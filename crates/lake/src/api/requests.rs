@@ -6,7 +6,7 @@ use dte_protocol_rucio::Class;
 use dte_protocol_rucio::date::rfc1123_utc;
 use serde_json::json;
 
-use super::CHECKS;
+use super::READS;
 use super::answer::{Answer, Failure, json};
 use super::dids::no_route;
 use super::request::{Asking, did};
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::store::{requests, rses};
 
 pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
-    routes.get("/requests/{scope}/{*rest}", CHECKS, get)
+    routes.get("/requests/{scope}/{*rest}", READS, get)
 }
 
 /// The name may contain slashes; the storage element is the last part.

@@ -7,35 +7,35 @@ use dte_protocol_rucio::rse::Operation;
 use dte_protocol_rucio::{Class, Did, Protocol};
 use serde_json::{Map, Value, json};
 
-use super::CHECKS;
 use super::answer::{Answer, Failure, json, lines};
 use super::request::{Asking, Call, did};
 use super::rses_change as change;
+use super::{CHANGES, READS};
 use crate::Lake;
 use crate::store::rses::{self, DELETE, READ, Rse, WRITE};
 
 pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
     routes
-        .get("/rses/", CHECKS, list)
-        .get("/rses", CHECKS, list)
-        .get("/rses/{rse}", CHECKS, get)
-        .post("/rses/{rse}", CHECKS, change::add)
-        .put("/rses/{rse}", CHECKS, change::update)
-        .delete("/rses/{rse}", CHECKS, change::delete)
-        .get("/rses/{rse}/attr/", CHECKS, attributes)
-        .get("/rses/{rse}/attr", CHECKS, attributes)
-        .post("/rses/{rse}/attr/{key}", CHECKS, change::add_attribute)
-        .delete("/rses/{rse}/attr/{key}", CHECKS, change::delete_attribute)
-        .get("/rses/{rse}/protocols", CHECKS, protocols)
-        .get("/rses/{rse}/protocols/{scheme}", CHECKS, get_by_scheme)
-        .post("/rses/{rse}/protocols/{scheme}", CHECKS, change::add_protocol)
-        .delete("/rses/{rse}/protocols/{scheme}", CHECKS, change::delete_scheme)
-        .delete("/rses/{rse}/protocols/{scheme}/{hostname}", CHECKS, change::delete_host)
-        .delete("/rses/{rse}/protocols/{scheme}/{hostname}/{port}", CHECKS, change::delete_port)
-        .get("/rses/{rse}/lfns2pfns", CHECKS, lfns2pfns)
-        .get("/rses/{rse}/usage", CHECKS, usage)
-        .get("/rses/{rse}/limits", CHECKS, limits)
-        .get("/rses/{rse}/qos_policy", CHECKS, qos_policy)
+        .get("/rses/", READS, list)
+        .get("/rses", READS, list)
+        .get("/rses/{rse}", READS, get)
+        .post("/rses/{rse}", CHANGES, change::add)
+        .put("/rses/{rse}", CHANGES, change::update)
+        .delete("/rses/{rse}", CHANGES, change::delete)
+        .get("/rses/{rse}/attr/", READS, attributes)
+        .get("/rses/{rse}/attr", READS, attributes)
+        .post("/rses/{rse}/attr/{key}", CHANGES, change::add_attribute)
+        .delete("/rses/{rse}/attr/{key}", CHANGES, change::delete_attribute)
+        .get("/rses/{rse}/protocols", READS, protocols)
+        .get("/rses/{rse}/protocols/{scheme}", READS, get_by_scheme)
+        .post("/rses/{rse}/protocols/{scheme}", CHANGES, change::add_protocol)
+        .delete("/rses/{rse}/protocols/{scheme}", CHANGES, change::delete_scheme)
+        .delete("/rses/{rse}/protocols/{scheme}/{hostname}", CHANGES, change::delete_host)
+        .delete("/rses/{rse}/protocols/{scheme}/{hostname}/{port}", CHANGES, change::delete_port)
+        .get("/rses/{rse}/lfns2pfns", READS, lfns2pfns)
+        .get("/rses/{rse}/usage", READS, usage)
+        .get("/rses/{rse}/limits", READS, limits)
+        .get("/rses/{rse}/qos_policy", READS, qos_policy)
 }
 
 /// What every form of a storage element has.

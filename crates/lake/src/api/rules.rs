@@ -6,10 +6,10 @@ use dte_protocol_rucio::date::rfc1123_utc;
 use dte_protocol_rucio::{Did, RuleState};
 use serde_json::{Value, json};
 
-use super::CHECKS;
 use super::answer::{Answer, PAGE, json, lines, stream};
 use super::request::{Asking, Call};
 use super::rules_change as change;
+use super::{CHANGES, READS};
 use crate::Lake;
 use crate::error::Error;
 use crate::model::filter::like;
@@ -18,16 +18,16 @@ use crate::store::{accounts, dids, locks, requests, rses};
 
 pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
     routes
-        .get("/rules/", CHECKS, list)
-        .get("/rules", CHECKS, list)
-        .post("/rules/", CHECKS, change::add)
-        .post("/rules", CHECKS, change::add)
-        .get("/rules/{id}", CHECKS, get)
-        .put("/rules/{id}", CHECKS, change::update)
-        .delete("/rules/{id}", CHECKS, change::delete)
-        .get("/rules/{id}/locks", CHECKS, locks_of)
-        .get("/rules/{id}/history", CHECKS, history)
-        .get("/rules/{id}/analysis", CHECKS, analysis)
+        .get("/rules/", READS, list)
+        .get("/rules", READS, list)
+        .post("/rules/", CHANGES, change::add)
+        .post("/rules", CHANGES, change::add)
+        .get("/rules/{id}", READS, get)
+        .put("/rules/{id}", CHANGES, change::update)
+        .delete("/rules/{id}", CHANGES, change::delete)
+        .get("/rules/{id}/locks", READS, locks_of)
+        .get("/rules/{id}/history", READS, history)
+        .get("/rules/{id}/analysis", READS, analysis)
 }
 
 /// A rule with all its keys.

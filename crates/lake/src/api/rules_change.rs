@@ -102,7 +102,6 @@ fn not_401(error: Error) -> Failure {
 }
 
 pub(super) async fn add(State(lake): State<Lake>, asking: Asking, call: Call) -> Answer {
-    asking.may_write()?;
     let fields = call.dictionary()?;
     if !fields.0.contains_key("account") {
         return Err(Failure::new(Class::KeyError, "'account' not defined"));
@@ -117,7 +116,6 @@ pub(super) async fn add(State(lake): State<Lake>, asking: Asking, call: Call) ->
 }
 
 pub(super) async fn delete(State(lake): State<Lake>, asking: Asking, Path(id): Path<String>, call: Call) -> Answer {
-    asking.may_write()?;
     let fields = call.optional_dictionary()?;
     let purge = fields.truth("purge_replicas", false)?;
     let now = Timestamp::now();
@@ -141,7 +139,6 @@ pub(super) async fn delete(State(lake): State<Lake>, asking: Asking, Path(id): P
 }
 
 pub(super) async fn update(State(lake): State<Lake>, asking: Asking, Path(id): Path<String>, call: Call) -> Answer {
-    asking.may_write()?;
     let options = Fields(call.dictionary()?.dictionary("options")?);
     let changes = Changes::read(&options)?;
     let now = Timestamp::now();

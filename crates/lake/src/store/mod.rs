@@ -1,5 +1,6 @@
 //! The only place with this service's SQL. Functions take a transaction; whoever calls them decides where it begins.
 
+pub(crate) mod access;
 pub(crate) mod accounts;
 pub(crate) mod collections;
 pub(crate) mod contents;
@@ -22,7 +23,8 @@ pub(crate) mod search;
 use dte_protocol_rucio::Did;
 use dte_store::{Migration, Row, Tx, Value};
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("0001.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, sql: include_str!("0001.sql") }, Migration { version: 2, sql: include_str!("0002.sql") }];
 
 /// Waits for its turn. Transactions that change the catalogue take it first and hold it until they commit: on PostgreSQL,
 /// where they run at `READ COMMITTED`, they thereby follow each other as they do on SQLite, and nobody reads what another is

@@ -276,6 +276,19 @@ pub(crate) fn submitting(
     Ok(noted > 0)
 }
 
+/// Brings forward the waiting requests of a principal, in order after the request `after`; gives the last one.
+pub(crate) fn wake_queued(tx: &mut Tx<'_>, principal: &str, after: &str, limit: usize) -> Result<Option<String>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM lake_requests q WHERE q.principal = ?1 AND q.state = 'Q' AND q.id > ?2
+         ORDER BY q.id LIMIT ?3"
+    );
+    let found = tx.query(&sql, &params![principal, after, limit], read)?;
+    for request in &found {
+        tx.request(work(&request.id, &request.rse, request.priority))?;
+    }
+    Ok(found.last().map(|request| request.id.clone()))
+}
+
 pub(crate) fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<Request>> {
     let sql = format!("SELECT {COLUMNS} FROM lake_requests q WHERE q.id = ?1");
     Ok(tx.query_opt(&sql, &params![id], read)?)

@@ -27,11 +27,30 @@ const TRANSFER_SCOPE: &str = "dte.transfer";
 const CONCURRENCY: usize = 64;
 /// Submissions at once to one storage element, over all processes.
 const PER_RSE: usize = 64;
+/// Requests of somebody who is suspended wait until they are back; where that was not heard of, so long.
+const AWAY: Duration = Duration::from_secs(300);
+/// Requests that are woken in one transaction when their owner is back.
+const WOKEN: usize = 500;
 /// Where the transfer service cannot be reached, it is asked again this often.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
 
 pub(super) fn start(lake: &Lake, tasks: &Tasks) {
     let shared = lake.clone();
+    let (own, stop) = (lake.clone(), tasks.clone());
+    tasks.spawn("lake.returned", async move {
+        loop {
+            let back = tokio::select! {
+                back = own.absent.returned() => back,
+                () = stop.stopping() => return,
+            };
+            for user in back {
+                if let Err(error) = wake(&own, &user).await {
+                    // They are found when their time has come.
+                    tracing::warn!(%error, user = user.name, "the requests of somebody who is back could not be woken");
+                }
+            }
+        }
+    });
     Worker::new(&lake.store, QUEUE)
         .concurrency(CONCURRENCY)
         .per_lane(PER_RSE)
@@ -41,6 +60,21 @@ pub(super) fn start(lake: &Lake, tasks: &Tasks) {
             let lake = shared.clone();
             async move { handle(&lake, claim).await }
         });
+}
+
+/// The requests of somebody who is welcome again go on.
+async fn wake(lake: &Lake, user: &UserRef) -> Result<()> {
+    let principal = serde_json::to_string(user)
+        .map_err(|error| crate::error::Error::from(dte_store::Error::Effect(error.to_string())))?;
+    let mut after = String::new();
+    loop {
+        let (principal, from) = (principal.clone(), after.clone());
+        let woken = lake.store.claim(move |tx| requests::wake_queued(tx, &principal, &from, WOKEN)).await?;
+        match woken {
+            Some(last) => after = last,
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Calls transfers off that nobody wants any more. One that is over already, or was never made, is fine.
@@ -56,7 +90,8 @@ async fn cancel(lake: &Lake, claim: &Claim) -> Outcome {
     let principal = claim.payload["principal"].as_str().unwrap_or_default();
     let fts = match fts(lake, principal) {
         Ok(fts) => fts,
-        Err(FtsRefusal::Final(error)) => return Outcome::Dead { error },
+        // The transfers of somebody who is suspended were stopped by that.
+        Err(FtsRefusal::Final(error) | FtsRefusal::Away(error)) => return Outcome::Dead { error },
         Err(FtsRefusal::Later(error)) => return Outcome::Retry { error },
     };
     let Ok(job_id) = claim.id.parse() else { return Outcome::Dead { error: "not a job".to_owned() } };
@@ -191,7 +226,8 @@ pub(super) fn fts(lake: &Lake, principal: &str) -> Result<FtsClient, FtsRefusal>
     let user: UserRef = serde_json::from_str(principal).map_err(|error| FtsRefusal::Final(error.to_string()))?;
     let token =
         lake.identity.acting_token(&user, Service::NAME, &[TRANSFER_SCOPE], None).map_err(|error| match error {
-            IdentityError::Banned(_) | IdentityError::NoAccount(_) => FtsRefusal::Final(error.to_string()),
+            IdentityError::Banned(_) if !lake.absent.is_here(&user) => FtsRefusal::Away(error.to_string()),
+            IdentityError::NoAccount(_) => FtsRefusal::Final(error.to_string()),
             other => FtsRefusal::Later(other.to_string()),
         })?;
     Ok(FtsClient::new(lake.client.clone(), lake.fts_url.clone(), token))
@@ -201,6 +237,8 @@ pub(super) fn fts(lake: &Lake, principal: &str) -> Result<FtsClient, FtsRefusal>
 pub(super) enum FtsRefusal {
     Final(String),
     Later(String),
+    /// The owner may do nothing for now.
+    Away(String),
 }
 
 /// The virtual organisation of a user, asked for once.
@@ -218,6 +256,7 @@ async fn submit(lake: &Lake, claim: &Claim, request: Request, source: Place, des
         Ok(fts) => fts,
         Err(FtsRefusal::Final(error)) => return give_up(lake, claim, request, error).await,
         Err(FtsRefusal::Later(error)) => return Ok(Outcome::Retry { error }),
+        Err(FtsRefusal::Away(_)) => return Ok(Outcome::Later(AWAY)),
     };
     let vo = match vo(lake, &fts, &request.principal).await {
         Ok(vo) => vo,

@@ -50,10 +50,10 @@ const VO: &str = "test";
 impl FakeFts {
     fn routes(&self) -> Routes {
         Routes::new("fts")
-            .get("/whoami", Require::Authenticated, whoami)
-            .post("/jobs", Require::Authenticated, submit)
-            .get("/jobs/{id}/files", Require::Authenticated, files)
-            .delete("/jobs/{id}", Require::Authenticated, cancel)
+            .get("/whoami", Require::Scope("dte.transfer"), whoami)
+            .post("/jobs", Require::Scope("dte.transfer"), submit)
+            .get("/jobs/{id}/files", Require::Scope("dte.transfer"), files)
+            .delete("/jobs/{id}", Require::Scope("dte.transfer"), cancel)
             .with_state(self.clone())
     }
 

@@ -48,7 +48,8 @@ pub async fn pods(
             "site": pod.site,
             "phase": pod.state.phase(),
             "state": pod.state.as_str(),
-            "reason": pod.reason,
+            // A pod that stands still shows why.
+            "reason": pod.reason.as_ref().or(report.and_then(|report| report.reason.as_ref())),
             "message": pod.message,
             "exit_code": report.and_then(PodReport::exit_code),
             "created": pod.created,

@@ -13,6 +13,8 @@ use crate::store::PodRow;
 
 /// `org.dte.offload.pod.finished`
 pub const POD_FINISHED: &str = "org.dte.offload.pod.finished";
+pub const POD_SUSPENDED: &str = "org.dte.offload.pod.suspended";
+pub const POD_RESUMED: &str = "org.dte.offload.pod.resumed";
 pub const SOURCE: &str = "/interlink";
 
 /// How a pod ended.
@@ -60,6 +62,15 @@ pub fn event(pod: &PodRow, ending: &Ending, finished: dte_base::time::Timestamp)
         "code": code,
     });
     Event::new(POD_FINISHED, SOURCE, &uid, data).with_id(derived_id(&["offload", "pod.finished", &uid]))
+}
+
+/// The event that tells that a running pod stands still because its owner is suspended, or that it goes on.
+pub fn paused(pod: &PodRow, is_paused: bool) -> Event {
+    let data = json!({
+        "uid": pod.uid, "name": pod.name, "namespace": pod.namespace, "site": pod.site, "user": pod.owner.name,
+        "owner": pod.owner, "reason": if is_paused { "Suspended" } else { "Resumed" },
+    });
+    Event::new(if is_paused { POD_SUSPENDED } else { POD_RESUMED }, SOURCE, pod.uid.to_string(), data)
 }
 
 /// Why the pod ran where it ran.

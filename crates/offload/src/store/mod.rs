@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::model::finished::{Ending, event};
+use crate::model::finished::{self, Ending, event};
 use crate::model::order::{StagedCode, StagedInput};
 use crate::model::state::{State, Step};
 use crate::model::status::Containers;
@@ -215,6 +215,12 @@ pub async fn failed_try(store: &Store, uid: Uuid, message: String) -> Result<u32
             Ok(u32::try_from(count).unwrap_or(u32::MAX))
         })
         .await
+}
+
+/// Tells that a pod stands still because its owner is suspended, or that it goes on.
+pub async fn paused(store: &Store, pod: &PodRow, is_paused: bool) -> Result<(), Error> {
+    let event = finished::paused(pod, is_paused);
+    store.write(move |tx| tx.emit(event.clone())).await
 }
 
 /// Ends a pod: its state, the event and the end of the work on it are one. A pod that has ended stays as it is.

@@ -2,9 +2,10 @@
 
 pub mod cache;
 mod collect;
+mod hold;
 mod run;
 mod stage;
-mod storage;
+pub mod storage;
 
 use std::sync::Arc;
 use std::time::Duration;

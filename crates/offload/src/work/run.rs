@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
+use super::hold::{self, Wish};
 use super::{SUSPENDED, collect, stage};
 use crate::Service;
 use crate::model::failure::Failure;
@@ -62,6 +63,14 @@ pub async fn drive(shared: Arc<Shared>, claim: Claim) -> Outcome {
             Ok(Next::Later(wait)) => return Outcome::Later(wait),
             // An engine that stops refuses itself: that says nothing about the pod.
             Err(_) if shared.tasks.is_stopping() => return Outcome::Later(Duration::ZERO),
+            // So does it when it may not act for the owner: the pod goes on where it was when it may again.
+            Err(failure) if failure.reason == SUSPENDED || hold::nothing_runs(&shared, &pod) => {
+                match hold::until_wanted(&shared, &pod).await {
+                    Ok(true) => continue,
+                    Ok(false) => return Outcome::Later(Duration::ZERO),
+                    Err(failure) => return Outcome::Retry { error: failure.to_string() },
+                }
+            }
             Err(failure) => failure,
         };
         if failure.is_transient {
@@ -97,8 +106,10 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
     };
     match pod.state {
         State::Accepted => {
-            if let Some(reason) = reason_to_end(shared, pod).await? {
-                return end_before_start(shared, claim, pod, site.as_ref(), reason).await;
+            match hold::wish(shared, pod).await? {
+                Wish::End(reason) => return end_before_start(shared, claim, pod, site.as_ref(), reason).await,
+                Wish::Wait => return hold_on(shared, pod).await,
+                Wish::Go => {}
             }
             let order = Order::read(&pod.pod).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
             let turn =
@@ -111,8 +122,10 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
         State::Staged => {
             let mut cancelled = shared.cancelled.subscribe();
             let place = loop {
-                if let Some(reason) = reason_to_end(shared, pod).await? {
-                    return end_before_start(shared, claim, pod, site.as_ref(), reason).await;
+                match hold::wish(shared, pod).await? {
+                    Wish::End(reason) => return end_before_start(shared, claim, pod, site.as_ref(), reason).await,
+                    Wish::Wait => return hold_on(shared, pod).await,
+                    Wish::Go => {}
                 }
                 tokio::select! {
                     place = place_at(shared, &pod.site) => break place?,
@@ -121,6 +134,9 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
                     () = shared.tasks.stopping() => return Ok(Next::Later(Duration::ZERO)),
                 }
             };
+            if hold::nothing_runs(shared, pod) {
+                return hold_on(shared, pod).await;
+            }
             let typed = pod.pod.typed().map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
             let plan = PodPlan::read(&typed).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
             match site.submit(&plan).await {
@@ -138,6 +154,11 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
     }
 }
 
+/// Nothing of the pod runs, and nothing shall for now.
+async fn hold_on(shared: &Shared, pod: &PodRow) -> Result<Next, Failure> {
+    Ok(if hold::until_wanted(shared, pod).await? { Next::Again } else { Next::Later(Duration::ZERO) })
+}
+
 async fn place_at(shared: &Shared, site: &str) -> Result<OwnedSemaphorePermit, Failure> {
     let places =
         shared.places.get(site).ok_or_else(|| Failure::lasting("SiteUnknown", format!("there is no site {site}")))?;
@@ -152,11 +173,7 @@ async fn watch(
     site: &dyn Site,
     place: Option<OwnedSemaphorePermit>,
 ) -> Result<Next, Failure> {
-    // A pod that ran before this process did still takes a place, if there is one.
-    let place =
-        place.or_else(|| shared.places.get(&pod.site).and_then(|places| places.clone().try_acquire_owned().ok()));
-    let Some(report) = wait_for_end(shared, pod, site).await? else { return Ok(Next::Later(Duration::ZERO)) };
-    drop(place);
+    let Some(report) = wait_for_end(shared, pod, site, place).await? else { return Ok(Next::Later(Duration::ZERO)) };
     if report.phase != Phase::Succeeded {
         let (reason, message) = (report.reason.clone(), report.message.clone());
         finish(shared, claim, pod, State::Failed, (reason, message), Some(report), Vec::new()).await?;
@@ -171,35 +188,63 @@ async fn watch(
 }
 
 /// The report of the ended pod; `None` when the engine stops before.
-async fn wait_for_end(shared: &Shared, pod: &PodRow, site: &dyn Site) -> Result<Option<PodReport>, Failure> {
+async fn wait_for_end(
+    shared: &Shared,
+    pod: &PodRow,
+    site: &dyn Site,
+    mut place: Option<OwnedSemaphorePermit>,
+) -> Result<Option<PodReport>, Failure> {
     let unavailable = |error: SiteError| Failure::passing("SiteUnavailable", error.to_string());
     let mut ended = site.ended();
     let mut cancelled = shared.cancelled.subscribe();
     let mut accounts = shared.identity.watch_changes();
     let mut is_ending = false;
+    // A pod that ran before this process did may be suspended, and still takes a place, if there is one.
+    let mut pause = hold::Pause::new(place.is_none());
     loop {
+        // Seen before it is asked, so that a change in between is not slept through.
+        accounts.borrow_and_update();
         match site.status(&[pod.uid]).await.map_err(unavailable)?.pop() {
             Some(report) if report.phase.is_terminal() => return Ok(Some(report)),
             Some(_) => {}
             None => return Err(Failure::lasting("Lost", "the site does not know the pod any more")),
         }
-        if !is_ending && let Some(reason) = reason_to_end(shared, pod).await? {
-            let grace = grace_for(&reason);
-            site.cancel(pod.uid, &Cancellation { reason, grace }).await.map_err(unavailable)?;
-            is_ending = true;
+        if !is_ending {
+            let reason = match hold::wish(shared, pod).await? {
+                Wish::End(reason) => Some(reason),
+                Wish::Wait if pause.stop(shared, pod, site).await? => {
+                    // The place is for others meanwhile.
+                    place = None;
+                    None
+                }
+                Wish::Wait => Some(SUSPENDED.to_owned()),
+                Wish::Go => {
+                    pause.go_on(shared, pod, site).await?;
+                    if place.is_none() {
+                        place = shared.places.get(&pod.site).and_then(|all| all.clone().try_acquire_owned().ok());
+                    }
+                    None
+                }
+            };
+            if let Some(reason) = reason {
+                let grace = grace_for(&reason);
+                site.cancel(pod.uid, &Cancellation { reason, grace }).await.map_err(unavailable)?;
+                is_ending = true;
+            }
         }
         tokio::select! {
             () = heard(&mut ended, pod.uid) => {}
             () = heard(&mut cancelled, pod.uid) => {}
             changed = accounts.changed() => if changed.is_err() { return Ok(None) },
             () = tokio::time::sleep(look_every(shared)) => {}
+            () = pause.over(), if !is_ending => {}
             () = shared.tasks.stopping() => return Ok(None),
         }
     }
 }
 
 /// Resolves when this pod is named, or when names were missed.
-async fn heard(names: &mut tokio::sync::broadcast::Receiver<Uuid>, uid: Uuid) {
+pub(super) async fn heard(names: &mut tokio::sync::broadcast::Receiver<Uuid>, uid: Uuid) {
     loop {
         match names.recv().await {
             Ok(named) if named != uid => {}
@@ -210,16 +255,8 @@ async fn heard(names: &mut tokio::sync::broadcast::Receiver<Uuid>, uid: Uuid) {
     }
 }
 
-fn look_every(shared: &Shared) -> Duration {
+pub(super) fn look_every(shared: &Shared) -> Duration {
     if shared.store.is_shared() { LOOK_SHARED } else { LOOK }
-}
-
-/// Why the pod shall end, if it shall.
-async fn reason_to_end(shared: &Shared, pod: &PodRow) -> Result<Option<String>, Failure> {
-    if !shared.is_welcome(&pod.owner) {
-        return Ok(Some(SUSPENDED.to_owned()));
-    }
-    Ok(store::cancellation(&shared.store, pod.uid).await?)
 }
 
 /// Nothing of the pod runs yet, and nothing shall: not even if its last hand-over is still on its way.
@@ -239,7 +276,7 @@ async fn end_before_start(
         site.status(&[pod.uid]).await.map_err(|error| Failure::passing("SiteUnavailable", error.to_string()))?;
     let report = match running.into_iter().next() {
         Some(report) if report.phase.is_terminal() => Some(report),
-        Some(report) if report.phase == Phase::Running => wait_for_end(shared, pod, site).await?,
+        Some(report) if report.phase == Phase::Running => wait_for_end(shared, pod, site, None).await?,
         _ => None,
     };
     let message = Some("the pod was ended before it started".to_owned());

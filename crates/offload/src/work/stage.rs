@@ -43,7 +43,7 @@ pub async fn run(shared: &Shared, site: &dyn Site, pod: &PodRow, order: &Order) 
     if let Some(Code { source: CodeSource::Lake(did), .. }) = &order.code {
         dids.push(did.clone());
     }
-    shared.check_scopes(pod, &dids, "InputForbidden").await?;
+    shared.check_readable(pod, &dids).await?;
     let known = look_up(shared, pod, &dids).await?;
     let mut wanted = Vec::with_capacity(dids.len());
     let mut placings = Vec::with_capacity(dids.len());

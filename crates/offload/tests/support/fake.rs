@@ -56,7 +56,7 @@ impl Fake {
     }
 
     pub fn mounts(&self) -> Vec<Mount> {
-        let checks = Require::HandlerChecks("tests");
+        let checks = Require::Storage("those of the path");
         let lake = Routes::new("lake")
             .post("/replicas/list", Require::Authenticated, list_replicas)
             .post("/replicas", Require::Authenticated, add_replicas)

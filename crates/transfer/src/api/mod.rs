@@ -23,8 +23,10 @@ use crate::shared::Shared;
 /// Ten thousand files with all their metadata.
 const LONGEST_SUBMISSION: Bytes = Bytes(64 << 20);
 
-const OWN_JOBS: Require = Require::HandlerChecks("jobs of others are for administrators");
-const STORAGE_RIGHTS: Require = Require::HandlerChecks("storage scopes of sources and destinations on this engine");
+/// What a confined token needs: our own word, or that of clients of other FTS.
+const SCOPES: &[&str] = &["dte.transfer", "fts"];
+const OWN_JOBS: Require = Require::OneOf(SCOPES, "jobs of others are for administrators");
+const STORAGE_RIGHTS: Require = Require::OneOf(SCOPES, "storage scopes of sources and destinations on this engine");
 
 /// Adds each route at `/x`, `//x`, `/x/` and `//x/`.
 macro_rules! spelled {

@@ -48,7 +48,7 @@ async fn take(shared: &Shared, claim: Claim) -> Result<Outcome, Error> {
     let (taken, host) = (claim.clone(), shared.host.clone());
     let begun = shared.store.write(move |tx| advance::begin(tx, &taken, file_id, &host, Timestamp::now())).await?;
     let Some(assignment) = begun else { return Ok(Outcome::Done) };
-    let outcome = tokio::select! {
+    let mut outcome = tokio::select! {
         outcome = copy::run(shared, &assignment) => outcome,
         stopped = unwanted(shared, &assignment) => match stopped {
             Stop::Ended => {
@@ -58,6 +58,10 @@ async fn take(shared: &Shared, claim: Claim) -> Result<Outcome, Error> {
             Stop::NotWelcome => Err(Failure::user_refused("suspended")),
         },
     };
+    // The storage, or the lack of a token, may have said it first, and in other words.
+    if outcome.is_err() && !shared.identity.is_welcome(&assignment.job.owner) {
+        outcome = Err(Failure::user_refused("suspended"));
+    }
     match outcome {
         Ok(arrived) => succeed(shared, claim, assignment, arrived).await,
         Err(failure) => fail(shared, claim, assignment, failure).await,
@@ -121,12 +125,13 @@ async fn unwanted(shared: &Shared, assignment: &Assignment) -> Stop {
     let mut changes = shared.identity.watch_changes();
     let file_id = assignment.file.file_id;
     loop {
+        // Also the first time: the ban may have come between the look before the copy and the watch.
+        changes.borrow_and_update();
+        if !shared.identity.is_welcome(&assignment.job.owner) {
+            return Stop::NotWelcome;
+        }
         tokio::select! {
-            Ok(()) = changes.changed() => {
-                if !shared.identity.is_welcome(&assignment.job.owner) {
-                    return Stop::NotWelcome;
-                }
-            }
+            Ok(()) = changes.changed() => continue,
             Ok(()) = cancellations.changed() => {}
             () = tokio::time::sleep(LOOK) => {}
         }

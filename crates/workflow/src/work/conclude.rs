@@ -24,6 +24,8 @@ use crate::work::engine::{Engine, Failure, Loaded};
 /// How much of a failed run's log is kept with it.
 const LOG_TAIL: usize = 16 * 1024;
 const LOG_LINES: u32 = 200;
+/// The reason of pods whose owner may do nothing any more.
+const SUSPENDED: &str = "Suspended";
 /// The most of a log that is handed on.
 const LOG_MOST: usize = 16 << 20;
 
@@ -55,6 +57,10 @@ struct Outcome {
 }
 
 impl Outcome {
+    fn was_suspended(&self) -> bool {
+        self.phase == "Failed" && self.reason.as_deref() == Some(SUSPENDED)
+    }
+
     fn why_it_failed(&self) -> String {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         match (given(&self.reason), given(&self.message)) {
@@ -99,7 +105,8 @@ pub async fn conclude(engine: &Engine, loaded: &Loaded, model: &Model, run: Run)
             close(engine, loaded, &read).await?;
             record(engine, loaded, ended, read).await
         }
-        Err(reason) if ended.attempt < model.retries => again(engine, ended, reason).await,
+        // A pod that was ended because its owner was suspended says nothing about the model: it runs again.
+        Err(reason) if ended.attempt < model.retries || outcome.was_suspended() => again(engine, ended, reason).await,
         Err(reason) => {
             ended.reason = Some(reason);
             fail(engine, loaded, ended).await

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dte_base::secret::Secret;
 use dte_base::tasks::Tasks;
 use dte_http::{Client, ClientError};
-use dte_identity::{Identity, ServiceContext, UserRef};
+use dte_identity::{Absent, Identity, ServiceContext, UserRef};
 use dte_protocol_interlink::{InterlinkClient, InterlinkError};
 use dte_protocol_rucio::{Did, LakeClient, LakeError};
 use dte_store::{Store, Tx};
@@ -58,6 +58,8 @@ pub struct Engine {
     pub client: Client,
     pub tasks: Tasks,
     identity: Identity,
+    /// Owners of twins who are suspended.
+    pub absent: Absent,
     lake: Url,
     interlink: Url,
     documents: Arc<Mutex<Documents>>,
@@ -77,6 +79,7 @@ impl Engine {
             client: ctx.client.clone(),
             tasks: ctx.tasks.clone(),
             identity: ctx.identity.clone(),
+            absent: Absent::new(&ctx.identity),
             lake: Url::parse(&ctx.url_of("/rucio"))?,
             interlink: Url::parse(&ctx.url_of("/interlink"))?,
             documents: Arc::default(),

@@ -4,6 +4,7 @@
 //! * [`apply`] makes the lake and the watches as the document says.
 //! * [`observe`] takes in the files of one source, strictly in order.
 //! * [`step`] and [`conclude`] run one model, arrival by arrival.
+//! * [`owner`] lets a twin rest while its owner is suspended.
 //! * [`webhook`] tells of alerts. [`sweep`] looks for what no event told.
 
 pub mod apply;
@@ -11,6 +12,7 @@ pub mod conclude;
 pub mod consume;
 pub mod engine;
 pub mod observe;
+pub mod owner;
 pub mod program;
 pub mod step;
 pub mod sweep;
@@ -41,17 +43,17 @@ pub fn start(engine: &Engine, tasks: &Tasks) {
     let own = engine.clone();
     worker(queue::APPLY).run(tasks, move |claim| {
         let engine = own.clone();
-        async move { ended(&engine, &claim, "apply", apply::apply(&engine, &claim).await).await }
+        async move { owner::attend(&engine, &claim, "apply", apply::apply(&engine, &claim)).await }
     });
     let own = engine.clone();
     worker(queue::OBSERVE).run(tasks, move |claim| {
         let engine = own.clone();
-        async move { ended(&engine, &claim, "observes", observe::observe(&engine, &claim).await).await }
+        async move { owner::attend(&engine, &claim, "observes", observe::observe(&engine, &claim)).await }
     });
     let own = engine.clone();
     worker(queue::MODEL).run(tasks, move |claim| {
         let engine = own.clone();
-        async move { ended(&engine, &claim, "model", step::advance(&engine, &claim).await).await }
+        async move { owner::attend(&engine, &claim, "model", step::advance(&engine, &claim)).await }
     });
     let own = engine.clone();
     worker(queue::WEBHOOK).max_attempts(webhook::MOST_TRIES).run(tasks, move |claim| {
@@ -59,6 +61,7 @@ pub fn start(engine: &Engine, tasks: &Tasks) {
         async move { webhook::tell(&engine, &claim).await }
     });
     sweep::start(engine, tasks);
+    owner::start(engine, tasks);
 }
 
 /// Who a piece of work is for.
@@ -69,12 +72,19 @@ pub struct Target {
     pub part: String,
 }
 
+impl Target {
+    /// As it stands among a twin's troubles.
+    fn part_of(&self, kind: &str) -> String {
+        if self.part.is_empty() { kind.to_owned() } else { format!("{kind} {}", self.part) }
+    }
+}
+
 /// Notes a trouble where people see it, and waits.
 async fn ended(engine: &Engine, claim: &Claim, kind: &str, result: Result<(), Failure>) -> Outcome {
     let Ok(target) = claim.payload::<Target>() else {
         return Outcome::Dead { error: "the work names no twin".to_owned() };
     };
-    let part = if target.part.is_empty() { kind.to_owned() } else { format!("{kind} {}", target.part) };
+    let part = target.part_of(kind);
     let Err(failure) = result else {
         return Outcome::Done;
     };

@@ -70,6 +70,9 @@ async fn twin(engine: &Engine, loaded: &Loaded) -> Result<(), Failure> {
             own.document.models.iter().try_for_each(|model| request_model(tx, &own.twin.name, &model.name.value))
         })
         .await?;
+    if !engine.absent.is_here(&loaded.twin.owner) {
+        return Ok(());
+    }
     let document = &loaded.document;
     for observes in &document.observes {
         let (name, source) = (loaded.twin.name.clone(), observes.name.value.clone());
@@ -107,6 +110,10 @@ async fn overdue(engine: &Engine) -> Result<(), Failure> {
     for run in found {
         let Some(loaded) = engine.load(&run.twin).await? else { continue };
         let Some(model) = loaded.document.model(&run.model) else { continue };
+        // Their pods stand still, so they are late for a reason.
+        if !engine.absent.is_here(&loaded.twin.owner) {
+            continue;
+        }
         if run.submitted.is_some_and(|since| Timestamp::now().since(since) > model.timeout.0 + OVERDUE)
             && let Err(error) = super::step::hand_over(engine, &loaded, model, &run).await
         {

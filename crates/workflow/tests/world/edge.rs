@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::Shared;
 
 pub fn mount(shared: &Shared) -> Mount {
-    let check = Require::HandlerChecks("storage scopes");
+    let check = Require::Storage("those of the path");
     let routes = Routes::new("edge").put("/{*path}", check, put).get("/{*path}", check, get);
     Mount { prefix: "/dav", routes: routes.with_state(shared.clone()) }
 }

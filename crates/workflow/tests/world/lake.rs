@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Facts, Shared};
 
-const ANYBODY: Require = Require::Authenticated;
+const ANYBODY: Require = Require::Scope("dte.lake");
 
 pub fn mount(shared: &Shared) -> Mount {
     let routes = Routes::new("lake")

@@ -60,6 +60,11 @@ pub fn run(shared: &Shared, pod: &Value) -> Value {
             return told;
         }
         Some(&"writes nothing") => return told,
+        Some(&"suspended") => {
+            told["phase"] = "Failed".into();
+            told["reason"] = "Suspended".into();
+            return told;
+        }
         _ => {}
     }
     let mut newest = 0.0;

@@ -1,0 +1,113 @@
+//! The consent page: which program, where it is, and what it wants, in words.
+
+use axum::extract::State;
+use axum::response::Response;
+use dte_http::Form;
+use http::{HeaderMap, StatusCode};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::authorize::{self, Ask};
+use super::to_obstacle;
+use crate::Identity;
+use crate::audit::Entry;
+use crate::issuer::clients::Registration;
+use crate::issuer::model::scope;
+use crate::issuer::refusal::Refusal;
+use crate::issuer::store::clients as table;
+use crate::pages::{self, Viewer};
+
+/// What the person sends back.
+#[derive(Debug, Deserialize)]
+pub(super) struct Decision {
+    csrf: String,
+    /// The request that this is about, as it came.
+    request: String,
+    decision: String,
+}
+
+pub(super) fn page(ask: &Ask, viewer: &Viewer, scopes: &[String], request: &str) -> Response {
+    let place = url::Url::parse(&ask.redirect_uri).ok();
+    let place = place.as_ref().and_then(url::Url::host_str).unwrap_or("a program on your computer").to_owned();
+    let content = html! {
+        (what_it_wants(&ask.client, scopes))
+        p { "You go back to " strong { (place) } ". Signed in as " strong { (viewer.principal.name()) } "." }
+        form method="post" action="/oidc/consent" {
+            input type="hidden" name="csrf" value=(viewer.csrf);
+            input type="hidden" name="request" value=(request);
+            p {
+                button type="submit" name="decision" value="allow" { "Allow" } " "
+                button type="submit" name="decision" value="deny" { "Do not allow" }
+            }
+        }
+    };
+    pages::page(StatusCode::OK, "Let this program in?", Some(viewer), &content)
+}
+
+/// Who asks, and for what.
+pub(super) fn what_it_wants(client: &Registration, scopes: &[String]) -> Markup {
+    html! {
+        p { strong { (client.title()) } " wants to:" }
+        ul { @for scope in scopes { li { (scope::in_words(scope)) " " code { (scope) } } } }
+        p {
+            "Program " code { (client.client_id) }
+            @if let Some(uri) = &client.metadata.client_uri { ", which says it is of " (uri) }
+            @if client.registered_by.is_none() { ". It registered itself; nobody has checked its name." }
+        }
+    }
+}
+
+pub(super) async fn post(
+    State(identity): State<Identity>,
+    headers: HeaderMap,
+    form: Result<Form<Decision>, dte_http::Problem>,
+) -> Response {
+    let Ok(Form(decision)) = form else {
+        return pages::refusal(StatusCode::BAD_REQUEST, "Not accepted", "The form is not whole.", None);
+    };
+    let viewer = match pages::signed_in_form(&identity, &headers, &decision.csrf).await {
+        Ok(viewer) => viewer,
+        Err(response) => return response,
+    };
+    let (ask, params) = match authorize::read(&identity, decision.request.as_bytes()).await {
+        Ok(read) => read,
+        Err(wrong) => return wrong.response(&identity),
+    };
+    if decision.decision != "allow" {
+        return ask.refuse(&identity, "access_denied", "the person said no");
+    }
+    let user = viewer.principal.name();
+    if let Some(obstacle) = identity.obstacle(user) {
+        return to_obstacle(&obstacle, &format!("/oidc/authorize?{}", params.query_without(&[])));
+    }
+    if let Err(refusal) = identity.check_person(user) {
+        return ask.refuse(&identity, refusal.error, &refusal.detail);
+    }
+    let scopes = identity.scopes_for(user, &ask.client, &ask.scopes);
+    if scopes.is_empty() {
+        return ask.refuse(&identity, "invalid_scope", "none of the scopes is permitted");
+    }
+    match remember(&identity, user, &ask.client.client_id, &scopes).await {
+        Ok(()) => authorize::give_code(&identity, &ask, &viewer, scopes).await,
+        Err(refusal) => ask.refuse(&identity, refusal.error, &refusal.detail),
+    }
+}
+
+async fn remember(identity: &Identity, user: &str, client_id: &str, scopes: &[String]) -> Result<(), Refusal> {
+    let entry = Entry::change(user, "consent.give", client_id, serde_json::json!({"scopes": scopes}));
+    let audit = identity.audit().clone();
+    let (user, client_id, scopes) = (user.to_owned(), client_id.to_owned(), scopes.to_vec());
+    let write = identity.0.store.write(move |tx| -> Result<(), dte_store::Error> {
+        let mut all = table::consent(tx, &user, &client_id)?;
+        all.extend(
+            scopes
+                .iter()
+                .filter(|scope| !scope::is_subset(std::slice::from_ref(scope), &all))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        table::remember_consent(tx, &user, &client_id, &all, dte_base::time::Timestamp::now())?;
+        audit.append(tx, std::slice::from_ref(&entry))
+    });
+    Ok(write.await?)
+}

@@ -1,0 +1,29 @@
+//! Reads the audit trail for questions that begin with something else than a subject. Appending stays with the audit.
+
+use dte_base::time::Timestamp;
+use dte_store::{Error, Tx, params};
+use serde_json::Value;
+
+/// A record: its number, its time, what it says.
+pub(crate) type Line = (i64, Timestamp, Value);
+
+/// Records after `seq` that mention a text, among the next `window` ones; and the last number that was looked at, or
+/// nothing when there are no more.
+pub(crate) fn mentioning(
+    tx: &mut Tx<'_>,
+    text: &str,
+    seq: i64,
+    window: i64,
+) -> Result<(Vec<Line>, Option<i64>), Error> {
+    let newest =
+        tx.query_one("SELECT COALESCE(MAX(seq), 0) FROM identity_audit", &params![], |row| row.get::<i64>(0))?;
+    if newest <= seq {
+        return Ok((Vec::new(), None));
+    }
+    let end = newest.min(seq + window);
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let sql = "SELECT seq, at, body FROM identity_audit WHERE seq > ?1 AND seq <= ?2 AND body LIKE ?3 ESCAPE '\\' ORDER BY seq";
+    let found =
+        tx.query(sql, &params![seq, end, format!("%{escaped}%")], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok((found, Some(end)))
+}

@@ -1,0 +1,134 @@
+//! What goes on for somebody after they were let in: a handler at work, an answer that is still being sent (a stream of events,
+//! a log that is followed, a large file). It stops when they are banned, when their account is closed or when they cease to be
+//! the administrator that they came as. So a ban needs no help of services to end what is open.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http_body::{Body as _, Frame, SizeHint};
+
+use crate::Identity;
+use crate::directory::Suspect;
+use crate::model::denial::Denial;
+use crate::model::principal::{Principal, Standing};
+
+/// Answers that are known to be no longer than this are sent at once, so nobody watches over them.
+const SHORT: u64 = 64 << 10;
+
+impl Identity {
+    /// Whether somebody who was let in may still be here. Bans of tokens and clients count too, other than in
+    /// [`Identity::is_welcome`], which knows the person only.
+    pub(crate) fn may_stay(&self, principal: &Principal) -> bool {
+        let who = Suspect {
+            issuer: &principal.issuer,
+            subject: &principal.subject,
+            client_id: principal.client_id.as_deref(),
+            vo: principal.vo.as_deref(),
+            token_id: principal.token_id.as_deref(),
+        };
+        let directory = self.directory();
+        let stands = match principal.standing {
+            Standing::User { admin } => {
+                directory.users.get(&principal.subject).is_some_and(|user| user.active && (user.admin || !admin))
+            }
+            Standing::Client => directory.clients.get(&principal.subject).is_some_and(|client| client.active),
+            Standing::Named => directory.users.get(&principal.subject).is_some_and(|user| user.active),
+            Standing::Guest => true,
+        };
+        stands && !directory.is_banned(&who) && !self.is_void_by_now(principal, &who)
+    }
+
+    /// Whether the token that somebody came with was taken back, or made void for its age.
+    fn is_void_by_now(&self, principal: &Principal, who: &Suspect<'_>) -> bool {
+        // A session has no token.
+        if principal.token_id.is_none() {
+            return false;
+        }
+        let is_ours = principal.issuer == self.0.issuer;
+        let client = principal.client_id.as_deref();
+        let directory = self.directory();
+        let is_suspended = client.is_some_and(|client| directory.rules.is_suspended(client));
+        (is_ours && (is_suspended || self.is_taken_back(principal.token_id.as_deref(), client)))
+            || directory.is_void(who, principal.issued)
+    }
+
+    /// Resolves when somebody may not stay any longer.
+    fn sent_away(&self, principal: &Principal) -> impl Future<Output = ()> + Send + use<> {
+        let (identity, principal) = (self.clone(), principal.clone());
+        let mut changes = self.watch_changes();
+        async move {
+            while identity.may_stay(&principal) {
+                if changes.changed().await.is_err() {
+                    // Identity is going, and the engine with it.
+                    std::future::pending::<Infallible>().await;
+                }
+            }
+        }
+    }
+
+    /// Does what a handler does, for as long as its caller may stay.
+    pub(crate) async fn attend(
+        &self,
+        principal: &Principal,
+        work: impl Future<Output = Response>,
+    ) -> Result<Response, Denial> {
+        let sent_away = self.sent_away(principal);
+        let mut sent_away = Box::pin(sent_away);
+        let response = tokio::select! {
+            // Who is banned by what they ask for still hears the answer.
+            biased;
+            response = work => response,
+            () = &mut sent_away => return Err(Denial::bad_token("banned", "you have been suspended meanwhile")),
+        };
+        let size = response.body().size_hint();
+        if response.body().is_end_stream() || size.upper().is_some_and(|most| most <= SHORT) {
+            return Ok(response);
+        }
+        // The end of a stream of events is no news; a file that merely ended would look whole.
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let ends_well = kind.starts_with("text/event-stream");
+        Ok(response.map(|body| Body::new(Attended { body, sent_away, ends_well, is_over: false })))
+    }
+}
+
+/// A body that breaks off when its reader is sent away.
+struct Attended<F> {
+    body: Body,
+    sent_away: Pin<Box<F>>,
+    ends_well: bool,
+    is_over: bool,
+}
+
+impl<F: Future<Output = ()> + Send> http_body::Body for Attended<F> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        if this.is_over || this.sent_away.as_mut().poll(cx).is_ready() {
+            let breaks_off = !this.ends_well && !this.is_over;
+            this.is_over = true;
+            return Poll::Ready(breaks_off.then(|| Err(axum::Error::new(SentAway))));
+        }
+        Pin::new(&mut this.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Why an answer broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("whom this was for has been suspended")]
+struct SentAway;
