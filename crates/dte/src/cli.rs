@@ -162,7 +162,7 @@ pub enum User {
     /// Give an account a password; its sessions end
     Password {
         name: String,
-        /// Read the password from the first line of the standard input
+        /// Read the password, of at least 10 characters, from the first line of the standard input
         #[arg(long, required = true)]
         stdin: bool,
     },

@@ -1,7 +1,7 @@
 //! Which scopes a token gets of those that were asked for.
 
 use crate::model::path::StoragePath;
-use crate::model::scope::{ADMIN_SCOPE, Scopes};
+use crate::model::scope::{self as known, ADMIN_SCOPE, KNOWN_SCOPES, Scopes};
 
 pub(crate) const OFFLINE: &str = "offline_access";
 pub(crate) const OPENID: &str = "openid";
@@ -32,6 +32,8 @@ const ADMINISTRATIVE: &[&str] = &["policy.admin", "iam:", "scim:", "registry.wri
 const FAMILIES: &[&str] = &["storage.", "compute.", "dte.", "accounting.", "ams.", "registry.", "policy.", "wlcg."];
 const MOST: usize = 128;
 const LONGEST: usize = 512;
+/// All scopes of a request together, in bytes.
+const LONGEST_LIST: usize = 4_096;
 
 /// Scopes that cannot be read; the whole request fails.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,9 @@ pub(crate) struct BadScopes(String);
 pub(crate) fn check(wanted: &[String]) -> Result<(), BadScopes> {
     if wanted.len() > MOST {
         return Err(BadScopes(format!("there are more than {MOST} scopes")));
+    }
+    if wanted.iter().map(|scope| scope.len() + 1).sum::<usize>() > LONGEST_LIST {
+        return Err(BadScopes(format!("the scopes are longer than {LONGEST_LIST} bytes")));
     }
     let is_good = |scope: &&String| {
         scope.len() <= LONGEST && scope.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'))
@@ -59,7 +64,8 @@ pub(crate) fn is_administrative(scope: &str) -> bool {
 
 /// Whether a scope means something here.
 pub(crate) fn is_known(scope: &str) -> bool {
-    SUPPORTED.contains(&scope) || is_administrative(scope) || FAMILIES.iter().any(|family| scope.starts_with(family))
+    let is_ours = SUPPORTED.contains(&scope) || known::is_known(scope);
+    is_ours || is_administrative(scope) || FAMILIES.iter().any(|family| scope.starts_with(family))
 }
 
 /// Whether whoever may ask for `has` may ask for `wanted`: the same, the same with a narrower path, by components, never by
@@ -118,7 +124,10 @@ pub(crate) fn in_words(scope: &str) -> String {
         "compute.modify" => "change jobs",
         "compute.cancel" => "stop jobs",
         ADMIN_SCOPE => "administer this engine",
-        _ => return format!("use {scope}"),
+        _ => match KNOWN_SCOPES.iter().find(|(name, _)| name.split(':').next() == Some(family)) {
+            Some((_, text)) => text,
+            None => return format!("use {scope}"),
+        },
     };
     if place.is_empty() { text.to_owned() } else { format!("{text} under {place}") }
 }
