@@ -99,7 +99,7 @@ async fn signs_in_once(engine: &TestEngine) {
     assert_eq!(page.status(), StatusCode::OK);
     assert!(page.headers()[CONTENT_SECURITY_POLICY].to_str().expect("text").contains("default-src 'none'"));
     assert_eq!(page.headers()["x-frame-options"], "DENY");
-    assert!(text(page).await.contains("<span>admin</span>"));
+    assert!(text(page).await.contains("<a href=\"/oidc/account\">admin</a>"));
 
     // The code is used up; so is every other.
     let mut second = Browser::new(engine);

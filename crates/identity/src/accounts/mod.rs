@@ -1,11 +1,11 @@
 //! How people come in: with a password and perhaps a second factor, or through a provider that knows them.
 //!
-//! * [`password`]: argon2id, a few at a time; [`attempts`]: who fails waits; [`sign_in`]: from a name and a password to a
-//!   session; [`second`]: codes of an authenticator (RFC 6238) and recovery codes.
-//! * [`provider`]: what is configured of another OpenID provider and what its answers must say; [`upstream`]: signing in
-//!   there and coming back; [`links`]: which identities elsewhere belong to an account; [`registration`]: those who ask for
+//! * [`password`]: argon2id, a few at a time; `attempts`: who fails waits; `sign_in`: from a name and a password to a
+//!   session; `second`: codes of an authenticator (RFC 6238) and recovery codes.
+//! * `provider`: what is configured of another OpenID provider and what its answers must say; `upstream`: signing in
+//!   there and coming back; `links`: which identities elsewhere belong to an account; `registration`: those who ask for
 //!   an account.
-//! * [`sessions`]: the sessions of an account, to be looked at and ended.
+//! * `sessions`: the sessions of an account, to be looked at and ended.
 //!
 //! Everything lies in the store: several processes on one PostgreSQL may serve one login. An identity elsewhere is the
 //! pair of issuer and subject and nothing else; no e-mail address ever finds an account.
