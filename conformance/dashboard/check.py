@@ -6,67 +6,22 @@ import shutil
 import sys
 import tempfile
 import time
-import traceback
 import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
-from selenium import webdriver
-from selenium.common.exceptions import ElementNotInteractableException, StaleElementReferenceException, WebDriverException
+from selenium.common.exceptions import ElementNotInteractableException, StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "chromium"))
+from page import Skip, browser, check, failed, passed, skipped  # noqa: E402
+
 WIDTH, HEIGHT = 1320, 900
 PATIENCE = 20  # seconds
 GROWTH_PATIENCE = 60
-
-passed, failed, skipped = [], [], []
-
-
-class Skip(Exception):
-    """A check that cannot be made here, and why."""
-
-
-def check(name, run):
-    try:
-        said = run()
-    except Skip as reason:
-        skipped.append(name)
-        print(f"SKIPPED {name}: {reason}", flush=True)
-        return
-    except Exception as error:  # noqa: BLE001 - any failure of a check is a failed check
-        failed.append(name)
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"FAILED  {name}: {text[0]}", flush=True)
-        if not isinstance(error, (AssertionError, WebDriverException)):
-            traceback.print_exc()
-        return
-    passed.append(name)
-    print(f"passed  {name}" + (f" ({said})" if said else ""), flush=True)
-
-
-def browser(profile):
-    options = webdriver.ChromeOptions()
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--hide-scrollbars",
-        f"--user-data-dir={profile}",
-        f"--window-size={WIDTH},{HEIGHT}",
-    ):
-        options.add_argument(flag)
-    options.binary_location = shutil.which("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
-    return webdriver.Chrome(options=options, service=service)
 
 
 class Look:
@@ -296,7 +251,7 @@ def main():
     link = urlsplit(given.login)
     url = f"{link.scheme}://{link.netloc}" if link.netloc else given.url
     profile = tempfile.mkdtemp(prefix="dte-chromium-")
-    driver = browser(profile)
+    driver = browser(profile, WIDTH, HEIGHT)
     try:
         look = Look(driver, url, given.twin)
         check("headers are strict", lambda: headers_are_strict(look))

@@ -10,56 +10,21 @@ import struct
 import sys
 import tempfile
 import time
-import traceback
 from urllib.parse import urlsplit
 
-from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "chromium"))
+from page import browser, check, failed, passed  # noqa: E402
+
 WIDTH, HEIGHT = 1000, 900
 PATIENCE = 20  # seconds
 MOST_TABS = 80
 USER = "browser-user"
-
-passed, failed = [], []
-
-
-def check(name, run):
-    try:
-        said = run()
-    except Exception as error:  # noqa: BLE001 - any failure of a check is a failed check
-        failed.append(name)
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"FAILED  {name}: {text[0]}", flush=True)
-        if not isinstance(error, (AssertionError, WebDriverException)):
-            traceback.print_exc()
-        return
-    passed.append(name)
-    print(f"passed  {name}" + (f" ({said})" if said else ""), flush=True)
-
-
-def browser(profile):
-    options = webdriver.ChromeOptions()
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={profile}",
-        f"--window-size={WIDTH},{HEIGHT}",
-    ):
-        options.add_argument(flag)
-    options.binary_location = shutil.which("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=shutil.which("chromedriver")))
 
 
 def code(key, steps=0):
@@ -319,7 +284,7 @@ def main():
     given = parser.parse_args()
     secret, admin = os.environ["DTE_USER_PASSWORD"], os.environ["DTE_ADMIN_PASSWORD"]
     profile = tempfile.mkdtemp(prefix="dte-chromium-")
-    driver = browser(profile)
+    driver = browser(profile, WIDTH, HEIGHT)
     try:
         person = Person(driver, given.url)
         check("the dashboard leads to the sign-in page", lambda: dashboard_leads_here(person))

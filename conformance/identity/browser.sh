@@ -11,24 +11,7 @@ if [ -z "${DTE_URL-}" ] || [ -z "${DTE_DATA_DIR-}" ] || [ -z "${DTE_BIN-}" ]; th
     exec "$root/scripts/with-engine.sh" "$0" "$@"
 fi
 
-if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "SKIPPED: chromium and chromedriver are not installed, and only root can install them"
-        echo "0 passed, 0 failed, 1 skipped"
-        exit 0
-    fi
-    echo "installing Debian's chromium and chromium-driver"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core >/dev/null
-fi
-
-# The same browser library as for the dashboard.
-venv=${DTE_CONFORMANCE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dte-conformance}/dashboard
-if ! "$venv/bin/python" -c 'import selenium' 2>/dev/null; then
-    mkdir -p "$(dirname "$venv")"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$root/conformance/dashboard/requirements.txt"
-fi
+. "$root/conformance/chromium/ready.sh"
 
 password() { python3 -c 'import secrets; print(secrets.token_urlsafe(18))'; }
 DTE_ADMIN_PASSWORD=$(password)
@@ -37,4 +20,4 @@ export DTE_ADMIN_PASSWORD DTE_USER_PASSWORD
 "$DTE_BIN" user add browser-user --data-dir "$DTE_DATA_DIR/data" >/dev/null
 printf '%s\n' "$DTE_USER_PASSWORD" | "$DTE_BIN" user password browser-user --stdin --data-dir "$DTE_DATA_DIR/data" >/dev/null
 printf '%s\n' "$DTE_ADMIN_PASSWORD" | "$DTE_BIN" user password admin --stdin --data-dir "$DTE_DATA_DIR/data" >/dev/null
-exec "$venv/bin/python" "$here/browser.py" --url "$DTE_URL" "$@"
+exec "$python" "$here/browser.py" --url "$DTE_URL" "$@"

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::audit::Entry;
 use crate::directory::{Ban, Directory, NewBan, Suspect};
 use crate::issue::Error;
+use crate::issuer::programs;
 use crate::model::principal::UserRef;
 use crate::{Identity, store};
 
@@ -55,12 +56,17 @@ impl Identity {
         let detail = serde_json::to_value(&ban.who).unwrap_or(Value::Null);
         let entry = Entry::change(by, "ban.add", ban.who.subject.as_deref().unwrap_or("*"), detail);
         let made = ban.clone();
-        self.change(vec![entry], move |tx| store::insert_ban(tx, &made).map_err(Error::from)).await?;
         let is_account = ban.who.issuer.as_deref().is_none_or(|issuer| issuer == self.0.issuer);
-        if let Some(name) = ban.who.subject.as_deref().filter(|_| is_account) {
-            // For good: lifting the ban does not bring back what was out there.
-            self.end_programs(name, by).await?;
-        }
+        let (audit, by) = (self.audit().clone(), by.to_owned());
+        self.change(vec![entry], move |tx| {
+            store::insert_ban(tx, &made)?;
+            if let Some(name) = made.who.subject.as_deref().filter(|_| is_account) {
+                // For good: lifting the ban does not bring back what was out there.
+                programs::end_all(tx, &audit, name, &by)?;
+            }
+            Ok(())
+        })
+        .await?;
         Ok(ban)
     }
 

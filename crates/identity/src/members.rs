@@ -38,18 +38,18 @@ impl Identity {
     /// Changes what a local account is. An inactive account can do nothing, and keeps its name.
     pub async fn set_user(&self, name: &str, admin: bool, active: bool, by: &str) -> Result<(), Error> {
         let entry = Entry::change(by, "user.set", name, json!({"admin": admin, "active": active}));
-        let account = name.to_owned();
+        let (account, by, audit) = (name.to_owned(), by.to_owned(), self.audit().clone());
         self.change(vec![entry], move |tx| {
             if !store::update_user(tx, &account, admin, active)? {
                 return Err(Error::NoAccount(account.clone()));
             }
             if !active {
                 crate::accounts::store::steps::end_sessions(tx, &account, None)?;
+                crate::issuer::programs::end_all(tx, &audit, &account, &by)?;
             }
             Ok(())
         })
-        .await?;
-        if active { Ok(()) } else { self.end_programs(name, by).await }
+        .await
     }
 
     /// Makes a client of the built-in issuer and gives its secret, which is never shown again.

@@ -150,3 +150,19 @@ async fn another_address_asks_again() {
     let page = alice.authorize(&app, "openid", &[("redirect_uri", "https://elsewhere.example/cb")]).await;
     assert_eq!((page.status, page.location), (200, None), "the person is asked about the other place");
 }
+
+#[tokio::test]
+async fn what_is_sent_for_a_revoked_token_ends() {
+    let engine = start().await;
+    let app = public_app(&engine).await;
+    let alice = Browser::signed_in(&engine, "alice").await;
+    let tokens = alice.tokens(&app, "openid wlcg").await;
+    let access = text(&tokens, "access_token");
+    let request = engine.client.get(engine.url_of("/demo/endless")).header("authorization", format!("Bearer {access}"));
+    let body = request.send().await.expect("begins").text();
+    let (_, ended) = tokio::join!(
+        async { call(&engine, "/oidc/revoke", &app, &[("token", access)]).await },
+        tokio::time::timeout(std::time::Duration::from_secs(30), body)
+    );
+    assert!(ended.expect("in time").is_err(), "it breaks off, so it does not look whole");
+}

@@ -19,6 +19,7 @@ use super::password::check_rules;
 use super::store::{self, steps};
 use crate::audit::{Denied, Entry};
 use crate::directory::is_name;
+use crate::issuer::programs;
 use crate::model::principal::{Principal, Standing};
 use crate::{Error, Identity};
 
@@ -227,19 +228,18 @@ impl Identity {
         let hash = self.0.accounts.passwords.hash(password).await?;
         let keep = keep.map(|secret| self.0.vault.hash_secret(secret));
         let entry = vec![Entry::change(by, "password.set", name, Value::Null)];
-        let (audit, account) = (self.audit().clone(), name.to_owned());
-        self.0
-            .store
-            .write(move |tx| -> Result<(), Error> {
-                store::set_password(tx, &account, &hash)?;
-                steps::end_sessions(tx, &account, keep.as_deref())?;
-                Ok(audit.append(tx, &entry)?)
-            })
-            .await?;
-        if by != name {
-            // Somebody else sets it when it was lost or stolen: what a thief let in goes out as well.
-            self.end_programs(name, by).await?;
-        }
+        // Somebody else sets it when it was lost or stolen: what a thief let in goes out as well.
+        let is_rescue = by != name;
+        let (account, by, audit) = (name.to_owned(), by.to_owned(), self.audit().clone());
+        self.change(entry, move |tx| {
+            store::set_password(tx, &account, &hash)?;
+            steps::end_sessions(tx, &account, keep.as_deref())?;
+            if is_rescue {
+                programs::end_all(tx, &audit, &account, &by)?;
+            }
+            Ok(())
+        })
+        .await?;
         Ok(())
     }
 

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use dte_base::time::Timestamp;
+use dte_store::Tx;
 use serde_json::json;
 
-use super::rules::Revocable;
+use super::rules::{Revocable, revoke};
 use super::store::{clients, codes, grants};
 use crate::Identity;
-use crate::audit::Entry;
+use crate::audit::{Audit, Entry};
 use crate::issue::Error;
 
 /// Grants of one person that are looked at for the list.
@@ -79,8 +80,8 @@ impl Identity {
         // First that nothing new comes of it, then what there is by then.
         let pending = self.0.store.write(move |tx| -> Result<(bool, Vec<String>), dte_store::Error> {
             let agreed = clients::forget_consent(tx, &user, &client)?;
-            let waiting = codes::take_granted(tx, &client, |granted| granted.user == user)?;
-            Ok((agreed || waiting > 0, grants::live_ids(tx, &user, &client, Timestamp::now())?))
+            let waiting = codes::take_granted(tx, Some(&client), |granted| granted.user == user)?;
+            Ok((agreed || waiting > 0, grants::live_ids(tx, &user, Some(&client), Timestamp::now())?))
         });
         let (was_there, ids) = pending.await?;
         if !was_there && ids.is_empty() {
@@ -89,26 +90,30 @@ impl Identity {
         let entry = Entry::change(by, "program.end", client_id, json!({"user": name, "grants": ids.len()}));
         let what: Vec<Revocable<'_>> = ids.iter().map(|id| Revocable::Grant(id)).collect();
         let ended = ids.clone();
-        let end = move |tx: &mut dte_store::Tx<'_>| {
+        let end = move |tx: &mut Tx<'_>| {
             let now = Timestamp::now();
             ended.iter().try_for_each(|id| grants::end(tx, id, now).map(drop))
         };
         self.take_back(&what, entry, end).await?;
         Ok(true)
     }
+}
 
-    /// Ends what any program may do for a person who is suspended, is gone, or whose password somebody else set: none comes
-    /// back with the person.
-    pub(crate) async fn end_programs(&self, name: &str, by: &str) -> Result<(), Error> {
-        loop {
-            let programs = self.programs_of(name).await?;
-            let mut ended = false;
-            for program in &programs {
-                ended |= self.end_program(name, &program.client_id, by).await?;
-            }
-            if programs.len() < MOST_PROGRAMS || !ended {
-                return Ok(());
-            }
-        }
+/// Ends what any program may do for a person who is suspended, is gone, or whose password somebody else set: none comes back
+/// with the person. In the transaction of what ends it, so that no kill falls between; it counts as soon as the directory is
+/// read again.
+pub(crate) fn end_all(tx: &mut Tx<'_>, audit: &Audit, name: &str, by: &str) -> Result<(), dte_store::Error> {
+    let now = Timestamp::now();
+    clients::forget_consents_of(tx, name)?;
+    codes::take_granted(tx, None, |granted| granted.user == name)?;
+    let ids = grants::live_ids(tx, name, None, now)?;
+    for id in &ids {
+        revoke(tx, Revocable::Grant(id), now)?;
+        grants::end(tx, id, now)?;
     }
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let detail = json!({"why": "with the person", "user": name, "grants": ids.len()});
+    audit.append(tx, &[Entry::change(by, "grant.end", name, detail)])
 }

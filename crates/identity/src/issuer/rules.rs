@@ -59,6 +59,11 @@ impl Revocable<'_> {
     }
 }
 
+/// Writes down that something was taken back; it counts as soon as the directory is read again.
+pub(crate) fn revoke(tx: &mut Tx<'_>, what: Revocable<'_>, now: Timestamp) -> Result<(), dte_store::Error> {
+    revoked::insert(tx, &what.hash(), now + LONGEST_LIFETIME)
+}
+
 /// The grant that an access token came from; nothing for tokens that no client asked for in a person's name.
 pub(crate) fn grant_of(token_id: &str) -> Option<&str> {
     token_id.split_once('.').map(|(grant, _)| grant)
@@ -91,6 +96,9 @@ impl Identity {
             known.retain(|_, expires| *expires > now);
         }
         known.extend(hashes.into_iter().map(|hash| (hash, expires)));
+        drop(known);
+        // What is still being sent for it ends.
+        self.0.changed.send_modify(|_| ());
         Ok(())
     }
 

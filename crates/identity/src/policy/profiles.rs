@@ -10,6 +10,7 @@ use super::store::profiles as table;
 use crate::Identity;
 use crate::accounts::store as ways_in;
 use crate::directory::{User, is_name};
+use crate::issuer::programs;
 use crate::policy::groups::GroupRecord;
 use crate::store as accounts;
 use crate::trust::GUEST_PREFIX;
@@ -143,12 +144,14 @@ impl Identity {
         let changed = name.to_owned();
         let is_admin = person.user.admin;
         let was_active = person.user.active;
+        let (audit, changer) = (self.audit().clone(), by.to_owned());
         self.policy_change(by, move |change| {
             if was_active != active {
                 accounts::update_user(change.tx, &changed, is_admin, active)?;
                 accounts::bump_version(change.tx)?;
                 if !active {
                     ways_in::steps::end_sessions(change.tx, &changed, None)?;
+                    programs::end_all(change.tx, &audit, &changed, &changer)?;
                 }
                 change.note("user.set", &changed, json!({"admin": is_admin, "active": active}));
             }
@@ -159,9 +162,6 @@ impl Identity {
         .await?;
         if was_active != active {
             self.reload_accounts().await?;
-        }
-        if was_active && !active {
-            self.end_programs(name, by).await?;
         }
         self.person(name).ok_or_else(|| Refusal::NoSuch(format!("account {name}")))
     }
@@ -174,11 +174,13 @@ impl Identity {
             ));
         }
         self.person(name).ok_or_else(|| Refusal::NoSuch(format!("account {name}")))?;
-        let (account, name) = (name, name.to_owned());
+        let name = name.to_owned();
+        let (audit, changer) = (self.audit().clone(), by.to_owned());
         self.policy_change(by, move |change| {
             accounts::update_user(change.tx, &name, false, false)?;
             accounts::bump_version(change.tx)?;
             ways_in::forget(change.tx, &name)?;
+            programs::end_all(change.tx, &audit, &name, &changer)?;
             let gone = Profile { gone: true, ..Profile::empty(change.now) };
             table::put(change.tx, &name, &gone, change.version)?;
             super::store::groups::leave_all(change.tx, &name, change.now, change.version)?;
@@ -186,8 +188,7 @@ impl Identity {
             Ok(())
         })
         .await?;
-        self.reload_accounts().await?;
-        Ok(self.end_programs(account, by).await?)
+        Ok(self.reload_accounts().await?)
     }
 }
 

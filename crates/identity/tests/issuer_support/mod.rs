@@ -26,6 +26,9 @@ fn mounts() -> Vec<Mount> {
         .get("/me", Require::Authenticated, async |principal: dte_identity::Principal| principal.name().to_owned())
         .get("/work", Require::Scope("compute.create"), async || "ok")
         .get("/checked", Require::HandlerChecks("nothing more"), async || "ok")
+        .get("/endless", Require::Authenticated, async || {
+            axum::body::Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>())
+        })
         .get("/home", Require::Storage("one's own area"), home)
         .get("/admin", Require::Admin, async || "ok");
     vec![Mount { prefix: "/demo", routes }]

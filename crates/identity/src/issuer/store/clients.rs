@@ -101,6 +101,11 @@ pub(crate) fn consent(tx: &mut Tx<'_>, name: &str, client_id: &str) -> Result<Ve
     Ok(found.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect())
 }
 
+/// Forgets what one person agreed to.
+pub(crate) fn forget_consents_of(tx: &mut Tx<'_>, name: &str) -> Result<(), Error> {
+    tx.execute("DELETE FROM identity_consents WHERE name = ?1", &params![name]).map(drop)
+}
+
 /// Forgets what people agreed to, of one client.
 pub(crate) fn forget_consents(tx: &mut Tx<'_>, client_id: &str) -> Result<(), Error> {
     tx.execute("DELETE FROM identity_consents WHERE client_id = ?1", &params![client_id]).map(drop)

@@ -71,15 +71,23 @@ pub(crate) fn find_code(tx: &mut Tx<'_>, hash: &[u8]) -> Result<Option<Code>, Er
 }
 
 /// Takes away codes and devices that were granted to a client and not redeemed yet, where `is_of` says so. Gives how many.
-pub(crate) fn take_granted(tx: &mut Tx<'_>, client_id: &str, is_of: impl Fn(&Granted) -> bool) -> Result<usize, Error> {
-    let sql = "SELECT hash, granted FROM identity_codes WHERE client_id = ?1 AND used IS NULL";
-    let mut codes = tx.query(sql, &params![client_id], |row| Ok((row.get::<Vec<u8>>(0)?, granted(row.get(1)?)?)))?;
+pub(crate) fn take_granted(
+    tx: &mut Tx<'_>,
+    client_id: Option<&str>,
+    is_of: impl Fn(&Granted) -> bool,
+) -> Result<usize, Error> {
+    let (filter, client) = match client_id {
+        Some(client) => ("client_id = ?1", client),
+        None => ("client_id <> ?1", ""),
+    };
+    let sql = format!("SELECT hash, granted FROM identity_codes WHERE {filter} AND used IS NULL");
+    let mut codes = tx.query(&sql, &params![client], |row| Ok((row.get::<Vec<u8>>(0)?, granted(row.get(1)?)?)))?;
     codes.retain(|(_, granted)| is_of(granted));
     for (hash, _) in &codes {
         tx.execute("DELETE FROM identity_codes WHERE hash = ?1", &params![hash.as_slice()])?;
     }
-    let sql = format!("{DEVICE} WHERE client_id = ?1 AND state = 'granted'");
-    let mut devices = tx.query(&sql, &params![client_id], device)?;
+    let sql = format!("{DEVICE} WHERE {filter} AND state = 'granted'");
+    let mut devices = tx.query(&sql, &params![client], device)?;
     devices.retain(|one| matches!(&one.state, DeviceState::Granted(granted) if is_of(granted)));
     for one in &devices {
         delete_device(tx, &one.hash)?;

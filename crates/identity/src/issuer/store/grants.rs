@@ -69,10 +69,18 @@ pub(crate) fn live(tx: &mut Tx<'_>, name: &str, now: Timestamp, limit: usize) ->
     tx.query(&sql, &params![name, now, limit], family)
 }
 
-/// The ids of the grants of a person to a client that are not over.
-pub(crate) fn live_ids(tx: &mut Tx<'_>, name: &str, client_id: &str, now: Timestamp) -> Result<Vec<String>, Error> {
-    let sql = "SELECT id FROM identity_grants WHERE name = ?1 AND client_id = ?2 AND ended IS NULL AND expires > ?3";
-    tx.query(sql, &params![name, client_id, now], |row| row.get(0))
+/// The ids of the grants of a person that are not over: to a client, or to any.
+pub(crate) fn live_ids(
+    tx: &mut Tx<'_>,
+    name: &str,
+    client_id: Option<&str>,
+    now: Timestamp,
+) -> Result<Vec<String>, Error> {
+    let sql = "SELECT id, client_id FROM identity_grants WHERE name = ?1 AND ended IS NULL AND expires > ?2";
+    let read = |row: &Row| Ok((row.get::<String>(0)?, row.get::<String>(1)?));
+    let found = tx.query(sql, &params![name, now], read)?;
+    let is_meant = |client: &str| client_id.is_none_or(|wanted| wanted == client);
+    Ok(found.into_iter().filter(|(_, client)| is_meant(client)).map(|(id, _)| id).collect())
 }
 
 /// Notes a use, and with `rotate` that the next token is the good one.
