@@ -7,10 +7,12 @@
 //! * [`site`]: the trait, and what a site says about itself;
 //! * [`report`]: how a pod goes: phase, containers, what it used;
 //! * [`quantity`]: Kubernetes quantities;
-//! * [`pod`]: what an engine needs to know of a `v1.Pod`, read and checked once;
+//! * [`pod`]: what an engine needs to know of a `v1.Pod` and what it mounts, read and checked once;
+//! * [`exec`]: running a program in a container that runs;
 //! * [`logs`]: which lines of a log somebody asked for;
 //! * [`host`]: the plugin that runs pods as sandboxed processes of this machine.
 
+pub mod exec;
 pub mod host;
 pub mod logs;
 pub mod pod;
@@ -20,6 +22,7 @@ pub mod site;
 
 use std::sync::Arc;
 
+pub use exec::{ExecInput, ExecOrder, ExecOutput, ExecSession};
 pub use report::{ContainerReport, ContainerState, Phase, PodReport, Usage};
 pub use site::{Answer, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError};
 

@@ -183,6 +183,9 @@ impl Inner {
                 self.config.name
             )));
         }
+        if let Some(why) = cannot_run(plan) {
+            return Err(SiteError::Refused(why));
+        }
         self.prepare(uid)?;
         let mut known = self.known();
         let running = known.runs.values().filter(|run| run.takes_a_place()).count();
@@ -340,6 +343,22 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// What this site would have to ignore of a pod.
+fn cannot_run(plan: &PodPlan) -> Option<String> {
+    plan.all_containers().find_map(|container| {
+        let what = if !container.mounts.is_empty() {
+            "volumes cannot be mounted"
+        } else if container.sidecar {
+            "sidecar containers (restartPolicy) cannot run"
+        } else if !container.extended.is_empty() {
+            "there are no extended resources"
+        } else {
+            return None;
+        };
+        Some(format!("container {}: {what} at this site", container.name))
+    })
 }
 
 impl Site for HostSite {
