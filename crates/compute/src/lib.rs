@@ -10,15 +10,20 @@
 //! * [`pod`]: what an engine needs to know of a `v1.Pod` and what it mounts, read and checked once;
 //! * [`exec`]: running a program in a container that runs;
 //! * [`logs`]: which lines of a log somebody asked for;
-//! * [`host`]: the plugin that runs pods as sandboxed processes of this machine.
+//! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
+//! * [`slurm`]: the plugin that runs them as batch jobs;
+//! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
 
 pub mod exec;
 pub mod host;
 pub mod logs;
+pub mod place;
 pub mod pod;
 pub mod quantity;
 pub mod report;
 pub mod site;
+pub mod slurm;
+pub mod ssh;
 
 use std::sync::Arc;
 
@@ -39,6 +44,7 @@ pub struct ComputeConfig {
 #[serde(tag = "plugin", rename_all = "lowercase")]
 pub enum SiteConfig {
     Host(host::HostConfig),
+    Slurm(Box<slurm::SlurmConfig>),
 }
 
 /// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
@@ -49,6 +55,7 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
     for site in wanted {
         let opened: Arc<dyn Site> = match site {
             SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
+            SiteConfig::Slurm(slurm) => slurm::SlurmSite::open((**slurm).clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {
             return Err(SiteError::Configuration(format!("two sites are called {}", opened.name())));

@@ -128,7 +128,7 @@ fn sweep(runs: &Path) -> io::Result<()> {
 }
 
 /// Makes a pod's places its own.
-pub(super) fn hand_over(folder: &RunFolder, walls: &Walls) -> io::Result<()> {
+pub(crate) fn hand_over(folder: &RunFolder, walls: &Walls) -> io::Result<()> {
     fs::set_permissions(folder.sub(INPUTS), fs::Permissions::from_mode(0o755))?;
     if let Walls::OtherUser { uid } = walls {
         for name in [OUTPUTS, WORK, TMP] {
