@@ -9,9 +9,11 @@
 //! * [`quantity`]: Kubernetes quantities;
 //! * [`pod`]: what an engine needs to know of a `v1.Pod`, read and checked once;
 //! * [`logs`]: which lines of a log somebody asked for;
-//! * [`host`]: the plugin that runs pods as sandboxed processes of this machine.
+//! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
+//! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
 pub mod host;
+pub mod interlink;
 pub mod logs;
 pub mod pod;
 pub mod quantity;
@@ -36,6 +38,7 @@ pub struct ComputeConfig {
 #[serde(tag = "plugin", rename_all = "lowercase")]
 pub enum SiteConfig {
     Host(host::HostConfig),
+    Interlink(interlink::InterlinkConfig),
 }
 
 /// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
@@ -46,6 +49,7 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
     for site in wanted {
         let opened: Arc<dyn Site> = match site {
             SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
+            SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {
             return Err(SiteError::Configuration(format!("two sites are called {}", opened.name())));
