@@ -11,7 +11,7 @@ use super::jobs::{Job, Stage};
 use super::site::Inner;
 use super::{SlurmConfig, WallsSetting, resources, script};
 use crate::host::sandbox::HIDDEN_BY_DEFAULT;
-use crate::host::spec::{RunSpec, Walls};
+use crate::host::spec::{RunSpec, Walls, usual_restart_wait};
 use crate::place::{Order, PlaceError};
 use crate::pod::PodPlan;
 use crate::site::SiteError;
@@ -153,6 +153,8 @@ impl Inner {
             grace_seconds: grace_of(config, plan),
             log_limit: config.log_limit.0,
             max_processes: config.max_processes,
+            restart_wait_millis: usual_restart_wait(),
+            host_paths: Vec::new(),
         }
     }
 }
