@@ -13,9 +13,11 @@
 //! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
 //! * [`slurm`]: the plugin that runs them as batch jobs;
 //! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
+//! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
 pub mod exec;
 pub mod host;
+pub mod interlink;
 pub mod logs;
 pub mod place;
 pub mod pod;
@@ -45,6 +47,7 @@ pub struct ComputeConfig {
 pub enum SiteConfig {
     Host(host::HostConfig),
     Slurm(Box<slurm::SlurmConfig>),
+    Interlink(interlink::InterlinkConfig),
 }
 
 /// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
@@ -56,6 +59,7 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
         let opened: Arc<dyn Site> = match site {
             SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
             SiteConfig::Slurm(slurm) => slurm::SlurmSite::open((**slurm).clone(), context).await?,
+            SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {
             return Err(SiteError::Configuration(format!("two sites are called {}", opened.name())));
