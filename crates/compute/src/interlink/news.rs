@@ -63,6 +63,7 @@ pub fn ended(last: &PodReport, reason: &str) -> PodReport {
                 exit_code: TERMINATED,
                 signal: None,
                 reason: reason.to_owned(),
+                message: None,
                 started: started(other),
                 finished: now,
             },
@@ -83,7 +84,7 @@ fn every(uid: Uuid, pod: &RawPod, phase: Phase, state: &ContainerState) -> PodRe
     let of = |list: &str| -> Vec<ContainerReport> {
         let containers = pod.0.get("spec").and_then(|spec| spec.get(list)).and_then(Value::as_array);
         let named = |one: &Value| one.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        containers.into_iter().flatten().map(|one| ContainerReport { name: named(one), state: state.clone() }).collect()
+        containers.into_iter().flatten().map(|one| ContainerReport::new(named(one), state.clone())).collect()
     };
     PodReport {
         uid,
@@ -137,15 +138,25 @@ fn why(status: &PodStatus) -> (Option<String>, Option<String>) {
 }
 
 fn container(status: &ContainerStatus) -> ContainerReport {
-    let state = status.state.clone().unwrap_or_default();
+    ContainerReport {
+        ready: status.ready,
+        is_up: status.started.unwrap_or(status.ready),
+        restarts: u32::try_from(status.restart_count).unwrap_or_default(),
+        last: status.last_state.clone().map(state_of).filter(|last| matches!(last, ContainerState::Terminated { .. })),
+        ..ContainerReport::new(status.name.clone(), state_of(status.state.clone().unwrap_or_default()))
+    }
+}
+
+fn state_of(state: k8s_openapi::api::core::v1::ContainerState) -> ContainerState {
     let word =
         |text: Option<String>, usual: &str| text.filter(|text| !text.is_empty()).unwrap_or_else(|| usual.to_owned());
-    let state = if let Some(ended) = state.terminated {
+    if let Some(ended) = state.terminated {
         let usual = if ended.exit_code == 0 { "Completed" } else { "Error" };
         ContainerState::Terminated {
             exit_code: ended.exit_code,
             signal: ended.signal,
             reason: word(ended.reason, usual),
+            message: ended.message.filter(|text| !text.is_empty()),
             started: ended.started_at.and_then(|time| at(&time.0)),
             finished: ended.finished_at.and_then(|time| at(&time.0)).unwrap_or_else(Timestamp::now),
         }
@@ -154,8 +165,7 @@ fn container(status: &ContainerStatus) -> ContainerReport {
         ContainerState::Running { started: since.unwrap_or_else(Timestamp::now) }
     } else {
         ContainerState::Waiting { reason: word(state.waiting.and_then(|waiting| waiting.reason), "ContainerCreating") }
-    };
-    ContainerReport { name: status.name.clone(), state }
+    }
 }
 
 /// Go's zero time stands for "no time".
