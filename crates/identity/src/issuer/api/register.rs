@@ -51,12 +51,9 @@ async fn create(identity: &Identity, headers: &HeaderMap, body: &[u8]) -> Result
             principal.is_admin().then(|| principal.name().to_owned())
         }
     };
-    if administrator.is_none() {
-        if !identity.0.issuing.config.registration {
-            let refusal =
-                Refusal::new("access_denied", "programs cannot register themselves here; ask an administrator");
-            return Err(Refusal { status: StatusCode::FORBIDDEN, ..refusal });
-        }
+    if administrator.is_none() && !identity.0.issuing.config.registration {
+        let refusal = Refusal::new("access_denied", "programs cannot register themselves here; ask an administrator");
+        return Err(Refusal { status: StatusCode::FORBIDDEN, ..refusal });
     }
     let read = object(body).and_then(|sent| Ok(Metadata::read(&sent, administrator.is_some())?));
     if administrator.is_none() {
