@@ -7,6 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use dte_base::units::Span;
 
+mod people;
+
+pub use people::{Group, GroupRequest, Member, Trace};
+
 /// The digital twin engine: one program for data, transfers, offloading, workflows, provenance and accounting.
 #[derive(Debug, Parser)]
 #[command(name = "dte", version, arg_required_else_help = true)]
@@ -50,6 +54,9 @@ pub enum Command {
     /// Local accounts
     #[command(subcommand)]
     User(User),
+    /// Communities, their groups, members and requests
+    #[command(subcommand)]
+    Group(Group),
     /// Programs that get tokens by client credentials
     #[command(subcommand)]
     Client(Client),
@@ -159,6 +166,13 @@ pub enum User {
     },
     /// List the accounts
     List,
+    /// Erase a person for good: what must be kept is kept under a pseudonym
+    Erase {
+        name: String,
+        /// There is no way back
+        #[arg(long, required = true)]
+        yes: bool,
+    },
     /// Give an account a password; its sessions end
     Password {
         name: String,
@@ -235,11 +249,8 @@ pub enum Ban {
 pub enum Audit {
     /// Check that nothing was taken out of the trail or changed in it
     Verify,
-    /// What is written about somebody
-    Trace {
-        #[arg(long)]
-        subject: String,
-    },
+    /// What is written about somebody; or who was behind something, with what they had agreed to, and every action
+    Trace(Trace),
 }
 
 #[derive(Debug, Subcommand)]

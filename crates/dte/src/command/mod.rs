@@ -6,9 +6,11 @@ mod config;
 mod demo;
 mod doctor;
 mod explain;
+mod group;
 mod lake;
 mod run;
 pub mod token;
+mod trace;
 mod twin;
 mod up;
 
@@ -24,6 +26,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Demo(demo) => demo::demo(common, &demo).await?,
         Command::Token(token) => token::token(common, &token).await?,
         Command::User(user) => account::user(common, user).await?,
+        Command::Group(group) => group::group(common, group).await?,
         Command::Client(client) => account::client(common, client).await?,
         Command::Ban(ban) => account::ban(common, ban).await?,
         Command::Audit(audit) => account::audit(common, audit).await?,
