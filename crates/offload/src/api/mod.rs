@@ -9,6 +9,8 @@ mod delete;
 mod list;
 mod logs;
 mod ping;
+mod pod;
+mod sites;
 mod status;
 
 use std::sync::Arc;
@@ -47,6 +49,8 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         .any("/setKubeCFG", PING, ping::set_kubeconfig)
         // Ours: for people and pages.
         .get("/pods", READ, list::pods)
-        .get("/sites", READ, list::sites)
+        .get("/pods/{uid}", READ, pod::pod)
+        .get("/pods/{uid}/explain", READ, pod::explain)
+        .get("/sites", READ, sites::sites)
         .with_state(shared)
 }
