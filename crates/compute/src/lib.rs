@@ -14,10 +14,12 @@
 //! * [`container`]: the plugin that runs them as containers;
 //! * [`slurm`]: the plugin that runs them as batch jobs;
 //! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
+//! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
 pub mod container;
 pub mod exec;
 pub mod host;
+pub mod interlink;
 pub mod logs;
 pub mod place;
 pub mod pod;
@@ -48,6 +50,7 @@ pub enum SiteConfig {
     Host(host::HostConfig),
     Slurm(Box<slurm::SlurmConfig>),
     Container(container::ContainerConfig),
+    Interlink(interlink::InterlinkConfig),
 }
 
 /// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
@@ -60,6 +63,7 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
             SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
             SiteConfig::Container(container) => container::ContainerSite::open(container.clone(), context).await?,
             SiteConfig::Slurm(slurm) => slurm::SlurmSite::open((**slurm).clone(), context).await?,
+            SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {
             return Err(SiteError::Configuration(format!("two sites are called {}", opened.name())));

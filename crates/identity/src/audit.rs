@@ -4,9 +4,13 @@
 //! A change is written in the transaction that makes it. Refusals are handed to a background task that writes them in
 //! batches, so that refusing costs no disk. Permits are counted in memory and written as sums once a minute.
 //!
+//! A person can be erased from it ([`Identity::erase`](crate::Identity::erase)): their records are written anew under a
+//! pseudonym and sealed, and the chain stays whole.
+//!
 //! The end of the chain is sealed in the transaction that moves it, and noted every minute in a file beside the store, so
 //! that a chain whose end was cut off is found out too.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,9 +24,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::model::erased::Traces;
 use crate::model::principal::{Principal, UserRef};
 use crate::permits::Permits;
-use crate::store::audit as table;
+use crate::policy::store::trace::mentioning;
+use crate::store::{audit as table, erasure};
 use crate::vault::AuditKey;
 use crate::witness::Head;
 
@@ -35,6 +41,8 @@ const BATCH: usize = 256;
 const STRANGERS: u64 = 50;
 /// How often sums of permits are written and the end of the chain is noted.
 const ROUND: Duration = Duration::from_secs(60);
+/// Records that are looked through for an erasure in one transaction.
+const ERASED_AT_ONCE: i64 = 1_000;
 /// Longer paths are cut: they come from outside.
 const LONGEST_OBJECT: usize = 512;
 
@@ -76,6 +84,12 @@ impl Entry {
         });
         Entry { at: Timestamp::now(), subject: denied.who.map(|who| who.subject), body }
     }
+}
+
+/// A text as it stands in a record.
+fn as_in_json(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default().to_owned()
 }
 
 /// What [`Audit::verify`] found.
@@ -224,6 +238,35 @@ impl Audit {
         }
     }
 
+    /// Puts a pseudonym into the records after `seq`, as far as one transaction should go. Gives how many were written anew,
+    /// and the record up to which it looked; nothing when that was the last.
+    pub(crate) async fn erase_after(
+        &self,
+        traces: &Arc<Traces>,
+        seq: i64,
+    ) -> Result<(u64, Option<i64>), dte_store::Error> {
+        let (key, traces) = (self.key.clone(), Arc::clone(traces));
+        let found = self.store.write(move |tx| -> Result<(u64, Option<i64>), dte_store::Error> {
+            let (mut written, mut end) = (0, None);
+            let mut seen = BTreeSet::new();
+            for text in traces.texts() {
+                let (lines, reached) = mentioning(tx, &as_in_json(text), seq, ERASED_AT_ONCE)?;
+                end = reached;
+                for (number, _, mut body) in lines {
+                    if seen.insert(number) && traces.replace_in_record(&mut body) {
+                        let subject = (traces.name.as_str(), traces.pseudonym.as_str());
+                        written += u64::from(table::erase(tx, &key, number, &body, subject)?);
+                    }
+                }
+            }
+            if let Some(end) = end {
+                erasure::reach(tx, &traces.pseudonym, end)?;
+            }
+            Ok((written, end))
+        });
+        found.await
+    }
+
     /// Notes changes in the transaction that makes them.
     pub(crate) fn append(&self, tx: &mut Tx<'_>, entries: &[Entry]) -> Result<(), dte_store::Error> {
         table::append(tx, &self.key, entries)
@@ -268,15 +311,14 @@ impl Audit {
                 break;
             }
             for record in page {
-                let expected = self.key.link(&link, record.seq, record.at, &record.body);
                 if record.seq != seq + 1 {
                     return Ok(AuditReport::broken(records, seq + 1, "the record is missing"));
                 }
-                if record.link != expected {
+                if !record.is_ours(&self.key, &link) {
                     let why = "the record, or the one before it, is not the one that was written";
                     return Ok(AuditReport::broken(records, seq + 1, why));
                 }
-                (seq, link, records) = (record.seq, expected, records + 1);
+                (seq, link, records) = (record.seq, record.link, records + 1);
                 if let Some((_, seal)) = end.as_ref().filter(|(at, _)| *at == seq)
                     && !self.key.is_end(seq, &link, seal)
                 {

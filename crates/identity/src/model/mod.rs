@@ -4,6 +4,7 @@ pub mod capability;
 pub mod decide;
 pub mod decision;
 pub mod denial;
+pub(crate) mod erased;
 pub mod group;
 pub mod memberships;
 pub mod path;

@@ -8,6 +8,7 @@ mod admin;
 mod assets;
 mod bans;
 mod door;
+mod erase;
 mod form;
 mod frame;
 mod login;
