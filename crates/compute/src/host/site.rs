@@ -429,7 +429,7 @@ impl Site for HostSite {
 }
 
 /// Memory of this machine.
-fn memory_bytes() -> u64 {
+pub(crate) fn memory_bytes() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total =
         text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
