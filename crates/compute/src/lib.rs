@@ -7,21 +7,29 @@
 //! * [`site`]: the trait, and what a site says about itself;
 //! * [`report`]: how a pod goes: phase, containers, what it used;
 //! * [`quantity`]: Kubernetes quantities;
-//! * [`pod`]: what an engine needs to know of a `v1.Pod`, read and checked once;
+//! * [`pod`]: what an engine needs to know of a `v1.Pod` and what it mounts, read and checked once;
+//! * [`exec`]: running a program in a container that runs;
 //! * [`logs`]: which lines of a log somebody asked for;
 //! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
-//! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
+//! * [`interlink`]: the plugin that hands pods to another interLink server or plugin;
+//! * [`slurm`]: the plugin that runs them as batch jobs;
+//! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
 
+pub mod exec;
 pub mod host;
 pub mod interlink;
 pub mod logs;
+pub mod place;
 pub mod pod;
 pub mod quantity;
 pub mod report;
 pub mod site;
+pub mod slurm;
+pub mod ssh;
 
 use std::sync::Arc;
 
+pub use exec::{ExecInput, ExecOrder, ExecOutput, ExecSession};
 pub use report::{ContainerReport, ContainerState, Phase, PodReport, Usage};
 pub use site::{Answer, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError};
 
@@ -39,6 +47,7 @@ pub struct ComputeConfig {
 pub enum SiteConfig {
     Host(host::HostConfig),
     Interlink(interlink::InterlinkConfig),
+    Slurm(Box<slurm::SlurmConfig>),
 }
 
 /// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
@@ -50,6 +59,7 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
         let opened: Arc<dyn Site> = match site {
             SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
             SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
+            SiteConfig::Slurm(slurm) => slurm::SlurmSite::open((**slurm).clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {
             return Err(SiteError::Configuration(format!("two sites are called {}", opened.name())));

@@ -10,6 +10,7 @@ use dte_protocol_interlink::PodCreateRequests;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use crate::exec::{ExecOrder, ExecSession};
 use crate::logs::LogChunk;
 use crate::pod::PodPlan;
 use crate::report::PodReport;
@@ -176,6 +177,12 @@ pub trait Site: Send + Sync {
     /// Lets a suspended pod go on. One that was not suspended, or has ended, is left alone.
     fn resume(&self, uid: Uuid) -> Answer<'_, ()> {
         Box::pin(async move { Err(SiteError::Refused(format!("this site cannot resume pod {uid}"))) })
+    }
+
+    /// Runs a program in a container that runs, as that container would. It is no part of the pod: how it ends says nothing of
+    /// the pod. Sites that cannot refuse.
+    fn exec<'a>(&'a self, order: &'a ExecOrder) -> Answer<'a, ExecSession> {
+        Box::pin(async move { Err(SiteError::Refused(format!("this site cannot run programs in pod {}", order.uid))) })
     }
 
     /// Forgets an ended pod and frees its place. Unknown pods are fine.

@@ -11,7 +11,7 @@ use dte_base::tasks::Tasks;
 use dte_base::units::{Bytes, Span};
 use dte_compute::host::{HostConfig, HostSite};
 use dte_compute::logs::LogQuery;
-use dte_compute::pod::{ContainerPlan, Limits, PodPlan};
+use dte_compute::pod::{ContainerPlan, PodPlan};
 use dte_compute::site::Cancellation;
 use dte_compute::{Phase, PodReport, Sandbox, Site, SiteContext, SiteError};
 use uuid::Uuid;
@@ -93,9 +93,7 @@ fn container(name: &str, argv: &[&str]) -> ContainerPlan {
         name: name.into(),
         image: "host".into(),
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
-        env: Vec::new(),
-        working_dir: None,
-        limits: Limits::default(),
+        ..ContainerPlan::default()
     }
 }
 
@@ -104,10 +102,8 @@ fn script(text: &str) -> PodPlan {
         uid: new_id(),
         namespace: "default".into(),
         name: "p".into(),
-        init_containers: Vec::new(),
         containers: vec![container("main", &["/bin/sh", "-c", text])],
-        deadline_seconds: None,
-        grace_seconds: None,
+        ..PodPlan::default()
     }
 }
 

@@ -40,7 +40,8 @@ const STARTED: &str = "started";
 const CANCEL: &str = "cancel";
 const SUSPENDED: &str = "suspended";
 const STATE: &str = "state.json";
-const EXIT: &str = "exit.json";
+/// The outcome. Whoever watches a run folder waits for this name.
+pub const EXIT: &str = "exit.json";
 const LOGS: &str = "logs";
 const SHIM_ERRORS: &str = "shim.err";
 
@@ -166,6 +167,10 @@ impl RunFolder {
 
     pub fn exit(&self) -> io::Result<Option<PodReport>> {
         self.read(EXIT)
+    }
+
+    pub fn has_exit(&self) -> bool {
+        self.path.join(EXIT).exists()
     }
 
     /// Where the shim's own standard error goes.

@@ -16,7 +16,7 @@ mod exec;
 pub mod folder;
 mod init;
 pub mod logfile;
-mod outcome;
+pub(crate) mod outcome;
 mod pause;
 mod probe;
 pub mod process;
@@ -35,11 +35,13 @@ use serde::Deserialize;
 
 pub use probe::{probe, probe_at};
 pub use site::HostSite;
+pub(crate) use site::hand_over;
 
-const POD_SHIM: &str = "pod-shim";
+pub(crate) const POD_SHIM: &str = "pod-shim";
 const POD_INIT: &str = "pod-init";
 const POD_EXEC: &str = "pod-exec";
 const POD_PROBE: &str = "pod-probe";
+pub(crate) const POD_PLACE: &str = "pod-place";
 
 /// The running program, also if its file was replaced.
 const SELF: &str = "/proc/self/exe";
@@ -49,7 +51,9 @@ const USAGE: u8 = 64;
 
 /// Whether this process, by its arguments (with the program's name), is a stage of a pod and not a command of the user.
 pub fn is_shim(arguments: &[OsString]) -> bool {
-    arguments.get(1).is_some_and(|first| [POD_SHIM, POD_INIT, POD_EXEC, POD_PROBE].iter().any(|stage| first == stage))
+    arguments
+        .get(1)
+        .is_some_and(|first| [POD_SHIM, POD_INIT, POD_EXEC, POD_PROBE, POD_PLACE].iter().any(|stage| first == stage))
 }
 
 /// Runs the stage that the arguments (with the program's name) ask for. To be called before threads are started.
@@ -60,6 +64,7 @@ pub fn shim_main(arguments: &[OsString]) -> ExitCode {
         Some(POD_INIT) => init::main(folder),
         Some(POD_EXEC) => exec::main(),
         Some(POD_PROBE) => probe::main(folder),
+        Some(POD_PLACE) => crate::place::agent::main(folder),
         _ => {
             eprintln!("{:?} is not a stage of a pod", arguments.get(1));
             ExitCode::from(USAGE)

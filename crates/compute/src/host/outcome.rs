@@ -20,10 +20,7 @@ pub struct Outcome {
 impl Outcome {
     pub fn new(plan: &PodPlan, now: Timestamp) -> Outcome {
         let waiting = |reason: &'static str| {
-            move |name: &String| ContainerReport {
-                name: name.clone(),
-                state: ContainerState::Waiting { reason: reason.into() },
-            }
+            move |name: &String| ContainerReport::new(name.clone(), ContainerState::Waiting { reason: reason.into() })
         };
         let reason = if plan.init_containers.is_empty() { "ContainerCreating" } else { "PodInitializing" };
         Outcome {
@@ -139,7 +136,14 @@ fn terminate(report: &mut ContainerReport, exit_code: i32, signal: Option<i32>, 
         ContainerState::Running { started } => Some(started),
         _ => None,
     };
-    report.state = ContainerState::Terminated { exit_code, signal, reason: reason.to_owned(), started, finished: now };
+    report.state = ContainerState::Terminated {
+        exit_code,
+        signal,
+        reason: reason.to_owned(),
+        message: None,
+        started,
+        finished: now,
+    };
 }
 
 fn reason_of(container: &ContainerReport) -> String {
@@ -163,18 +167,15 @@ fn describe(container: &ContainerReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::{ContainerPlan, Limits};
+    use crate::pod::ContainerPlan;
 
     fn outcome(inits: usize, mains: usize) -> Outcome {
         let containers = |count: usize, prefix: &str| {
             (0..count)
                 .map(|n| ContainerPlan {
                     name: format!("{prefix}{n}"),
-                    image: "host".into(),
                     argv: vec!["true".into()],
-                    env: vec![],
-                    working_dir: None,
-                    limits: Limits::default(),
+                    ..ContainerPlan::default()
                 })
                 .collect()
         };
@@ -184,8 +185,7 @@ mod tests {
             name: "p".into(),
             init_containers: containers(inits, "i"),
             containers: containers(mains, "m"),
-            deadline_seconds: None,
-            grace_seconds: None,
+            ..PodPlan::default()
         };
         Outcome::new(&plan, Timestamp::EPOCH)
     }

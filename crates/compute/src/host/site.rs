@@ -127,7 +127,7 @@ fn sweep(runs: &Path) -> io::Result<()> {
 }
 
 /// Makes a pod's places its own.
-pub(super) fn hand_over(folder: &RunFolder, walls: &Walls) -> io::Result<()> {
+pub(crate) fn hand_over(folder: &RunFolder, walls: &Walls) -> io::Result<()> {
     fs::set_permissions(folder.sub(INPUTS), fs::Permissions::from_mode(0o755))?;
     if let Walls::OtherUser { uid } = walls {
         for name in [OUTPUTS, WORK, TMP] {
@@ -182,6 +182,9 @@ impl Inner {
                 "container {name}: site {} runs image `host` only, not {image:?}",
                 self.config.name
             )));
+        }
+        if let Some(why) = cannot_run(plan) {
+            return Err(SiteError::Refused(why));
         }
         self.prepare(uid)?;
         let mut known = self.known();
@@ -340,6 +343,22 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// What this site would have to ignore of a pod.
+fn cannot_run(plan: &PodPlan) -> Option<String> {
+    plan.all_containers().find_map(|container| {
+        let what = if !container.mounts.is_empty() {
+            "volumes cannot be mounted"
+        } else if container.sidecar {
+            "sidecar containers (restartPolicy) cannot run"
+        } else if !container.extended.is_empty() {
+            "there are no extended resources"
+        } else {
+            return None;
+        };
+        Some(format!("container {}: {what} at this site", container.name))
+    })
 }
 
 impl Site for HostSite {

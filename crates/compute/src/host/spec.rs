@@ -130,18 +130,17 @@ mod tests {
                 ("PATH".into(), "/p".into()),
                 ("DTE_OUTPUTS".into(), "/etc".into()),
             ],
-            working_dir: None,
             limits: Limits { cpu_millis: Some(500), ..Limits::default() },
+            ..ContainerPlan::default()
         };
         let spec = RunSpec {
             plan: PodPlan {
                 uid: uuid::Uuid::nil(),
                 namespace: "n".into(),
                 name: "p".into(),
-                init_containers: vec![],
                 containers: vec![container.clone()],
                 deadline_seconds: Some(3),
-                grace_seconds: None,
+                ..PodPlan::default()
             },
             walls: Walls::Open,
             data_dir: "/d".into(),
