@@ -59,10 +59,12 @@ pub fn ended(last: &PodReport, reason: &str) -> PodReport {
     let end = |report: &ContainerReport| match &report.state {
         ContainerState::Terminated { .. } => report.clone(),
         other => ContainerReport {
+            ready: false,
             state: ContainerState::Terminated {
                 exit_code: TERMINATED,
                 signal: None,
                 reason: reason.to_owned(),
+                message: None,
                 started: started(other),
                 finished: now,
             },
@@ -83,7 +85,7 @@ fn every(uid: Uuid, pod: &RawPod, phase: Phase, state: &ContainerState) -> PodRe
     let of = |list: &str| -> Vec<ContainerReport> {
         let containers = pod.0.get("spec").and_then(|spec| spec.get(list)).and_then(Value::as_array);
         let named = |one: &Value| one.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        containers.into_iter().flatten().map(|one| ContainerReport { name: named(one), state: state.clone() }).collect()
+        containers.into_iter().flatten().map(|one| ContainerReport::new(named(one), state.clone())).collect()
     };
     PodReport {
         uid,
@@ -146,6 +148,7 @@ fn container(status: &ContainerStatus) -> ContainerReport {
             exit_code: ended.exit_code,
             signal: ended.signal,
             reason: word(ended.reason, usual),
+            message: ended.message.filter(|text| !text.is_empty()),
             started: ended.started_at.and_then(|time| at(&time.0)),
             finished: ended.finished_at.and_then(|time| at(&time.0)).unwrap_or_else(Timestamp::now),
         }
@@ -155,7 +158,11 @@ fn container(status: &ContainerStatus) -> ContainerReport {
     } else {
         ContainerState::Waiting { reason: word(state.waiting.and_then(|waiting| waiting.reason), "ContainerCreating") }
     };
-    ContainerReport { name: status.name.clone(), state }
+    ContainerReport {
+        ready: status.ready,
+        restarts: u32::try_from(status.restart_count).unwrap_or(0),
+        ..ContainerReport::new(status.name.clone(), state)
+    }
 }
 
 /// Go's zero time stands for "no time".
