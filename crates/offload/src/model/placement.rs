@@ -14,6 +14,8 @@ use dte_protocol_interlink::RawPod;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::order;
+
 /// How long a pod is thought to run at a site where none has ended yet.
 const UNKNOWN_RUN: Duration = Duration::from_secs(60);
 /// A site is given as many waiting pods as it has places, so that it never idles and few wait at the wrong one.
@@ -37,7 +39,7 @@ pub struct Needs {
 }
 
 /// Annotations that order data.
-const DATA: &[&str] = &["dte.io/inputs", "dte.io/outputs", "dte.io/code"];
+const DATA: &[&str] = &[order::INPUTS, order::OUTPUTS, order::CODE];
 
 impl Needs {
     /// What the pod asks for: `requests`, or else `limits`; of its containers together, or of its largest init container if
