@@ -11,6 +11,7 @@ mod run;
 pub mod token;
 mod twin;
 mod up;
+mod vkubelet;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
@@ -33,6 +34,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Twin(twin) => twin::twin(common, twin).await?,
         Command::Lake(lake) => lake::lake(common, lake).await?,
         Command::Run(run) => return run::run(common, &run).await,
+        Command::Vkubelet(vkubelet) => vkubelet::vkubelet(common, &vkubelet).await?,
         Command::Ui => account::ui(common).await?,
     }
     Ok(0)
