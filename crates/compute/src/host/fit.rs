@@ -19,6 +19,12 @@ impl Inner {
             }
         }
         let mut plan = plan.clone();
+        let (memory, storage) = (self.config.default_memory, self.config.default_storage);
+        for container in plan.init_containers.iter_mut().chain(&mut plan.containers) {
+            let limits = &mut container.limits;
+            limits.memory_bytes = limits.memory_bytes.or(memory.map(|bytes| bytes.0));
+            limits.storage_bytes = limits.storage_bytes.or(storage.map(|bytes| bytes.0));
+        }
         for volume in &mut plan.volumes {
             if let VolumeSource::HostPath { path, expects } = &mut volume.source {
                 let real = real_host_path(path, *expects, &self.config.host_paths);

@@ -68,6 +68,8 @@ pub struct Launch {
     pub walls: Walls,
     /// What it mounts. None of the pod's containers mounts anything: `None`.
     pub mounts: Option<Vec<Placed>>,
+    /// Where the process joins the control group that limits its memory.
+    pub group: Option<PathBuf>,
     /// Done in place of executing `argv`.
     pub action: Option<Action>,
     /// Standard input is a terminal that it gets for itself.
@@ -126,6 +128,7 @@ impl RunSpec {
             max_processes: self.max_processes,
             walls: self.walls.clone(),
             mounts: None,
+            group: None,
             action: None,
             terminal: false,
         }
