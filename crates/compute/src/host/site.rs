@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use super::cgroup::Group;
 use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK, remove_tree};
 use super::sandbox::HIDDEN_BY_DEFAULT;
 use super::spec::{RunSpec, Walls};
@@ -127,6 +128,16 @@ fn sweep(runs: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes the control groups of a pod whose shim could not do it.
+fn remove_groups(folder: &RunFolder) {
+    let Ok(Some(spec)) = folder.spec() else { return };
+    for number in 0..spec.plan.all_containers().count() {
+        if let Some(group) = Group::made(spec.plan.uid, number) {
+            group.remove();
+        }
+    }
 }
 
 /// Makes a pod's places its own.
@@ -338,6 +349,9 @@ impl Inner {
             }
         };
         let Some(run) = run else { return Ok(()) };
+        if matches!(&run.state, State::Ended(report) if report.reason.as_deref() == Some("Lost")) {
+            remove_groups(&run.folder);
+        }
         let gone = self.runs.join(format!(".old-{}", Uuid::now_v7()));
         let failed = |error| SiteError::Io { what: format!("removing the run folder of pod {uid}"), source: error };
         fs::rename(run.folder.path(), &gone).map_err(failed)?;
