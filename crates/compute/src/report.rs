@@ -74,6 +74,9 @@ pub struct ContainerReport {
     pub is_up: bool,
     #[serde(default)]
     pub restarts: u32,
+    /// It goes on beside the others; how it ends says nothing of the pod.
+    #[serde(default)]
+    pub is_sidecar: bool,
     /// How it ended the last time, if it was started again or waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<ContainerState>,
@@ -83,7 +86,15 @@ impl ContainerReport {
     /// A container that is run once and has no probes: ready while it runs.
     pub fn new(name: impl Into<String>, state: ContainerState) -> Self {
         let is_running = matches!(state, ContainerState::Running { .. });
-        ContainerReport { name: name.into(), state, ready: is_running, is_up: is_running, restarts: 0, last: None }
+        ContainerReport {
+            name: name.into(),
+            state,
+            ready: is_running,
+            is_up: is_running,
+            restarts: 0,
+            is_sidecar: false,
+            last: None,
+        }
     }
 }
 
@@ -114,7 +125,8 @@ pub struct PodReport {
 impl PodReport {
     /// The exit code that speaks for the whole pod: of the init container that failed, else the highest of its containers.
     pub fn exit_code(&self) -> Option<i32> {
-        let failed_init = self.init_containers.iter().filter_map(|c| c.state.exit_code()).find(|code| *code != 0);
+        let inits = self.init_containers.iter().filter(|init| !init.is_sidecar);
+        let failed_init = inits.filter_map(|c| c.state.exit_code()).find(|code| *code != 0);
         failed_init.or_else(|| self.containers.iter().filter_map(|c| c.state.exit_code()).max())
     }
 }

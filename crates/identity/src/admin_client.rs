@@ -188,6 +188,11 @@ impl AdminClient {
         }
     }
 
+    /// Who was behind something: a token, a pod, a transfer, anything that records name.
+    pub async fn trace(&self, text: &str, after: i64) -> Result<serde_json::Value, AdminError> {
+        self.call(Method::GET, &format!("/audit/who?text={}&after={after}", segment(text)), NOTHING).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

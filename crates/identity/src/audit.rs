@@ -20,10 +20,12 @@ use dte_base::tasks::Tasks;
 use dte_base::time::Timestamp;
 use dte_store::{Store, Tx};
 use http::Method;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::allowance::Allowance;
 use crate::model::erased::Traces;
 use crate::model::principal::{Principal, UserRef};
 use crate::permits::Permits;
@@ -36,9 +38,10 @@ use crate::witness::Head;
 const WAITING: usize = 8_192;
 /// Records in one transaction.
 const BATCH: usize = 256;
-/// Refusals of nobody in particular (no token, or a bad one) that are written one by one, each second; more are counted, so
-/// that strangers cannot fill the disk.
-const STRANGERS: u64 = 50;
+/// Why tokens are refused whose signature was good: what they say of their holder is true.
+pub(crate) const VOID: &[&str] = &["banned", "no-account", "revoked", "expired", "token-inactive"];
+/// What a record takes besides its path, about.
+const RECORD: u64 = 512;
 /// How often sums of permits are written and the end of the chain is noted.
 const ROUND: Duration = Duration::from_secs(60);
 /// Records that are looked through for an erasure in one transaction.
@@ -126,7 +129,8 @@ pub struct Audit {
     key: AuditKey,
     queue: mpsc::Sender<Entry>,
     lost: Arc<AtomicU64>,
-    strangers: Arc<AtomicU64>,
+    strangers: Arc<Mutex<Allowance>>,
+    void: Arc<Mutex<Allowance>>,
     permits: Arc<Permits>,
     data_dir: PathBuf,
 }
@@ -148,6 +152,7 @@ impl Audit {
             queue,
             lost: Arc::default(),
             strangers: Arc::default(),
+            void: Arc::default(),
             permits: Arc::default(),
             data_dir: data_dir.to_owned(),
         }
@@ -215,20 +220,17 @@ impl Audit {
 
     /// Notes a refusal. Never waits.
     pub fn denied(&self, denied: Denied) {
-        let is_too_much = denied.who.is_none() && !self.may_note_stranger(Timestamp::now());
-        if is_too_much || self.queue.try_send(Entry::denial(denied)).is_err() {
+        let allowance = match &denied.who {
+            None => Some(&self.strangers),
+            Some(_) if VOID.contains(&denied.reason) => Some(&self.void),
+            Some(_) => None,
+        };
+        let entry = Entry::denial(denied);
+        let size = RECORD + entry.body["object"].as_str().map_or(0, str::len) as u64;
+        let is_too_much = allowance.is_some_and(|one| !one.lock().takes(size, Timestamp::now()));
+        if is_too_much || self.queue.try_send(entry).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Counts strangers of this second; the second is in the upper bits.
-    fn may_note_stranger(&self, now: Timestamp) -> bool {
-        const COUNT: u64 = 0xffff;
-        let second = (now.as_seconds().cast_unsigned() << 16) & !COUNT;
-        let seen = self.strangers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| {
-            if seen & !COUNT != second { Some(second | 1) } else { (seen & COUNT < STRANGERS).then(|| seen + 1) }
-        });
-        seen.is_ok()
     }
 
     /// Notes a change that has no transaction of its own, such as a token that was given out.
@@ -355,23 +357,5 @@ impl Audit {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.store.read(move |tx| table::of_subject(tx, &subject, after, limit)).await?;
         Ok(rows.into_iter().map(|(seq, at, body)| AuditRecord { seq, at, body }).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn strangers_cannot_fill_the_disk() {
-        let store = dte_store::testing::temporary().await.expect("a store");
-        let (queue, _waiting) = mpsc::channel(1);
-        let vault = crate::vault::Vault::from_master(&[1; 32]);
-        let audit = Audit::new(&store, vault.audit_key(), Path::new("."), queue);
-        let noted =
-            |second: i64| (0..200).filter(|_| audit.may_note_stranger(Timestamp::from_seconds(second))).count() as u64;
-        assert_eq!(noted(1_000), STRANGERS);
-        assert_eq!(noted(1_000), 0);
-        assert_eq!(noted(1_001), STRANGERS);
     }
 }

@@ -30,6 +30,7 @@
 mod absent;
 pub mod accounts;
 mod admin_client;
+mod allowance;
 mod asking;
 pub mod audit;
 mod bans;

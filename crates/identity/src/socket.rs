@@ -138,6 +138,7 @@ fn router(identity: Identity) -> Router {
         .route("/routes", get(routes))
         .route("/audit/verify", get(verify_audit))
         .route("/audit/trace", get(trace_audit))
+        .route("/audit/who", get(who))
         .with_state(identity)
 }
 
@@ -403,6 +404,17 @@ struct Trace {
 
 fn usual_trace() -> usize {
     1_000
+}
+
+#[derive(Deserialize)]
+struct Named {
+    text: String,
+    #[serde(default)]
+    after: i64,
+}
+
+async fn who(State(identity): State<Identity>, Query(asked): Query<Named>) -> Result<Json<serde_json::Value>, Problem> {
+    Ok(Json(identity.trace(&asked.text, asked.after, BY).await?))
 }
 
 async fn trace_audit(

@@ -126,5 +126,6 @@ fn spec(config: &HostConfig, data_dir: &Path, walls: Walls, forbidden: &Path) ->
         grace_seconds: 1,
         log_limit: 64 << 10,
         max_processes: config.max_processes,
+        restart_wait_millis: 1,
     }
 }

@@ -21,6 +21,7 @@ use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK, remove_tree};
 use super::sandbox::HIDDEN_BY_DEFAULT;
 use super::spec::{RunSpec, Walls};
 use super::{HostConfig, POD_SHIM, logfile, probe};
+use crate::exec::{ExecOrder, ExecSession};
 use crate::logs::LogChunk;
 use crate::pod::PodPlan;
 use crate::report::{Phase, PodReport};
@@ -176,16 +177,7 @@ impl Inner {
 
     fn submit(self: &Arc<Self>, plan: &PodPlan) -> Result<(), SiteError> {
         let uid = plan.uid;
-        if let Some(other) = plan.all_containers().find(|container| container.image != IMAGE) {
-            let (name, image) = (&other.name, &other.image);
-            return Err(SiteError::Refused(format!(
-                "container {name}: site {} runs image `host` only, not {image:?}",
-                self.config.name
-            )));
-        }
-        if let Some(why) = cannot_run(plan) {
-            return Err(SiteError::Refused(why));
-        }
+        let plan = &self.fit(plan)?;
         self.prepare(uid)?;
         let mut known = self.known();
         let running = known.runs.values().filter(|run| run.takes_a_place()).count();
@@ -236,6 +228,7 @@ impl Inner {
             grace_seconds: plan.grace_seconds.unwrap_or(self.config.grace.0.as_secs()).min(LONGEST_GRACE),
             log_limit: self.config.log_limit.0,
             max_processes: self.config.max_processes,
+            restart_wait_millis: u64::try_from(self.config.restart_wait.0.as_millis()).unwrap_or(u64::MAX),
             walls,
         };
         folder.write_spec(&spec)?;
@@ -345,22 +338,6 @@ impl Inner {
     }
 }
 
-/// What this site would have to ignore of a pod.
-fn cannot_run(plan: &PodPlan) -> Option<String> {
-    plan.all_containers().find_map(|container| {
-        let what = if !container.mounts.is_empty() {
-            "volumes cannot be mounted"
-        } else if container.sidecar {
-            "sidecar containers (restartPolicy) cannot run"
-        } else if !container.extended.is_empty() {
-            "there are no extended resources"
-        } else {
-            return None;
-        };
-        Some(format!("container {}: {what} at this site", container.name))
-    })
-}
-
 impl Site for HostSite {
     fn name(&self) -> &str {
         &self.inner.config.name
@@ -420,6 +397,11 @@ impl Site for HostSite {
     fn resume(&self, uid: Uuid) -> Answer<'_, ()> {
         let inner = self.inner.clone();
         Box::pin(blocking(move || inner.set_suspended(uid, false)))
+    }
+
+    fn exec<'a>(&'a self, order: &'a ExecOrder) -> Answer<'a, ExecSession> {
+        let (inner, order) = (self.inner.clone(), order.clone());
+        Box::pin(async move { inner.exec(order).await })
     }
 
     fn remove(&self, uid: Uuid) -> Answer<'_, ()> {

@@ -59,6 +59,7 @@ pub fn ended(last: &PodReport, reason: &str) -> PodReport {
     let end = |report: &ContainerReport| match &report.state {
         ContainerState::Terminated { .. } => report.clone(),
         other => ContainerReport {
+            ready: false,
             state: ContainerState::Terminated {
                 exit_code: TERMINATED,
                 signal: None,
@@ -138,19 +139,10 @@ fn why(status: &PodStatus) -> (Option<String>, Option<String>) {
 }
 
 fn container(status: &ContainerStatus) -> ContainerReport {
-    ContainerReport {
-        ready: status.ready,
-        is_up: status.started.unwrap_or(status.ready),
-        restarts: u32::try_from(status.restart_count).unwrap_or_default(),
-        last: status.last_state.clone().map(state_of).filter(|last| matches!(last, ContainerState::Terminated { .. })),
-        ..ContainerReport::new(status.name.clone(), state_of(status.state.clone().unwrap_or_default()))
-    }
-}
-
-fn state_of(state: k8s_openapi::api::core::v1::ContainerState) -> ContainerState {
+    let state = status.state.clone().unwrap_or_default();
     let word =
         |text: Option<String>, usual: &str| text.filter(|text| !text.is_empty()).unwrap_or_else(|| usual.to_owned());
-    if let Some(ended) = state.terminated {
+    let state = if let Some(ended) = state.terminated {
         let usual = if ended.exit_code == 0 { "Completed" } else { "Error" };
         ContainerState::Terminated {
             exit_code: ended.exit_code,
@@ -165,6 +157,11 @@ fn state_of(state: k8s_openapi::api::core::v1::ContainerState) -> ContainerState
         ContainerState::Running { started: since.unwrap_or_else(Timestamp::now) }
     } else {
         ContainerState::Waiting { reason: word(state.waiting.and_then(|waiting| waiting.reason), "ContainerCreating") }
+    };
+    ContainerReport {
+        ready: status.ready,
+        restarts: u32::try_from(status.restart_count).unwrap_or(0),
+        ..ContainerReport::new(status.name.clone(), state)
     }
 }
 

@@ -19,6 +19,8 @@ use crate::site::SiteError;
 
 /// The longest time, in seconds, that a pod can ask for between being told to end and being ended.
 const LONGEST_GRACE: u64 = 300;
+/// The first wait before a container is started again, as kubelet has it.
+const RESTART_WAIT_MILLIS: u64 = 10_000;
 /// Extended resources that Slurm calls a GPU.
 const GPUS: [&str; 2] = ["nvidia.com/gpu", "amd.com/gpu"];
 
@@ -182,6 +184,7 @@ impl Inner {
             grace_seconds: grace_of(config, plan),
             log_limit: config.log_limit.0,
             max_processes: config.max_processes,
+            restart_wait_millis: RESTART_WAIT_MILLIS,
         }
     }
 }

@@ -6,11 +6,14 @@ mod config;
 mod demo;
 mod doctor;
 mod explain;
+mod group;
 mod lake;
 mod run;
 pub mod token;
+mod trace;
 mod twin;
 mod up;
+mod vkubelet;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
@@ -24,6 +27,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Demo(demo) => demo::demo(common, &demo).await?,
         Command::Token(token) => token::token(common, &token).await?,
         Command::User(user) => account::user(common, user).await?,
+        Command::Group(group) => group::group(common, group).await?,
         Command::Client(client) => account::client(common, client).await?,
         Command::Ban(ban) => account::ban(common, ban).await?,
         Command::Audit(audit) => account::audit(common, audit).await?,
@@ -33,6 +37,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Twin(twin) => twin::twin(common, twin).await?,
         Command::Lake(lake) => lake::lake(common, lake).await?,
         Command::Run(run) => return run::run(common, &run).await,
+        Command::Vkubelet(vkubelet) => vkubelet::vkubelet(common, &vkubelet).await?,
         Command::Ui => account::ui(common).await?,
     }
     Ok(0)

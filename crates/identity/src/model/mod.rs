@@ -8,6 +8,7 @@ pub(crate) mod erased;
 pub mod group;
 pub mod memberships;
 pub mod path;
+pub(crate) mod plain;
 pub mod principal;
 pub mod reject;
 pub mod scope;

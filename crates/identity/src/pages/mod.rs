@@ -11,6 +11,7 @@ mod door;
 mod erase;
 mod form;
 mod frame;
+mod leaving;
 mod login;
 mod people;
 mod programs;
@@ -20,6 +21,7 @@ mod second;
 
 pub(crate) use door::own_path;
 pub(crate) use frame::{page, refusal};
+pub(crate) use leaving::leaving;
 pub(crate) use people::people;
 
 use axum::response::{IntoResponse, Redirect, Response};

@@ -10,6 +10,8 @@ mod events;
 mod list;
 mod logs;
 mod ping;
+mod pod;
+mod sites;
 mod status;
 
 use std::sync::Arc;
@@ -48,7 +50,6 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         .any("/setKubeCFG", PING, ping::set_kubeconfig)
         // Ours: for people and pages.
         .get("/pods", READ, list::pods)
-        .get("/sites", READ, list::sites)
         .get("/events", READ, events::events)
         // The south side: this engine as the plugin of another's API server.
         .any("/plugin/create", CREATE, create::create)
@@ -56,5 +57,8 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         .any("/plugin/getLogs", READ, logs::logs)
         .any("/plugin/delete", CANCEL, delete::delete)
         .any("/plugin/system-info", PING, ping::system_info)
+        .get("/pods/{uid}", READ, pod::pod)
+        .get("/pods/{uid}/explain", READ, pod::explain)
+        .get("/sites", READ, sites::sites)
         .with_state(shared)
 }
