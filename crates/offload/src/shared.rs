@@ -10,6 +10,7 @@ use dte_base::secret::Secret;
 use dte_compute::Site;
 use dte_http::Client;
 use dte_identity::{Identity, OpenError, Principal, ServiceContext, Standing, UserRef};
+use dte_protocol_interlink::PodCreateRequests;
 use dte_protocol_rucio::{Did, LakeClient, LakeError};
 use dte_storage::Storages;
 use dte_store::Store;
@@ -19,13 +20,16 @@ use uuid::Uuid;
 
 use crate::config::Settings;
 use crate::model::failure::Failure;
-use crate::store::{PodRow, Queues};
+use crate::model::volumes;
+use crate::store::{self, PodRow, Queues};
 use crate::work::cache::Cache;
 use crate::work::storage::{self, Direction};
 use crate::{Service, work};
 
 /// Cancellations that a busy worker may have unread; it then looks into the store.
 const UNREAD: usize = 1_024;
+/// Changes that a slow listener may have unread; it is then told to ask for all.
+const UNHEARD: usize = 16_384;
 
 pub struct Shared {
     pub store: Store,
@@ -45,6 +49,8 @@ pub struct Shared {
     pub queues: Queues,
     /// Pods that shall end.
     pub cancelled: broadcast::Sender<Uuid>,
+    /// Pods that have just changed, for whoever wants to hear it.
+    pub changed: broadcast::Sender<Uuid>,
     lake: Url,
 }
 
@@ -77,6 +83,7 @@ impl Shared {
             places,
             node,
             cancelled: broadcast::channel(UNREAD).0,
+            changed: broadcast::channel(UNHEARD).0,
             lake,
         })
     }
@@ -87,6 +94,12 @@ impl Shared {
             Some(name) => self.sites.iter().find(|site| site.name() == name),
             None => self.sites.first(),
         }
+    }
+
+    /// Tells whoever listens that a pod changed.
+    pub fn tell(&self, uid: Uuid) {
+        // Often nobody listens.
+        drop(self.changed.send(uid));
     }
 
     /// A token to act for the pod's owner: with the pod's own scopes if it came with some, else with these (none: all rights).
@@ -130,6 +143,18 @@ impl Shared {
             asked.map_err(|error| storage::lake_failure(Direction::Input, &error))?;
         }
         Ok(())
+    }
+
+    /// A pod with what its volumes hold, as it was handed over.
+    pub async fn request(&self, pod: &PodRow) -> Result<PodCreateRequests, Failure> {
+        let lasting = |error: String| Failure::lasting("VolumesUnreadable", error);
+        let Some(sealed) = store::volumes::find(&self.store, pod.uid).await? else {
+            return Ok(PodCreateRequests { pod: pod.pod.clone(), ..PodCreateRequests::default() });
+        };
+        let opened = self.identity.unseal(&volumes::seal_name(pod.uid), &sealed);
+        let text = opened.map_err(|error| lasting(error.to_string()))?;
+        let content: PodCreateRequests = serde_json::from_slice(&text).map_err(|error| lasting(error.to_string()))?;
+        Ok(PodCreateRequests { pod: pod.pod.clone(), ..content })
     }
 
     /// Whether a service asks on behalf of a local administrator, with a token that is good for this call only.

@@ -6,16 +6,18 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dte_base::time::Timestamp;
-use dte_compute::pod::{ContainerPlan, PodPlan};
+use dte_compute::pod::ContainerPlan;
 use dte_http::Json;
 use dte_identity::Principal;
-use dte_protocol_interlink::{CreateStruct, PodCreateRequests, RawPod};
+use dte_protocol_interlink::{CreateStruct, PodCreateRequests, RawPod, RetrievedPodData};
 use http::StatusCode;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::answer::{Refusal, read};
 use crate::model::order::Order;
 use crate::model::status::{Containers, Named};
+use crate::model::volumes;
 use crate::shared::Shared;
 use crate::store::{self, Accepted, NewPod};
 
@@ -40,28 +42,45 @@ const DERIVED: usize = 5;
 const CLAIMS: &[&str] = &["dte.io/twin", "dte.io/model", "dte.io/run", "dte.io/owner"];
 
 async fn accept(shared: &Shared, principal: &Principal, body: Value) -> Result<CreateStruct, Refusal> {
-    let request = if body.get("pod").is_some() {
-        serde_json::from_value(body).map_err(|error| Refusal::bad_request(format!("invalid request body: {error}")))?
-    } else {
-        PodCreateRequests::of(body)
-    };
+    let request = read_request(body)?;
     if !request.jobscript_url.is_empty() {
-        return Err(Refusal::bad_request("job scripts (jobscriptURL) are not supported at this site"));
+        return Err(Refusal::bad_request("jobscriptURL: the sites of this engine make their job scripts themselves"));
     }
-    let new = read_pod(shared, principal, request.pod)?;
+    let new = read_pod(shared, principal, request)?;
     let uid = new.uid.to_string();
     let (node, queues) = (shared.node.clone(), shared.queues);
-    let accepted = shared.store.write(move |tx| store::accept(tx, &new, &node, queues, Timestamp::now())).await;
-    match accepted? {
+    let named = new.uid;
+    let accepted = shared.store.write(move |tx| store::accept(tx, &new, &node, queues, Timestamp::now())).await?;
+    if accepted == Accepted::New {
+        shared.tell(named);
+    }
+    match accepted {
         Accepted::New | Accepted::Known => Ok(CreateStruct { pod_uid: uid.clone(), pod_jid: uid }),
         Accepted::Foreign => Err(Refusal::new(StatusCode::CONFLICT, format!("the pod UID {uid} is taken"))),
     }
 }
 
+/// The three forms of the body: what a virtual node sends, what an API server sends to its plugin, and a bare pod.
+fn read_request(body: Value) -> Result<PodCreateRequests, Refusal> {
+    let bad = |error: serde_json::Error| Refusal::bad_request(format!("invalid request body: {error}"));
+    if body.get("pod").is_none() {
+        return Ok(PodCreateRequests::of(body));
+    }
+    if body.get("container").is_none() && body.get("jobConfig").is_none() {
+        return serde_json::from_value(body).map_err(bad);
+    }
+    let data: RetrievedPodData = serde_json::from_value(body).map_err(bad)?;
+    if !data.job_script.is_empty() {
+        return Err(Refusal::bad_request("jobScript: the sites of this engine make their job scripts themselves"));
+    }
+    Ok(data.into_request())
+}
+
 /// Everything that can be wrong with a pod is found before it is accepted.
-fn read_pod(shared: &Shared, principal: &Principal, pod: RawPod) -> Result<NewPod, Refusal> {
-    let typed = pod.typed().map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let plan = PodPlan::read(&typed).map_err(|error| Refusal::bad_request(error.to_string()))?;
+fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) -> Result<NewPod, Refusal> {
+    let plan = volumes::plan(&request).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let sealed = seal_volumes(shared, plan.uid, &request)?;
+    let pod = request.pod;
     let order = Order::read(&pod).map_err(|error| Refusal::bad_request(error.to_string()))?;
     let Some(site) = shared.site(order.site.as_deref()) else {
         let known: Vec<&str> = shared.sites.iter().map(|site| site.name()).collect();
@@ -76,13 +95,20 @@ fn read_pod(shared: &Shared, principal: &Principal, pod: RawPod) -> Result<NewPo
         let text = format!("site {} has no sandbox ({why}): it takes pods of administrators only", site.name());
         return Err(Refusal::new(StatusCode::FORBIDDEN, text));
     }
-    if let Some(container) = plan.all_containers().find(|container| !able.images.contains(&container.image.as_str())) {
+    if let Some(container) = plan.all_containers().find(|container| !able.runs_image(&container.image)) {
         let text = format!(
             "container {}: site {} runs the images {} and not {:?}",
             container.name,
             site.name(),
             able.images.join(", "),
             container.image
+        );
+        return Err(Refusal::bad_request(text));
+    }
+    if !site.stages_data() && (!order.inputs.is_empty() || !order.outputs.is_empty() || order.code.is_some()) {
+        let text = format!(
+            "annotations dte.io/inputs, dte.io/outputs, dte.io/code: site {} sees no folder of this engine, so it takes no pods with data",
+            site.name()
         );
         return Err(Refusal::bad_request(text));
     }
@@ -108,7 +134,19 @@ fn read_pod(shared: &Shared, principal: &Principal, pod: RawPod) -> Result<NewPo
         site: site.name().to_owned(),
         containers: Containers { init: named(&plan.init_containers), main: named(&plan.containers) },
         pod,
+        volumes: sealed,
     })
+}
+
+/// Secrets are among what volumes hold: it is never written as it is.
+fn seal_volumes(shared: &Shared, uid: Uuid, request: &PodCreateRequests) -> Result<Option<Vec<u8>>, Refusal> {
+    let failed = |error: String| {
+        tracing::error!(error, "the content of a pod's volumes cannot be sealed");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the content of the pod's volumes cannot be kept")
+    };
+    let Some(content) = volumes::content(request) else { return Ok(None) };
+    let text = serde_json::to_vec(&content).map_err(|error| failed(error.to_string()))?;
+    shared.identity.seal(&volumes::seal_name(uid), &text).map(Some).map_err(|error| failed(error.to_string()))
 }
 
 /// A person's pod cannot say that it belongs to a twin: it would be charged there.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dte_base::time::Timestamp;
-use dte_compute::pod::PodPlan;
 use dte_compute::site::Cancellation;
 use dte_compute::{Phase, PodReport, Site, SiteError};
 use dte_store::Outcome;
@@ -20,6 +19,7 @@ use crate::model::failure::Failure;
 use crate::model::finished::Ending;
 use crate::model::order::{CollectedOutput, Order};
 use crate::model::state::State;
+use crate::model::volumes;
 use crate::shared::Shared;
 use crate::store::{self, PodRow};
 
@@ -117,6 +117,7 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
             let staged = stage::run(shared, site.as_ref(), pod, &order).await?;
             drop(turn);
             store::staged(&shared.store, pod.uid, staged.inputs, staged.code).await?;
+            shared.tell(pod.uid);
             Ok(Next::Again)
         }
         State::Staged => {
@@ -137,15 +138,16 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
             if hold::nothing_runs(shared, pod) {
                 return hold_on(shared, pod).await;
             }
-            let typed = pod.pod.typed().map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
-            let plan = PodPlan::read(&typed).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
-            match site.submit(&plan).await {
+            let request = shared.request(pod).await?;
+            let plan = volumes::plan(&request).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
+            match site.submit_request(&request, &plan).await {
                 Ok(()) => {}
                 Err(SiteError::Busy(_)) => return Ok(Next::Later(BUSY)),
                 Err(SiteError::Refused(why)) => return Err(Failure::lasting("Refused", why)),
                 Err(error) => return Err(Failure::passing("StartError", error.to_string())),
             }
             store::started(&shared.store, pod.uid).await?;
+            shared.tell(pod.uid);
             let running = PodRow { state: State::Running, ..pod.clone() };
             watch(shared, claim, &running, site.as_ref(), Some(place)).await
         }
@@ -316,7 +318,9 @@ async fn finish(
 ) -> Result<(), Failure> {
     let ending = Ending { state, reason, message, report, outputs };
     let clean_at = Timestamp::now() + shared.settings.retention.0;
-    Ok(store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await?)
+    store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await?;
+    shared.tell(pod.uid);
+    Ok(())
 }
 
 /// A banned person's pod gets no time to end by itself.
