@@ -11,9 +11,9 @@
 //! * [`exec`]: running a program in a container that runs;
 //! * [`logs`]: which lines of a log somebody asked for;
 //! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
-//! * [`interlink`]: the plugin that hands pods to another interLink server or plugin;
 //! * [`slurm`]: the plugin that runs them as batch jobs;
-//! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
+//! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node;
+//! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
 pub mod exec;
 pub mod host;
@@ -46,8 +46,8 @@ pub struct ComputeConfig {
 #[serde(tag = "plugin", rename_all = "lowercase")]
 pub enum SiteConfig {
     Host(host::HostConfig),
-    Interlink(interlink::InterlinkConfig),
     Slurm(Box<slurm::SlurmConfig>),
+    Interlink(interlink::InterlinkConfig),
 }
 
 /// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
@@ -58,8 +58,8 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
     for site in wanted {
         let opened: Arc<dyn Site> = match site {
             SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
-            SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
             SiteConfig::Slurm(slurm) => slurm::SlurmSite::open((**slurm).clone(), context).await?,
+            SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {
             return Err(SiteError::Configuration(format!("two sites are called {}", opened.name())));

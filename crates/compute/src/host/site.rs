@@ -229,6 +229,7 @@ impl Inner {
             log_limit: self.config.log_limit.0,
             max_processes: self.config.max_processes,
             restart_wait_millis: u64::try_from(self.config.restart_wait.0.as_millis()).unwrap_or(u64::MAX),
+            host_paths: self.config.host_paths.clone(),
             walls,
         };
         folder.write_spec(&spec)?;

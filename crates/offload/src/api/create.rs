@@ -6,16 +6,18 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dte_base::time::Timestamp;
-use dte_compute::pod::{ContainerPlan, PodPlan};
+use dte_compute::pod::ContainerPlan;
 use dte_http::Json;
 use dte_identity::Principal;
 use dte_protocol_interlink::{CreateStruct, PodCreateRequests, RawPod, RetrievedPodData};
 use http::StatusCode;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::answer::{Refusal, read};
 use crate::model::order::Order;
 use crate::model::status::{Containers, Named};
+use crate::model::volumes;
 use crate::shared::Shared;
 use crate::store::{self, Accepted, NewPod};
 
@@ -44,7 +46,7 @@ async fn accept(shared: &Shared, principal: &Principal, body: Value) -> Result<C
     if !request.jobscript_url.is_empty() {
         return Err(Refusal::bad_request("jobscriptURL: the sites of this engine make their job scripts themselves"));
     }
-    let new = read_pod(shared, principal, request.pod)?;
+    let new = read_pod(shared, principal, request)?;
     let uid = new.uid.to_string();
     let (node, queues) = (shared.node.clone(), shared.queues);
     let named = new.uid;
@@ -75,9 +77,10 @@ fn read_request(body: Value) -> Result<PodCreateRequests, Refusal> {
 }
 
 /// Everything that can be wrong with a pod is found before it is accepted.
-fn read_pod(shared: &Shared, principal: &Principal, pod: RawPod) -> Result<NewPod, Refusal> {
-    let typed = pod.typed().map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let plan = PodPlan::read(&typed).map_err(|error| Refusal::bad_request(error.to_string()))?;
+fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) -> Result<NewPod, Refusal> {
+    let plan = volumes::plan(&request).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let sealed = seal_volumes(shared, plan.uid, &request)?;
+    let pod = request.pod;
     let order = Order::read(&pod).map_err(|error| Refusal::bad_request(error.to_string()))?;
     let Some(site) = shared.site(order.site.as_deref()) else {
         let known: Vec<&str> = shared.sites.iter().map(|site| site.name()).collect();
@@ -131,7 +134,19 @@ fn read_pod(shared: &Shared, principal: &Principal, pod: RawPod) -> Result<NewPo
         site: site.name().to_owned(),
         containers: Containers { init: named(&plan.init_containers), main: named(&plan.containers) },
         pod,
+        volumes: sealed,
     })
+}
+
+/// Secrets are among what volumes hold: it is never written as it is.
+fn seal_volumes(shared: &Shared, uid: Uuid, request: &PodCreateRequests) -> Result<Option<Vec<u8>>, Refusal> {
+    let failed = |error: String| {
+        tracing::error!(error, "the content of a pod's volumes cannot be sealed");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the content of the pod's volumes cannot be kept")
+    };
+    let Some(content) = volumes::content(request) else { return Ok(None) };
+    let text = serde_json::to_vec(&content).map_err(|error| failed(error.to_string()))?;
+    shared.identity.seal(&volumes::seal_name(uid), &text).map(Some).map_err(|error| failed(error.to_string()))
 }
 
 /// A person's pod cannot say that it belongs to a twin: it would be charged there.

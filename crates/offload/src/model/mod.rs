@@ -5,3 +5,4 @@ pub mod finished;
 pub mod order;
 pub mod state;
 pub mod status;
+pub mod volumes;

@@ -1,5 +1,7 @@
 //! The only place with this service's SQL.
 
+pub mod volumes;
+
 use dte_base::time::Timestamp;
 use dte_compute::PodReport;
 use dte_identity::UserRef;
@@ -72,6 +74,8 @@ pub struct NewPod {
     pub site: String,
     pub containers: Containers,
     pub pod: RawPod,
+    /// What its volumes hold, sealed.
+    pub volumes: Option<Vec<u8>>,
 }
 
 /// What became of a pod that was to be accepted.
@@ -132,6 +136,9 @@ pub fn accept(tx: &mut Tx<'_>, new: &NewPod, node: &str, queues: Queues, now: Ti
         ],
     )?;
     if inserted > 0 {
+        if let Some(sealed) = &new.volumes {
+            volumes::keep(tx, new.uid, sealed)?;
+        }
         tx.enqueue(NewWork::new(queues.run, new.uid.to_string(), json!({})))?;
         return Ok(Accepted::New);
     }
@@ -257,6 +264,7 @@ pub async fn finish(
             if changed > 0 {
                 tx.emit(event(&pod, &ending, now))?;
                 tx.enqueue(NewWork::new(queues.clean, pod.uid.to_string(), json!({})).at(clean_at))?;
+                volumes::forget(tx, pod.uid)?;
             }
             tx.finished(&claim)
         })
