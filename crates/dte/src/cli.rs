@@ -82,6 +82,8 @@ pub enum Command {
     Lake(Lake),
     /// Run a program as a pod at a site and wait for it
     Run(Run),
+    /// Be a node of a Kubernetes cluster whose pods run at a site
+    Vkubelet(Vkubelet),
     /// Print a link with which the page opens in a browser
     Ui,
 }
@@ -378,6 +380,63 @@ pub struct Run {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Vkubelet {
+    /// The node's name
+    #[arg(long, env = "NODENAME", value_name = "NAME")]
+    pub node_name: String,
+    /// The cluster [default: KUBECONFIG, else the cluster that this process runs in]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Where the site's interLink API begins [default: /interlink of --url, or what --drop-in names]
+    #[arg(long, value_name = "URL")]
+    pub interlink_url: Option<url::Url>,
+    /// One site of an engine that has several
+    #[arg(long, value_name = "NAME")]
+    pub site: Option<String>,
+    /// Upstream's InterLinkConfig.yaml; flags win over it
+    #[arg(long, env = "CONFIGPATH", value_name = "FILE")]
+    pub drop_in: Option<PathBuf>,
+    /// The address at which the API server reaches this node [default: 127.0.0.1]
+    #[arg(long, env = "POD_IP", value_name = "ADDR")]
+    pub node_ip: Option<std::net::IpAddr>,
+    /// Where to serve logs and exec, with TLS [default: port 5820 of the node's address]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Certificate chain of that address, PEM [default: self-signed]
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Whose certificates may call, PEM [default: what the cluster publishes]
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+    /// Where it is noted which pods were handed to the site [default: vkubelet in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// A label of the node, KEY=VALUE
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// What the node has where the site does not say: cpu=4, nvidia.com/gpu=1
+    #[arg(long = "resource", value_name = "NAME=AMOUNT")]
+    pub resources: Vec<String>,
+    /// Say kubernetes.io/os=linux, as a real node does, so that workloads that select it come here
+    #[arg(long)]
+    pub real_platform_labels: bool,
+    /// How pods reach the cluster's API server from the site
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kubernetes_api: Option<String>,
+    /// Let the cluster evict pods while the site is away; their work at the site is ended then
+    #[arg(long)]
+    pub evict_when_away: bool,
+    /// How often the site is asked whether it is well
+    #[arg(long, default_value = "10s", value_parser = span, value_name = "TIME")]
+    pub ping_every: Duration,
+    /// How often the site is asked how the pods go
+    #[arg(long, default_value = "1s", value_parser = span, value_name = "TIME")]
+    pub status_every: Duration,
 }
 
 fn span(text: &str) -> Result<Duration, String> {

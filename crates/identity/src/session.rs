@@ -205,7 +205,7 @@ pub(crate) fn principal(user: UserRef, admin: bool, expires: Timestamp) -> Princ
         acting: None,
         scopes: Scopes::default(),
         granted: Scopes::default(),
-        groups: Vec::new(),
+        groups: std::sync::Arc::default(),
         vo: None,
         token_id: None,
         expires,

@@ -6,7 +6,8 @@
 //!
 //! A pod's annotations order its data ([`model::order`]). Its way ([`model::state`]):
 //!
-//! 1. accepted: one row and one piece of durable work, in one transaction;
+//! 1. accepted: one row and one piece of durable work, in one transaction; one that names no site is placed at one
+//!    ([`model::placement`]), or waits until one takes it;
 //! 2. staged: inputs found in the data lake, fetched as the pod's owner, verified, and linked from a cache of verified files;
 //! 3. running: handed to the site's plugin ([`dte_compute`]), whose word of the end comes at once;
 //! 4. succeeded: its outputs are stored and registered in the data lake; only then, or when it failed, the event
@@ -15,12 +16,17 @@
 //! Whoever made a pod (and administrators) may see it; others see nothing. Nobody's token is kept: background work acts for
 //! the owner through short-lived tokens, and a pod whose owner is banned is ended with reason `Suspended`.
 //!
-//! Rooms: [`model`] (pure), [`store`] (SQL), `api` (the wire), `work` (staging, running, collecting, cleaning up), [`config`].
+//! The same engine can stand behind another's API server, as its plugin: routes under `/interlink/plugin`, usually reached
+//! through a [`socket`]. And it can hand pods on: a site of plugin `interlink` is another server or plugin.
+//!
+//! Rooms: [`model`] (pure), [`store`] (SQL), `api` (the wire), [`socket`], `work` (staging, running, collecting, cleaning up),
+//! [`config`].
 
 mod api;
 pub mod config;
 pub mod model;
 mod shared;
+pub mod socket;
 pub mod store;
 mod work;
 
@@ -48,10 +54,15 @@ impl Service {
         let settings: config::Settings = ctx.config.section(config::SECTION)?;
         let compute: dte_compute::ComputeConfig = ctx.config.section("compute")?;
         ctx.store.migrate(Self::NAME, store::MIGRATIONS).await?;
+        ctx.store.migrate("offload.placement", store::placement::MIGRATIONS).await?;
         let tasks = ctx.tasks.clone();
         let context = dte_compute::SiteContext { data_dir: ctx.data_dir.clone(), tasks: tasks.clone() };
         let sites = dte_compute::open_sites(&compute, &context).await.map_err(OpenError::other)?;
-        let shared = Arc::new(shared::Shared::new(ctx, settings, sites).await?);
+        let sockets = settings.sockets.clone();
+        let shared = Arc::new(shared::Shared::new(ctx.clone(), settings, sites).await?);
+        for socket in &sockets {
+            socket::serve(socket, &ctx)?;
+        }
         work::start(&shared, &tasks);
         Ok(Service { shared })
     }

@@ -21,11 +21,14 @@ use crate::config::Settings;
 use crate::model::failure::Failure;
 use crate::store::{PodRow, Queues};
 use crate::work::cache::Cache;
+use crate::work::place::RunTimes;
 use crate::work::storage::{self, Direction};
 use crate::{Service, work};
 
 /// Cancellations that a busy worker may have unread; it then looks into the store.
 const UNREAD: usize = 1_024;
+/// Changes that a slow listener may have unread; it is then told to ask for all.
+const UNHEARD: usize = 16_384;
 
 pub struct Shared {
     pub store: Store,
@@ -39,12 +42,15 @@ pub struct Shared {
     /// Places at each site.
     pub places: HashMap<String, Arc<Semaphore>>,
     pub staging: Semaphore,
+    pub run_times: RunTimes,
     pub cache: Cache,
     /// This process among those that share the store.
     pub node: String,
     pub queues: Queues,
     /// Pods that shall end.
     pub cancelled: broadcast::Sender<Uuid>,
+    /// Pods that have just changed, for whoever wants to hear it.
+    pub changed: broadcast::Sender<Uuid>,
     lake: Url,
 }
 
@@ -65,6 +71,7 @@ impl Shared {
         let queue = |kind: &str| -> &'static str { format!("offload.{kind}.{node}").leak() };
         Ok(Shared {
             storages: Storages::new(ctx.client.untrusted()),
+            run_times: RunTimes::default(),
             staging: Semaphore::new(settings.parallel_staging.max(1)),
             cache: Cache::open(&ctx.data_dir.join("cache"), settings.cache_limit)?,
             queues: Queues { run: queue("run"), clean: queue("clean") },
@@ -77,16 +84,23 @@ impl Shared {
             places,
             node,
             cancelled: broadcast::channel(UNREAD).0,
+            changed: broadcast::channel(UNHEARD).0,
             lake,
         })
     }
 
-    /// The site of this name; the first one if none is named.
+    /// The site of this name; where none is named, the only one if there is no choice.
     pub fn site(&self, name: Option<&str>) -> Option<&Arc<dyn Site>> {
         match name {
             Some(name) => self.sites.iter().find(|site| site.name() == name),
-            None => self.sites.first(),
+            None => self.sites.first().filter(|_| self.sites.len() == 1),
         }
+    }
+
+    /// Tells whoever listens that a pod changed.
+    pub fn tell(&self, uid: Uuid) {
+        // Often nobody listens.
+        drop(self.changed.send(uid));
     }
 
     /// A token to act for the pod's owner: with the pod's own scopes if it came with some, else with these (none: all rights).

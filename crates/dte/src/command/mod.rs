@@ -13,6 +13,7 @@ pub mod token;
 mod trace;
 mod twin;
 mod up;
+mod vkubelet;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
@@ -36,6 +37,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Twin(twin) => twin::twin(common, twin).await?,
         Command::Lake(lake) => lake::lake(common, lake).await?,
         Command::Run(run) => return run::run(common, &run).await,
+        Command::Vkubelet(vkubelet) => vkubelet::vkubelet(common, &vkubelet).await?,
         Command::Ui => account::ui(common).await?,
     }
     Ok(0)

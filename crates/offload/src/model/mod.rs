@@ -3,5 +3,6 @@
 pub mod failure;
 pub mod finished;
 pub mod order;
+pub mod placement;
 pub mod state;
 pub mod status;

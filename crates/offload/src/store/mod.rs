@@ -1,5 +1,7 @@
 //! The only place with this service's SQL.
 
+pub mod placement;
+
 use dte_base::time::Timestamp;
 use dte_compute::PodReport;
 use dte_identity::UserRef;
@@ -255,7 +257,8 @@ pub async fn finish(
                 ],
             )?;
             if changed > 0 {
-                tx.emit(event(&pod, &ending, now))?;
+                let placed = placement::reason(tx, pod.uid)?;
+                tx.emit(event(&pod, &ending, placed.as_deref(), now))?;
                 tx.enqueue(NewWork::new(queues.clean, pod.uid.to_string(), json!({})).at(clean_at))?;
             }
             tx.finished(&claim)

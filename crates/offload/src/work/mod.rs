@@ -3,6 +3,7 @@
 pub mod cache;
 mod collect;
 mod hold;
+pub mod place;
 mod run;
 mod stage;
 pub mod storage;

@@ -7,6 +7,7 @@ use dte_base::time::Timestamp;
 use dte_compute::pod::PodPlan;
 use dte_compute::site::Cancellation;
 use dte_compute::{Phase, PodReport, Site, SiteError};
+use dte_protocol_interlink::PodCreateRequests;
 use dte_store::Outcome;
 use dte_store::work::Claim;
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::hold::{self, Wish};
-use super::{SUSPENDED, collect, stage};
+use super::{SUSPENDED, collect, place, stage};
 use crate::Service;
 use crate::model::failure::Failure;
 use crate::model::finished::Ending;
@@ -101,6 +102,9 @@ async fn ready(shared: &Shared) -> bool {
 }
 
 async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Next, Failure> {
+    if pod.site.is_empty() {
+        return settle(shared, claim, pod).await;
+    }
     let Some(site) = shared.site(Some(&pod.site)) else {
         return Err(Failure::lasting("SiteUnknown", format!("there is no site {} any more", pod.site)));
     };
@@ -116,7 +120,9 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
                 shared.staging.acquire().await.map_err(|error| Failure::passing("Stopping", error.to_string()))?;
             let staged = stage::run(shared, site.as_ref(), pod, &order).await?;
             drop(turn);
+            place::note_staged(shared, pod, &staged.inputs).await?;
             store::staged(&shared.store, pod.uid, staged.inputs, staged.code).await?;
+            shared.tell(pod.uid);
             Ok(Next::Again)
         }
         State::Staged => {
@@ -139,19 +145,38 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
             }
             let typed = pod.pod.typed().map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
             let plan = PodPlan::read(&typed).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
-            match site.submit(&plan).await {
+            let request = PodCreateRequests { pod: pod.pod.clone(), ..PodCreateRequests::default() };
+            match site.submit_request(&request, &plan).await {
                 Ok(()) => {}
                 Err(SiteError::Busy(_)) => return Ok(Next::Later(BUSY)),
                 Err(SiteError::Refused(why)) => return Err(Failure::lasting("Refused", why)),
                 Err(error) => return Err(Failure::passing("StartError", error.to_string())),
             }
             store::started(&shared.store, pod.uid).await?;
+            shared.tell(pod.uid);
             let running = PodRow { state: State::Running, ..pod.clone() };
             watch(shared, claim, &running, site.as_ref(), Some(place)).await
         }
         State::Running => watch(shared, claim, pod, site.as_ref(), None).await,
         State::Succeeded | State::Failed => Ok(Next::Done),
     }
+}
+
+/// Finds a site for a pod that has none yet.
+async fn settle(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Next, Failure> {
+    match hold::wish(shared, pod).await? {
+        Wish::End(reason) => {
+            let message = Some("the pod was ended before it was placed at a site".to_owned());
+            finish(shared, claim, pod, State::Failed, (Some(reason), message), None, Vec::new()).await?;
+            return Ok(Next::Done);
+        }
+        Wish::Wait => return hold_on(shared, pod).await,
+        Wish::Go => {}
+    }
+    Ok(match place::settle(shared, pod).await? {
+        None => Next::Again,
+        Some(wait) => Next::Later(wait),
+    })
 }
 
 /// Nothing of the pod runs, and nothing shall for now.
@@ -314,9 +339,14 @@ async fn finish(
     report: Option<PodReport>,
     outputs: Vec<CollectedOutput>,
 ) -> Result<(), Failure> {
+    if let Some(report) = &report {
+        shared.run_times.note(&pod.site, report);
+    }
     let ending = Ending { state, reason, message, report, outputs };
     let clean_at = Timestamp::now() + shared.settings.retention.0;
-    Ok(store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await?)
+    store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await?;
+    shared.tell(pod.uid);
+    Ok(())
 }
 
 /// A banned person's pod gets no time to end by itself.
