@@ -7,7 +7,11 @@ mod demo;
 mod doctor;
 mod explain;
 mod lake;
+mod logs;
+mod manifest;
+mod pods;
 mod run;
+mod sites;
 pub mod token;
 mod twin;
 mod up;
@@ -33,6 +37,9 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Twin(twin) => twin::twin(common, twin).await?,
         Command::Lake(lake) => lake::lake(common, lake).await?,
         Command::Run(run) => return run::run(common, &run).await,
+        Command::Pods(pods) => pods::pods(common, &pods).await?,
+        Command::Logs(logs) => logs::logs(common, &logs).await?,
+        Command::Sites => sites::sites(common).await?,
         Command::Ui => account::ui(common).await?,
     }
     Ok(0)
