@@ -7,19 +7,31 @@
 //! * [`site`]: the trait, and what a site says about itself;
 //! * [`report`]: how a pod goes: phase, containers, what it used;
 //! * [`quantity`]: Kubernetes quantities;
-//! * [`pod`]: what an engine needs to know of a `v1.Pod`, read and checked once;
+//! * [`pod`]: what an engine needs to know of a `v1.Pod` and what it mounts, read and checked once;
+//! * [`exec`]: running a program in a container that runs;
 //! * [`logs`]: which lines of a log somebody asked for;
-//! * [`host`]: the plugin that runs pods as sandboxed processes of this machine.
+//! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
+//! * [`container`]: the plugin that runs them as containers;
+//! * [`slurm`]: the plugin that runs them as batch jobs;
+//! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
+//! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
+pub mod container;
+pub mod exec;
 pub mod host;
+pub mod interlink;
 pub mod logs;
+pub mod place;
 pub mod pod;
 pub mod quantity;
 pub mod report;
 pub mod site;
+pub mod slurm;
+pub mod ssh;
 
 use std::sync::Arc;
 
+pub use exec::{ExecInput, ExecOrder, ExecOutput, ExecSession};
 pub use report::{ContainerReport, ContainerState, Phase, PodReport, Usage};
 pub use site::{Answer, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError};
 
@@ -36,6 +48,9 @@ pub struct ComputeConfig {
 #[serde(tag = "plugin", rename_all = "lowercase")]
 pub enum SiteConfig {
     Host(host::HostConfig),
+    Slurm(Box<slurm::SlurmConfig>),
+    Container(container::ContainerConfig),
+    Interlink(interlink::InterlinkConfig),
 }
 
 /// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
@@ -46,6 +61,9 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
     for site in wanted {
         let opened: Arc<dyn Site> = match site {
             SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
+            SiteConfig::Container(container) => container::ContainerSite::open(container.clone(), context).await?,
+            SiteConfig::Slurm(slurm) => slurm::SlurmSite::open((**slurm).clone(), context).await?,
+            SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {
             return Err(SiteError::Configuration(format!("two sites are called {}", opened.name())));

@@ -32,9 +32,22 @@ impl Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum ContainerState {
-    Waiting { reason: String },
-    Running { started: Timestamp },
-    Terminated { exit_code: i32, signal: Option<i32>, reason: String, started: Option<Timestamp>, finished: Timestamp },
+    Waiting {
+        reason: String,
+    },
+    Running {
+        started: Timestamp,
+    },
+    Terminated {
+        exit_code: i32,
+        signal: Option<i32>,
+        reason: String,
+        /// What the container said of its end (`terminationMessagePath`).
+        #[serde(default)]
+        message: Option<String>,
+        started: Option<Timestamp>,
+        finished: Timestamp,
+    },
 }
 
 impl ContainerState {
@@ -53,6 +66,36 @@ pub struct ContainerReport {
     pub name: String,
     #[serde(flatten)]
     pub state: ContainerState,
+    /// It runs and its readiness probe, if it has one, says so.
+    #[serde(default)]
+    pub ready: bool,
+    /// Its startup probe, if it has one, has succeeded.
+    #[serde(default)]
+    pub is_up: bool,
+    #[serde(default)]
+    pub restarts: u32,
+    /// It goes on beside the others; how it ends says nothing of the pod.
+    #[serde(default)]
+    pub is_sidecar: bool,
+    /// How it ended the last time, if it was started again or waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<ContainerState>,
+}
+
+impl ContainerReport {
+    /// A container that is run once and has no probes: ready while it runs.
+    pub fn new(name: impl Into<String>, state: ContainerState) -> Self {
+        let is_running = matches!(state, ContainerState::Running { .. });
+        ContainerReport {
+            name: name.into(),
+            state,
+            ready: is_running,
+            is_up: is_running,
+            restarts: 0,
+            is_sidecar: false,
+            last: None,
+        }
+    }
 }
 
 /// What a pod used until now.
@@ -82,7 +125,8 @@ pub struct PodReport {
 impl PodReport {
     /// The exit code that speaks for the whole pod: of the init container that failed, else the highest of its containers.
     pub fn exit_code(&self) -> Option<i32> {
-        let failed_init = self.init_containers.iter().filter_map(|c| c.state.exit_code()).find(|code| *code != 0);
+        let inits = self.init_containers.iter().filter(|init| !init.is_sidecar);
+        let failed_init = inits.filter_map(|c| c.state.exit_code()).find(|code| *code != 0);
         failed_init.or_else(|| self.containers.iter().filter_map(|c| c.state.exit_code()).max())
     }
 }

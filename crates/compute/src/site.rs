@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use dte_base::tasks::Tasks;
+use dte_protocol_interlink::PodCreateRequests;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use crate::exec::{ExecOrder, ExecSession};
 use crate::logs::LogChunk;
 use crate::pod::PodPlan;
 use crate::report::PodReport;
@@ -57,6 +59,8 @@ pub enum Sandbox {
     OtherUser { landlock: bool },
     /// A user namespace, own mounts and process tree, no privileges.
     UserNamespace { landlock: bool },
+    /// Another party runs the pods, and the operator trusts it to keep them apart.
+    Elsewhere { who: String },
     /// Nothing: only pods of trusted people may run.
     None { why: String },
 }
@@ -76,6 +80,7 @@ impl std::fmt::Display for Sandbox {
                 write!(f, "another user id for each pod, own namespaces{}", landlock(has))
             }
             Sandbox::UserNamespace { landlock: has } => write!(f, "user namespaces{}", landlock(has)),
+            Sandbox::Elsewhere { who } => write!(f, "that of {who}"),
             Sandbox::None { why } => write!(f, "none: {why}"),
         }
     }
@@ -87,8 +92,14 @@ pub struct Capabilities {
     pub sandbox: Sandbox,
     /// Whether a running pod can be stopped and continued.
     pub suspend: bool,
-    /// Images that the site runs; `host` means programs of the machine and staged ones.
+    /// Images that the site runs; `host` means programs of the machine and staged ones, `*` any image.
     pub images: &'static [&'static str],
+}
+
+impl Capabilities {
+    pub fn runs_image(&self, image: &str) -> bool {
+        self.images.iter().any(|known| *known == "*" || *known == image)
+    }
 }
 
 /// How much of a site is there and free.
@@ -134,6 +145,17 @@ pub trait Site: Send + Sync {
     /// Starts the prepared pod. Once it was started, a second call does nothing, however the first ended.
     fn submit<'a>(&'a self, plan: &'a PodPlan) -> Answer<'a, ()>;
 
+    /// The same with the request that the plan was read from, for sites that hand it on.
+    fn submit_request<'a>(&'a self, request: &'a PodCreateRequests, plan: &'a PodPlan) -> Answer<'a, ()> {
+        let _ = request;
+        self.submit(plan)
+    }
+
+    /// Whether pods here see [`Site::prepare`]'s folders, so that data can be staged in and collected.
+    fn stages_data(&self) -> bool {
+        true
+    }
+
     /// How these pods go. Pods that the site does not know are left out.
     fn status<'a>(&'a self, uids: &'a [Uuid]) -> Answer<'a, Vec<PodReport>>;
 
@@ -155,6 +177,12 @@ pub trait Site: Send + Sync {
     /// Lets a suspended pod go on. One that was not suspended, or has ended, is left alone.
     fn resume(&self, uid: Uuid) -> Answer<'_, ()> {
         Box::pin(async move { Err(SiteError::Refused(format!("this site cannot resume pod {uid}"))) })
+    }
+
+    /// Runs a program in a container that runs, as that container would. It is no part of the pod: how it ends says nothing of
+    /// the pod. Sites that cannot refuse.
+    fn exec<'a>(&'a self, order: &'a ExecOrder) -> Answer<'a, ExecSession> {
+        Box::pin(async move { Err(SiteError::Refused(format!("this site cannot run programs in pod {}", order.uid))) })
     }
 
     /// Forgets an ended pod and frees its place. Unknown pods are fine.

@@ -1,119 +1,36 @@
 //! The `host` plugin, with real processes.
 
+#[path = "support/bench.rs"]
+mod bench;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dte_base::id::new_id;
 use dte_base::tasks::Tasks;
 use dte_base::units::{Bytes, Span};
 use dte_compute::host::{HostConfig, HostSite};
-use dte_compute::logs::LogQuery;
-use dte_compute::pod::{ContainerPlan, Limits, PodPlan};
 use dte_compute::site::Cancellation;
-use dte_compute::{Phase, PodReport, Sandbox, Site, SiteContext, SiteError};
+use dte_compute::{Phase, Sandbox, Site, SiteContext, SiteError};
 use uuid::Uuid;
 
-struct Bench {
-    dir: tempfile::TempDir,
-    config: HostConfig,
-    tasks: Tasks,
-    site: Arc<HostSite>,
-}
+use bench::{Bench, container, script, until};
 
-impl Bench {
-    async fn new() -> Bench {
-        let config = HostConfig {
-            shim: Some(env!("CARGO_BIN_EXE_dte-pod-shim").into()),
-            grace: Span(Duration::from_millis(500)),
-            log_limit: Bytes(64 << 10),
-            slots: Some(64),
-            ..HostConfig::default()
-        };
-        Self::with(config).await
-    }
-
-    async fn with(config: HostConfig) -> Bench {
-        let dir = tempfile::tempdir().expect("a directory");
-        let tasks = Tasks::new();
-        let context = SiteContext { data_dir: dir.path().join("data"), tasks: tasks.clone() };
-        let site = HostSite::open(config.clone(), &context).await.expect("the site");
-        Bench { dir, config, tasks, site }
-    }
-
-    /// The engine stops and another one starts on the same data.
-    async fn reopen(mut self) -> Bench {
-        assert!(self.tasks.stop_and_wait(Duration::from_secs(2)).await);
-        self.tasks = Tasks::new();
-        let context = SiteContext { data_dir: self.dir.path().join("data"), tasks: self.tasks.clone() };
-        self.site = HostSite::open(self.config.clone(), &context).await.expect("the site again");
-        self
-    }
-
-    fn holds(&self) -> bool {
-        self.site.capabilities().sandbox.holds()
-    }
-
-    async fn start(&self, plan: &PodPlan) {
-        self.site.prepare(plan.uid).await.expect("prepared");
-        self.site.submit(plan).await.expect("submitted");
-    }
-
-    async fn report(&self, uid: Uuid) -> PodReport {
-        self.site.status(&[uid]).await.expect("status").remove(0)
-    }
-
-    async fn finish(&self, uid: Uuid) -> PodReport {
-        let deadline = Instant::now() + Duration::from_secs(15);
-        loop {
-            let report = self.report(uid).await;
-            if report.phase.is_terminal() {
-                return report;
-            }
-            assert!(Instant::now() < deadline, "still {report:?}");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    async fn run(&self, plan: &PodPlan) -> PodReport {
-        self.start(plan).await;
-        self.finish(plan.uid).await
-    }
-
-    async fn log(&self, uid: Uuid) -> String {
-        let chunk = self.site.log(uid, None, 0).await.expect("log");
-        String::from_utf8(LogQuery::default().render(&chunk.lines)).expect("text")
-    }
-}
-
-fn container(name: &str, argv: &[&str]) -> ContainerPlan {
-    ContainerPlan {
-        name: name.into(),
-        image: "host".into(),
-        argv: argv.iter().map(|word| (*word).to_owned()).collect(),
-        env: Vec::new(),
-        working_dir: None,
-        limits: Limits::default(),
-    }
-}
-
-fn script(text: &str) -> PodPlan {
-    PodPlan {
-        uid: new_id(),
-        namespace: "default".into(),
-        name: "p".into(),
-        init_containers: Vec::new(),
-        containers: vec![container("main", &["/bin/sh", "-c", text])],
-        deadline_seconds: None,
-        grace_seconds: None,
-    }
+async fn bench() -> Bench {
+    let config = HostConfig {
+        shim: Some(env!("CARGO_BIN_EXE_dte-pod-shim").into()),
+        grace: Span(Duration::from_millis(500)),
+        log_limit: Bytes(64 << 10),
+        slots: Some(64),
+        ..HostConfig::default()
+    };
+    Bench::with(config).await
 }
 
 #[tokio::test]
 async fn runs_and_reports() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     assert!(bench.holds(), "{:?}", bench.site.capabilities().sandbox);
     let mut ended = bench.site.ended();
     let mut plan =
@@ -137,7 +54,7 @@ async fn runs_and_reports() {
 
 #[tokio::test]
 async fn environment_is_not_the_engines() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let plan = script("env; id -u; tr '\\0' '\\n' < /proc/1/cmdline 2>&1 | head -1");
     assert_eq!(bench.run(&plan).await.phase, Phase::Succeeded);
     let log = bench.log(plan.uid).await;
@@ -151,7 +68,7 @@ async fn environment_is_not_the_engines() {
 #[tokio::test]
 async fn a_staged_program_runs_and_the_inputs_stay_as_they_are() {
     use std::os::unix::fs::PermissionsExt;
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let mut plan = script("");
     plan.containers[0].argv = vec!["model".into(), "7".into()];
     let staging = bench.site.prepare(plan.uid).await.expect("prepared");
@@ -165,7 +82,7 @@ async fn a_staged_program_runs_and_the_inputs_stay_as_they_are() {
 
 #[tokio::test]
 async fn several_containers_and_init_containers_in_order() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let mut plan = script("cat $DTE_RUN_DIR/work/order; sleep 0.1");
     plan.init_containers = vec![
         container("first", &["/bin/sh", "-c", "sleep 0.1; echo 1 >> order"]),
@@ -186,7 +103,7 @@ async fn several_containers_and_init_containers_in_order() {
 
 #[tokio::test]
 async fn missing_programs_and_signals() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let mut plan = script("");
     plan.containers[0].argv = vec!["/no/such/program".into()];
     assert_eq!(bench.run(&plan).await.exit_code(), Some(127));
@@ -199,7 +116,7 @@ async fn missing_programs_and_signals() {
 
 #[tokio::test]
 async fn deadlines_and_cancelling() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let mut plan = script("trap 'echo asked; exit 0' TERM; while :; do sleep 0.02; done");
     plan.deadline_seconds = Some(1);
     plan.grace_seconds = Some(10);
@@ -231,7 +148,7 @@ async fn deadlines_and_cancelling() {
 
 #[tokio::test]
 async fn logs_are_bounded_and_do_not_block() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let plan = script("echo first; head -c 300000000 /dev/zero | tr '\\0' 'x' | fold -w 99; echo last");
     let begun = Instant::now();
     assert_eq!(bench.run(&plan).await.phase, Phase::Succeeded);
@@ -245,7 +162,7 @@ async fn logs_are_bounded_and_do_not_block() {
 
 #[tokio::test]
 async fn memory_and_processes_are_limited() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let mut plan = script("x=a; while :; do x=$x$x; done");
     plan.containers[0].limits.memory_bytes = Some(32 << 20);
     let report = bench.run(&plan).await;
@@ -259,7 +176,7 @@ async fn memory_and_processes_are_limited() {
 
 #[tokio::test]
 async fn a_pod_is_adopted_by_the_next_engine() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let long = script("sleep 0.4; echo survived; exit 4");
     let short = script("exit 6");
     let idle = script("echo once");
@@ -283,7 +200,7 @@ async fn a_pod_is_adopted_by_the_next_engine() {
 
 #[tokio::test]
 async fn many_submits_run_it_once() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let plan = script("echo run; sleep 0.05");
     bench.site.prepare(plan.uid).await.expect("prepared");
     let submits = (0..20).map(|_| {
@@ -299,7 +216,7 @@ async fn many_submits_run_it_once() {
 
 #[tokio::test]
 async fn a_killed_shim_takes_its_pod_along_and_is_noticed() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let plan = script("sleep 30; echo never");
     bench.start(&plan).await;
     while bench.report(plan.uid).await.phase != Phase::Running {
@@ -334,7 +251,7 @@ async fn slots_and_images() {
 
 #[tokio::test]
 async fn starting_is_cheap() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let mut times: BTreeMap<Duration, ()> = BTreeMap::new();
     for _ in 0..20 {
         let plan = script("true");
@@ -403,7 +320,7 @@ echo done
 
 #[tokio::test]
 async fn pods_cannot_look_over_the_walls() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let data = fs::canonicalize(bench.dir.path().join("data")).expect("data");
     println!("user {}: {:?}", nix::unistd::geteuid(), bench.site.capabilities().sandbox);
     assert!(!matches!(bench.site.capabilities().sandbox, Sandbox::None { .. }));
@@ -495,17 +412,9 @@ async fn beats(bench: &Bench, uid: Uuid) -> usize {
     bench.log(uid).await.lines().filter(|line| *line == "beat").count()
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds().await {
-        assert!(Instant::now() < deadline, "{what} never came");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 #[tokio::test]
 async fn a_suspended_pod_stands_still_with_all_its_children_and_goes_on() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     assert!(bench.site.capabilities().suspend);
     // Two processes that beat, one of them in a session of its own; the time limit would end it soon.
     let mut plan = script(
@@ -546,7 +455,7 @@ async fn a_suspended_pod_stands_still_with_all_its_children_and_goes_on() {
 
 #[tokio::test]
 async fn the_time_limit_stands_still_with_the_pod() {
-    let bench = Bench::new().await;
+    let bench = bench().await;
     let mut plan = script("while :; do sleep 0.05; done");
     plan.deadline_seconds = Some(1);
     bench.start(&plan).await;

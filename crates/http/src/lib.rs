@@ -26,7 +26,7 @@ pub mod request;
 mod stall;
 mod tls;
 
-pub use client::{Client, ClientError, Reply, RequestBuilder};
+pub use client::{Client, ClientError, Reply, RequestBuilder, unix};
 pub use config::{AllowRule, HttpConfig, ListenConfig, OutboundConfig};
 pub use extract::{Form, Json, Query};
 pub use front::{Assembly, AssemblyError, Front, Mounted};

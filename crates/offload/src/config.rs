@@ -7,6 +7,8 @@ use dte_base::units::{Bytes, Span};
 use serde::Deserialize;
 use url::Url;
 
+use crate::socket::Socket;
+
 pub const SECTION: &str = "offload";
 
 /// How pods are served.
@@ -31,6 +33,8 @@ pub struct Settings {
     pub suspended_for: Span,
     /// Folders of this machine from which everybody's pods may take their program. Administrators' pods may from anywhere.
     pub code_roots: Vec<PathBuf>,
+    /// Sockets for parties that cannot show a token; none by default.
+    pub sockets: Vec<Socket>,
 }
 
 impl Default for Settings {
@@ -45,6 +49,7 @@ impl Default for Settings {
             cache_limit: Bytes(10 << 30),
             suspended_for: Span(Duration::from_secs(7 * 86_400)),
             code_roots: Vec::new(),
+            sockets: Vec::new(),
         }
     }
 }

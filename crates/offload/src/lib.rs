@@ -16,12 +16,17 @@
 //! Whoever made a pod (and administrators) may see it; others see nothing. Nobody's token is kept: background work acts for
 //! the owner through short-lived tokens, and a pod whose owner is banned is ended with reason `Suspended`.
 //!
-//! Rooms: [`model`] (pure), [`store`] (SQL), `api` (the wire), `work` (staging, running, collecting, cleaning up), [`config`].
+//! The same engine can stand behind another's API server, as its plugin: routes under `/interlink/plugin`, usually reached
+//! through a [`socket`]. And it can hand pods on: a site of plugin `interlink` is another server or plugin.
+//!
+//! Rooms: [`model`] (pure), [`store`] (SQL), `api` (the wire), [`socket`], `work` (staging, running, collecting, cleaning up),
+//! [`config`].
 
 mod api;
 pub mod config;
 pub mod model;
 mod shared;
+pub mod socket;
 pub mod store;
 mod work;
 
@@ -53,7 +58,11 @@ impl Service {
         let tasks = ctx.tasks.clone();
         let context = dte_compute::SiteContext { data_dir: ctx.data_dir.clone(), tasks: tasks.clone() };
         let sites = dte_compute::open_sites(&compute, &context).await.map_err(OpenError::other)?;
-        let shared = Arc::new(shared::Shared::new(ctx, settings, sites).await?);
+        let sockets = settings.sockets.clone();
+        let shared = Arc::new(shared::Shared::new(ctx.clone(), settings, sites).await?);
+        for socket in &sockets {
+            socket::serve(socket, &ctx)?;
+        }
         work::start(&shared, &tasks);
         Ok(Service { shared })
     }

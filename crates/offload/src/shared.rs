@@ -27,6 +27,8 @@ use crate::{Service, work};
 
 /// Cancellations that a busy worker may have unread; it then looks into the store.
 const UNREAD: usize = 1_024;
+/// Changes that a slow listener may have unread; it is then told to ask for all.
+const UNHEARD: usize = 16_384;
 
 pub struct Shared {
     pub store: Store,
@@ -47,6 +49,8 @@ pub struct Shared {
     pub queues: Queues,
     /// Pods that shall end.
     pub cancelled: broadcast::Sender<Uuid>,
+    /// Pods that have just changed, for whoever wants to hear it.
+    pub changed: broadcast::Sender<Uuid>,
     lake: Url,
 }
 
@@ -80,6 +84,7 @@ impl Shared {
             places,
             node,
             cancelled: broadcast::channel(UNREAD).0,
+            changed: broadcast::channel(UNHEARD).0,
             lake,
         })
     }
@@ -90,6 +95,12 @@ impl Shared {
             Some(name) => self.sites.iter().find(|site| site.name() == name),
             None => self.sites.first().filter(|_| self.sites.len() == 1),
         }
+    }
+
+    /// Tells whoever listens that a pod changed.
+    pub fn tell(&self, uid: Uuid) {
+        // Often nobody listens.
+        drop(self.changed.send(uid));
     }
 
     /// A token to act for the pod's owner: with the pod's own scopes if it came with some, else with these (none: all rights).

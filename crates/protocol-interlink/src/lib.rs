@@ -3,7 +3,7 @@
 //! * [`message`]: what is asked and answered: create, status, logs, ping; north (from a virtual node) and south (to a plugin);
 //! * [`pod`]: a `v1.Pod` that is forwarded without loss;
 //! * [`phase`]: how a virtual node computes a pod's phase from container statuses;
-//! * [`client`]: [`InterlinkClient`], with which one service asks any interLink API server, ours or another's.
+//! * [`client`]: [`InterlinkClient`], with which one asks any interLink API server, ours or another's, or a plugin.
 //!
 //! Peculiarities that peers rely on: `GET` and `DELETE` carry bodies, only 200 is success, absent lists are `null`,
 //! `projectedvolumesmaps` is spelt so northward and `projectedvolumemaps` southward, and some names are in capitals.
@@ -13,10 +13,10 @@ pub mod message;
 pub mod phase;
 pub mod pod;
 
-pub use client::{InterlinkClient, InterlinkError};
+pub use client::{InterlinkClient, InterlinkError, Side};
 pub use message::{
-    CreateStruct, LogOptions, LogStruct, PingResources, PingResponse, PodCreateRequests, PodStatus, RetrievedContainer,
-    RetrievedPodData,
+    Accelerator, CreateStruct, LogOptions, LogStruct, PingResources, PingResponse, PodCreateRequests, PodStatus,
+    RetrievedContainer, RetrievedPodData, Taint,
 };
 pub use pod::RawPod;
 

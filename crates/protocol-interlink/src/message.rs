@@ -56,6 +56,81 @@ pub struct RetrievedPodData {
     pub job_script: String,
 }
 
+impl RetrievedPodData {
+    /// What an API server sends to a plugin for this request: each container with the objects that its volumes come from.
+    pub fn of(request: &PodCreateRequests) -> Self {
+        let mut pod = request.pod.clone();
+        if let Some(address) = pod.annotation(POD_IP_ANNOTATION).map(str::to_owned) {
+            pod.set_status("podIP", &address);
+        }
+        let container = pod.containers().map(|one| join(request, one)).collect();
+        RetrievedPodData { container, job_config: no_job_config(), pod, ..RetrievedPodData::default() }
+    }
+
+    /// The request that this came from, as far as its containers mount something.
+    pub fn into_request(self) -> PodCreateRequests {
+        let mut request = PodCreateRequests { pod: self.pod, ..PodCreateRequests::default() };
+        for container in self.container {
+            add(&mut request.configmaps, container.config_maps, |one| one.metadata.name.clone());
+            add(&mut request.secrets, container.secrets, |one| one.metadata.name.clone());
+            add(&mut request.projectedvolumesmaps, container.projected_volume_maps, |one| one.metadata.name.clone());
+        }
+        request
+    }
+}
+
+/// The address that a virtual node found for the pod.
+const POD_IP_ANNOTATION: &str = "interlink.eu/pod-ip";
+
+/// Adds what is not there yet by name.
+fn add<T>(list: &mut Vec<T>, more: Vec<T>, name: impl Fn(&T) -> Option<String>) {
+    for one in more {
+        if list.iter().all(|known| name(known) != name(&one)) {
+            list.push(one);
+        }
+    }
+}
+
+/// The objects of the volumes that this container mounts. One that is missing is left out, as upstream does.
+fn join(request: &PodCreateRequests, container: &Value) -> RetrievedContainer {
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut joined = RetrievedContainer { name: text(container, "name"), ..RetrievedContainer::default() };
+    let mounts = container.get("volumeMounts").and_then(Value::as_array);
+    for mount in mounts.into_iter().flatten() {
+        let name = text(mount, "name");
+        let Some(volume) = request.pod.volumes().find(|volume| text(volume, "name") == name) else { continue };
+        let is = |object: &Option<String>, wanted: &str| object.as_deref() == Some(wanted);
+        if let Some(source) = volume.get("configMap") {
+            let wanted = text(source, "name");
+            let found = request.configmaps.iter().filter(|one| is(&one.metadata.name, &wanted));
+            add(&mut joined.config_maps, found.cloned().collect(), |one| one.metadata.name.clone());
+        } else if let Some(source) = volume.get("secret") {
+            let wanted = text(source, "secretName");
+            let found = request.secrets.iter().filter(|one| is(&one.metadata.name, &wanted));
+            add(&mut joined.secrets, found.cloned().collect(), |one| one.metadata.name.clone());
+        } else if volume.get("projected").is_some() || volume.get("downwardAPI").is_some() {
+            let found = request.projectedvolumesmaps.iter().filter(|one| is(&one.metadata.name, &name));
+            add(&mut joined.projected_volume_maps, found.cloned().collect(), |one| one.metadata.name.clone());
+        }
+    }
+    joined
+}
+
+/// The configuration of a builder of job scripts when there is none: Go peers always send it.
+fn no_job_config() -> Value {
+    serde_json::json!({
+        "SingularityHubProxy": {"server": "", "master_token": "", "cache_validity_seconds": 0},
+        "ApptainerOptions": {
+            "executable": "", "fakeroot": false, "containall": false, "fuseMode": "", "noInit": false, "noHome": false,
+            "noPrivs": false, "nvidiaSupport": false, "cleanenv": false, "unsquash": false
+        },
+        "Volumes": {
+            "scratch_area": "", "apptainer_cachedir": "", "image_dir": "", "additional_directories_in_path": null,
+            "fuse_sleep_seconds": 0
+        }
+    })
+}
+
 /// What one container mounts.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RetrievedContainer {
@@ -162,6 +237,9 @@ pub struct PingResponse {
     pub status: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<PingResources>,
+    /// `None` changes nothing at the node, an empty list removes what was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taints: Option<Vec<Taint>>,
 }
 
 /// What a node has; quantities as text.
@@ -173,6 +251,26 @@ pub struct PingResources {
     pub memory: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub accelerators: Vec<Accelerator>,
+}
+
+/// An extended resource of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accelerator {
+    #[serde(rename = "resourceType")]
+    pub resource_type: String,
+    /// A whole number, as text.
+    pub available: String,
+}
+
+/// What keeps pods away from a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taint {
+    pub key: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    pub effect: String,
 }
 
 #[cfg(test)]
@@ -195,6 +293,39 @@ mod tests {
         .expect("a status");
         let state = status.containers[0].state.as_ref().and_then(|s| s.terminated.as_ref()).expect("ended");
         assert_eq!(state.exit_code, 3);
+    }
+
+    #[test]
+    fn south_and_back() {
+        let request: PodCreateRequests = serde_json::from_value(json!({
+            "pod": {
+                "metadata": {"name": "p", "uid": "u", "annotations": {"interlink.eu/pod-ip": "10.1.2.3"}},
+                "spec": {
+                    "initContainers": [{"name": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+                    "containers": [
+                        {"name": "c", "volumeMounts": [
+                            {"name": "v", "mountPath": "/v"}, {"name": "s", "mountPath": "/s"}, {"name": "t", "mountPath": "/t"},
+                            {"name": "v", "mountPath": "/w"}, {"name": "none", "mountPath": "/n"}]},
+                        {"name": "d"}],
+                    "volumes": [{"name": "v", "configMap": {"name": "cm"}}, {"name": "s", "secret": {"secretName": "sec"}},
+                                {"name": "t", "projected": {"sources": []}}]}},
+            "configmaps": [{"metadata": {"name": "cm"}, "data": {"a": "1"}}],
+            "secrets": [{"metadata": {"name": "sec"}, "data": {"k": "dg=="}}],
+            "projectedvolumesmaps": [{"metadata": {"name": "t"}, "data": {"token": "x"}}]
+        }))
+        .expect("a request");
+        let south = RetrievedPodData::of(&request);
+        let names: Vec<&str> = south.container.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["i", "c", "d"]);
+        let counts =
+            |one: &RetrievedContainer| (one.config_maps.len(), one.secrets.len(), one.projected_volume_maps.len());
+        assert_eq!(south.container.iter().map(counts).collect::<Vec<_>>(), [(1, 0, 0), (1, 1, 1), (0, 0, 0)]);
+        assert_eq!(south.pod.0["status"]["podIP"], "10.1.2.3");
+        let wire = serde_json::to_value(&south).expect("json");
+        assert!(wire["jobConfig"]["Volumes"].is_object() && wire.get("jobScript").is_none());
+        let read: RetrievedPodData = serde_json::from_value(wire).expect("south");
+        let back = read.into_request();
+        assert_eq!((back.configmaps.len(), back.secrets.len(), back.projectedvolumesmaps.len()), (1, 1, 1));
     }
 
     #[test]

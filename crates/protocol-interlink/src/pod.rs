@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The JSON of a `v1.Pod`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +71,30 @@ impl RawPod {
     /// One of `metadata.annotations`.
     pub fn annotation(&self, name: &str) -> Option<&str> {
         self.0.get("metadata")?.get("annotations")?.get(name)?.as_str()
+    }
+
+    /// The containers as they came, init containers first.
+    pub fn containers(&self) -> impl Iterator<Item = &Value> {
+        ["initContainers", "containers"].into_iter().flat_map(|list| self.of_spec(list))
+    }
+
+    /// The volumes as they came.
+    pub fn volumes(&self) -> impl Iterator<Item = &Value> {
+        self.of_spec("volumes")
+    }
+
+    fn of_spec(&self, list: &str) -> impl Iterator<Item = &Value> {
+        self.0.get("spec").and_then(|spec| spec.get(list)).and_then(Value::as_array).into_iter().flatten()
+    }
+
+    /// Sets one text of `status`; an API server asks its plugin again only for pods that it is told are not over.
+    pub fn set_status(&mut self, field: &str, text: &str) {
+        let Some(pod) = self.0.as_object_mut() else { return };
+        let status = pod.entry("status").or_insert_with(|| Value::Object(Map::new()));
+        if !status.is_object() {
+            *status = Value::Object(Map::new());
+        }
+        status[field] = Value::from(text);
     }
 
     fn text(&self, field: &str) -> &str {

@@ -1,7 +1,8 @@
-//! Last stage, `pod-exec`: becomes the container's program.
+//! Last stage, `pod-exec`: becomes the container's program, or something that is run beside it.
 //!
-//! It sets the limits of this one container, closes the file system to writing with landlock where the kernel has it, and
-//! executes. Standard input carries the [`Launch`]; standard output and error are the log already.
+//! It mounts what this one container mounts, gives up all privileges, sets the limits, closes the file system to writing with
+//! landlock where the kernel has it, and executes. An open file whose number is its argument carries the [`Launch`]; standard
+//! input, output and error are the program's already.
 
 use std::fs::File;
 use std::io;
@@ -17,8 +18,9 @@ use landlock::{
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 
-use super::folder::{INPUTS, OUTPUTS, TMP, WORK};
-use super::spec::Launch;
+use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK};
+use super::spec::{Launch, Walls};
+use super::{action, mounts, sandbox};
 
 /// Exit codes of shells for programs that could not be started.
 const CANNOT_EXECUTE: u8 = 126;
@@ -26,9 +28,10 @@ const NOT_FOUND: u8 = 127;
 const BUSY_ATTEMPTS: u32 = 50;
 const BUSY_WAIT: Duration = Duration::from_millis(5);
 
-pub fn main() -> ExitCode {
-    match run() {
-        Ok(never) => match never {},
+/// `number` is that of the open file with the description.
+pub fn main(number: &Path) -> ExitCode {
+    match run(number) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::from(error.exit_code)
@@ -48,17 +51,44 @@ fn at<E: Into<io::Error>>(what: &str) -> impl FnOnce(E) -> StartError {
     move |error| StartError { what: what.to_owned(), exit_code: CANNOT_EXECUTE, source: error.into() }
 }
 
-fn run() -> Result<std::convert::Infallible, StartError> {
-    let launch: Launch =
-        serde_json::from_reader(io::stdin().lock()).map_err(io::Error::from).map_err(at("its description"))?;
-    let nothing = File::open("/dev/null").map_err(at("/dev/null"))?;
-    rustix::stdio::dup2_stdin(&nothing).map_err(at("standard input"))?;
+fn run(number: &Path) -> Result<ExitCode, StartError> {
+    let launch = read_launch(number).map_err(at("its description"))?;
     SigSet::empty().thread_set_mask().map_err(at("signals"))?;
+    if let Some(mounts) = &launch.mounts {
+        let folder = RunFolder::at(&launch.folder);
+        mounts::enter_own_mounts(mounts, &folder).map_err(|error| at("its volumes")(io::Error::other(error)))?;
+    }
+    sandbox::drop_privileges(&launch.walls).map_err(|error| at("its walls")(io::Error::other(error)))?;
     std::env::set_current_dir(&launch.working_dir).map_err(at(&launch.working_dir.display().to_string()))?;
     set_limits(&launch).map_err(at("its limits"))?;
-    if launch.confined {
+    if launch.walls != Walls::Open {
         confine(&launch).map_err(|error| at("landlock")(io::Error::other(error)))?;
     }
+    if launch.terminal {
+        take_terminal().map_err(at("its terminal"))?;
+    }
+    match &launch.action {
+        Some(action) => Ok(action::perform(action)),
+        None => execute(&launch).map(|never| match never {}),
+    }
+}
+
+/// The file is closed again, so that the program does not inherit it.
+fn read_launch(number: &Path) -> io::Result<Launch> {
+    let name = number.to_str().and_then(|text| text.parse::<i32>().ok());
+    let name = name.ok_or_else(|| io::Error::other("no open file is named"))?;
+    let launch = serde_json::from_reader(io::BufReader::new(File::open(format!("/proc/self/fd/{name}"))?))?;
+    nix::unistd::close(name)?;
+    Ok(launch)
+}
+
+/// Makes standard input the terminal of a session of our own.
+fn take_terminal() -> io::Result<()> {
+    nix::unistd::setsid()?;
+    Ok(rustix::process::ioctl_tiocsctty(io::stdin())?)
+}
+
+fn execute(launch: &Launch) -> Result<std::convert::Infallible, StartError> {
     let Some((program, args)) = launch.argv.split_first() else {
         return Err(at("its command")(io::Error::other("there is none")));
     };
@@ -102,7 +132,7 @@ fn set_limits(launch: &Launch) -> nix::Result<()> {
     lower(Resource::RLIMIT_CPU, launch.cpu_seconds)?;
     lower(Resource::RLIMIT_CORE, Some(0))?;
     // Counted for each user, which is this pod alone only behind walls.
-    lower(Resource::RLIMIT_NPROC, launch.confined.then_some(launch.max_processes))
+    lower(Resource::RLIMIT_NPROC, (launch.walls != Walls::Open).then_some(launch.max_processes))
 }
 
 /// Files may be read and executed wherever they are visible, and written in the pod's own places; other processes' abstract
@@ -120,6 +150,12 @@ fn confine(launch: &Launch) -> Result<RulesetStatus, landlock::RulesetError> {
     }
     for place in ["/tmp", "/var/tmp", "/dev"] {
         rules = allow(rules, Path::new(place), AccessFs::from_all(KNOWN))?;
+    }
+    for placed in launch.mounts.iter().flatten().filter(|placed| !placed.read_only) {
+        let all = AccessFs::from_all(KNOWN);
+        // A file has none of the rights of folders.
+        let is_dir = placed.target.is_dir();
+        rules = allow(rules, &placed.target, if is_dir { all } else { all & AccessFs::from_file(KNOWN) })?;
     }
     // Some programs adjust themselves there; whose files these are protects the rest.
     rules = allow(rules, Path::new("/proc"), AccessFs::from_all(KNOWN))?;

@@ -11,6 +11,8 @@
 //! | `suspended` | engine | while it is there, the pod stands still |
 //! | `state.json` | shim | how it goes |
 //! | `exit.json` | shim | how it went; synced and renamed into place, the last thing that the shim does |
+//! | `volumes/ termination/` | shim, pod | what volumes hold, and why containers ended |
+//! | `door` | shim | the socket on which it takes orders to run a program in a container |
 //! | `logs/` | shim | see [`super::logfile`] |
 //! | `shim.err` | shim | what went wrong with the shim itself |
 
@@ -34,13 +36,18 @@ pub const INPUTS: &str = "inputs";
 pub const OUTPUTS: &str = "outputs";
 pub const WORK: &str = "work";
 pub const TMP: &str = "tmp";
+/// What volumes hold, a folder each; containers see it only where they mount it.
+pub const VOLUMES: &str = "volumes";
+/// Where containers write why they ended, a file each.
+pub const TERMINATION: &str = "termination";
 
 const SPEC: &str = "spec.json";
 const STARTED: &str = "started";
 const CANCEL: &str = "cancel";
 const SUSPENDED: &str = "suspended";
 const STATE: &str = "state.json";
-const EXIT: &str = "exit.json";
+/// The outcome. Whoever watches a run folder waits for this name.
+pub const EXIT: &str = "exit.json";
 const LOGS: &str = "logs";
 const SHIM_ERRORS: &str = "shim.err";
 
@@ -166,6 +173,10 @@ impl RunFolder {
 
     pub fn exit(&self) -> io::Result<Option<PodReport>> {
         self.read(EXIT)
+    }
+
+    pub fn has_exit(&self) -> bool {
+        self.path.join(EXIT).exists()
     }
 
     /// Where the shim's own standard error goes.

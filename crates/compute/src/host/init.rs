@@ -1,29 +1,34 @@
 //! Second stage, `pod-init`: the first process of the pod's process tree.
 //!
-//! It builds the walls, starts the containers in order, collects every process that ends, measures, and takes the whole tree
-//! with it when it goes, or when the shim is gone. It has a single thread and, once the walls stand, no privileges.
+//! It builds the walls that all containers share, starts the containers in order and again where they shall, probes them,
+//! collects every process that ends, measures, and takes the whole tree with it when it goes, or when the shim is gone. It has
+//! a single thread, and reads nothing that the pod writes.
 
-use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use super::channel::{Channel, News, Order};
+use super::checks::{Kind, Verdict};
 use super::folder::RunFolder;
+use super::member::{Ending, Member, Role, Stage};
+use super::mounts::Placed;
 use super::sandbox;
-use super::spec::{Launch, Walls};
-use super::{POD_EXEC, SELF};
+use super::spawn::{Streams, spawn};
+use super::spec::{Launch, RunSpec, Walls};
+use super::tree::{self, ignore_gone};
+use crate::pod::{Action, RestartPolicy};
 use crate::report::Usage;
 
 /// How often memory is looked at.
@@ -42,18 +47,31 @@ pub fn main(folder: &Path) -> ExitCode {
     }
 }
 
-struct Container {
+/// Something that runs beside a container's program.
+struct Helper {
     pid: Pid,
-    index: usize,
+    purpose: Purpose,
+    /// The container, and which of its runs.
+    member: usize,
+    run: u32,
+    /// When it is ended.
+    until: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Probe(Kind),
+    PostStart,
+    PreStop,
+    Exec(u64),
 }
 
 struct Init {
     channel: Channel,
-    logs: Vec<Option<OwnedFd>>,
-    launches: Vec<Launch>,
-    init_count: usize,
-    next: usize,
-    running: Vec<Container>,
+    members: Vec<Member>,
+    helpers: Vec<Helper>,
+    policy: RestartPolicy,
+    grace: Duration,
     /// No more containers are to be started.
     stopping: bool,
     /// Everything stands still.
@@ -71,18 +89,19 @@ fn run(folder: &RunFolder) -> io::Result<()> {
     if spec.walls != Walls::Open && getpid() != Pid::from_raw(1) {
         return Err(io::Error::other("not the first process of its namespace"));
     }
-    if let Err(error) = sandbox::enter(&spec, folder) {
-        return channel.tell(&News::Impossible { message: format!("cannot isolate the pod: {error}") });
-    }
+    let mounts = match sandbox::enter(&spec, folder) {
+        Ok(mounts) => mounts,
+        Err(error) => {
+            return channel.tell(&News::Impossible { message: format!("cannot isolate the pod: {error}") });
+        }
+    };
     nix::sys::prctl::set_child_subreaper(true)?;
-    let launches: Vec<Launch> = spec.plan.all_containers().map(|container| spec.launch(container, folder)).collect();
     let init = Init {
         channel,
-        logs: logs.into_iter().map(Some).collect(),
-        launches,
-        init_count: spec.plan.init_containers.len(),
-        next: 0,
-        running: Vec::new(),
+        members: members(&spec, folder, logs, mounts)?,
+        helpers: Vec::new(),
+        policy: spec.plan.restart,
+        grace: Duration::from_secs(spec.grace_seconds),
         stopping: false,
         suspended: false,
         memory_limit: spec.memory_limit(),
@@ -92,6 +111,32 @@ fn run(folder: &RunFolder) -> io::Result<()> {
     init.live()
 }
 
+fn members(
+    spec: &RunSpec,
+    folder: &RunFolder,
+    logs: Vec<OwnedFd>,
+    mounts: Vec<Vec<Placed>>,
+) -> io::Result<Vec<Member>> {
+    let first_wait = Duration::from_millis(spec.restart_wait_millis.max(1));
+    // Where one container has volumes, the others must not see where they come from.
+    let any = mounts.iter().any(|mounts| !mounts.is_empty()) || !spec.plan.volumes.is_empty();
+    let mut mounts = mounts.into_iter();
+    let mut logs = logs.into_iter();
+    let mut members = Vec::new();
+    for (index, plan) in spec.plan.all_containers().enumerate() {
+        let role = match (index < spec.plan.init_containers.len(), plan.sidecar) {
+            (true, true) => Role::Sidecar,
+            (true, false) => Role::Init,
+            (false, _) => Role::Main,
+        };
+        let own = mounts.next().filter(|_| any);
+        let launch = Launch { mounts: own, ..spec.launch(plan, folder) };
+        let log = logs.next().ok_or_else(|| io::Error::other("no log"))?;
+        members.push(Member::new(role, plan.clone(), launch, log, first_wait));
+    }
+    Ok(members)
+}
+
 impl Init {
     fn live(mut self) -> io::Result<()> {
         let mut mask = SigSet::empty();
@@ -99,9 +144,9 @@ impl Init {
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let mut next_sample = Instant::now() + SAMPLE_EVERY;
-        self.start_due()?;
-        while !self.running.is_empty() || self.has_more_later() {
-            let (children, orders) = wait(&signals, &self.channel, next_sample)?;
+        self.go_on()?;
+        while self.has_more() {
+            let (children, orders) = wait(&signals, &self.channel, self.next_alarm(next_sample))?;
             if children {
                 while signals.read_signal()?.is_some() {}
                 self.collect()?;
@@ -113,7 +158,7 @@ impl Init {
                 self.sample();
                 next_sample = Instant::now() + SAMPLE_EVERY;
             }
-            self.start_due()?;
+            self.go_on()?;
         }
         loop {
             self.kill_all();
@@ -126,50 +171,176 @@ impl Init {
         self.channel.tell(&News::Finished { usage })
     }
 
-    /// The next container waits only because the pod stands still.
-    fn has_more_later(&self) -> bool {
-        self.suspended && !self.stopping && self.next < self.launches.len()
+    fn has_more(&self) -> bool {
+        let waits = |member: &Member| !self.stopping && !member.is_done();
+        self.members.iter().any(|member| member.is_running() || waits(member))
     }
 
-    /// Starts what is to be started now: the next init container when none runs, all others at once.
-    fn start_due(&mut self) -> io::Result<()> {
-        while !self.stopping && !self.suspended && self.next < self.launches.len() {
-            if self.next <= self.init_count && !self.running.is_empty() && self.running[0].index < self.init_count {
-                return Ok(());
+    /// When to look again, at the latest.
+    fn next_alarm(&self, sample: Instant) -> Instant {
+        let members = self.members.iter().flat_map(|member| {
+            let again = match member.stage {
+                Stage::BackOff { until } if !self.stopping && !self.suspended => Some(until),
+                _ => None,
+            };
+            let probe = member.checks.next_due().filter(|_| member.is_running() && !self.suspended);
+            [again, probe, member.ending.and_then(|ending| ending.kill_at)]
+        });
+        let helpers = self.helpers.iter().map(|helper| helper.until);
+        members.chain(helpers).flatten().min().map_or(sample, |alarm| alarm.min(sample))
+    }
+
+    /// Whatever time has come for.
+    fn go_on(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        for helper in self.helpers.iter().filter(|helper| helper.until.is_some_and(|until| until <= now)) {
+            ignore_gone(killpg(helper.pid, Signal::SIGKILL))?;
+        }
+        for member in &mut self.members {
+            let due = |ending: &Ending| ending.kill_at.is_some_and(|at| at <= now);
+            if let (Some(pid), true) = (member.pid(), member.ending.as_ref().is_some_and(due)) {
+                member.ending = Some(Ending { kill_at: None });
+                ignore_gone(killpg(pid, Signal::SIGKILL))?;
             }
-            let index = self.next;
-            self.next += 1;
-            match self.start(index) {
-                Ok(pid) => {
-                    self.running.push(Container { pid, index });
-                    self.channel.tell(&News::Started { container: index })?;
-                }
-                Err(error) => {
-                    self.stopping = true;
-                    self.channel.tell(&News::Impossible { message: format!("cannot start the pod: {error}") })?;
-                    self.kill_all();
-                }
+        }
+        if !self.suspended {
+            self.start_due(now)?;
+            self.probe(now)?;
+        }
+        self.wind_down()
+    }
+
+    /// When the last main container is done, or nothing more shall be started, the sidecars end.
+    fn wind_down(&mut self) -> io::Result<()> {
+        let mains_done = self.members.iter().filter(|member| member.role == Role::Main).all(Member::is_done);
+        self.stopping |= mains_done;
+        if !self.stopping || self.members.iter().any(|member| member.role != Role::Sidecar && member.is_running()) {
+            return Ok(());
+        }
+        for index in 0..self.members.len() {
+            let member = &self.members[index];
+            if member.is_running() && member.ending.is_none() {
+                self.end_one(index, Some(self.grace))?;
             }
         }
         Ok(())
     }
 
-    fn start(&mut self, index: usize) -> io::Result<Pid> {
-        let log = self.logs.get_mut(index).and_then(Option::take).ok_or_else(|| io::Error::other("no log"))?;
-        let memory = rustix::fs::memfd_create("launch", rustix::fs::MemfdFlags::CLOEXEC)?;
-        let mut description = File::from(memory);
-        description.write_all(&serde_json::to_vec(&self.launches[index])?)?;
-        description.seek(SeekFrom::Start(0))?;
-        let child = Command::new(SELF)
-            .arg0("dte")
-            .arg(POD_EXEC)
-            .env_clear()
-            .stdin(description)
-            .stdout(Stdio::from(log.try_clone()?))
-            .stderr(Stdio::from(log))
-            .process_group(0)
-            .spawn()?;
-        i32::try_from(child.id()).map(Pid::from_raw).map_err(io::Error::other)
+    /// Starts what is to be started now: one init container after the other, then all others at once.
+    fn start_due(&mut self, now: Instant) -> io::Result<()> {
+        let mut open = true;
+        for index in 0..self.members.len() {
+            if self.stopping {
+                return Ok(());
+            }
+            let member = &self.members[index];
+            let is_due = match member.stage {
+                Stage::Waiting => open,
+                _ => member.is_due(now),
+            };
+            if is_due {
+                self.start(index, now)?;
+            }
+            let member = &self.members[index];
+            open &= member.role == Role::Main || member.lets_others_start();
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, index: usize, now: Instant) -> io::Result<()> {
+        let member = &self.members[index];
+        let started = Streams::to_log(&member.log).and_then(|streams| spawn(&member.launch, streams));
+        match started {
+            Ok(pid) => {
+                let member = &mut self.members[index];
+                member.begin(pid, now);
+                self.channel.tell(&News::Started { container: index })?;
+                self.tell_checks(index)?;
+                if let Some(action) = self.members[index].plan.post_start.clone() {
+                    self.help(index, Purpose::PostStart, &action, None)?;
+                }
+            }
+            Err(error) => {
+                self.stopping = true;
+                self.channel.tell(&News::Impossible { message: format!("cannot start the pod: {error}") })?;
+                self.kill_all();
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_checks(&mut self, index: usize) -> io::Result<()> {
+        let member = &self.members[index];
+        let (is_up, is_ready) = (member.checks.is_up && !member.is_starting, member.is_ready());
+        self.channel.tell(&News::Checked { container: index, is_up, is_ready })
+    }
+
+    /// Asks the probes that are due.
+    fn probe(&mut self, now: Instant) -> io::Result<()> {
+        for index in 0..self.members.len() {
+            let member = &mut self.members[index];
+            if !member.is_running() || member.ending.is_some() || member.is_starting {
+                continue;
+            }
+            for (kind, action, patience) in member.checks.ask(now) {
+                self.help(index, Purpose::Probe(kind), &action, Some(now + patience))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs something beside a container's program. Where it cannot be started, it has failed.
+    fn help(&mut self, index: usize, purpose: Purpose, action: &Action, until: Option<Instant>) -> io::Result<()> {
+        let member = &self.members[index];
+        let run = member.run;
+        match spawn(&member.launch.doing(action), Streams::none()) {
+            Ok(pid) => {
+                self.helpers.push(Helper { pid, purpose, member: index, run, until });
+                Ok(())
+            }
+            Err(_) => self.helped(purpose, index, run, 1),
+        }
+    }
+
+    /// What ran beside a container has ended.
+    fn helped(&mut self, purpose: Purpose, index: usize, run: u32, exit_code: i32) -> io::Result<()> {
+        if let Purpose::Exec(id) = purpose {
+            return self.channel.tell(&News::ExecEnded { id, exit_code });
+        }
+        let is_good = exit_code == 0;
+        let member = &mut self.members[index];
+        if member.run != run || !member.is_running() {
+            return Ok(());
+        }
+        match purpose {
+            Purpose::Probe(kind) => match member.checks.answer(kind, is_good) {
+                Some(Verdict::Dead) if member.ending.is_none() => self.end_one(index, Some(self.grace)),
+                Some(Verdict::Up | Verdict::Ready(_)) => self.tell_checks(index),
+                _ => Ok(()),
+            },
+            Purpose::PostStart => {
+                member.is_starting = false;
+                if is_good { self.tell_checks(index) } else { self.end_one(index, Some(self.grace)) }
+            }
+            Purpose::PreStop => {
+                let Some(pid) = member.pid() else { return Ok(()) };
+                Ok(ignore_gone(killpg(pid, Signal::SIGTERM))?)
+            }
+            Purpose::Exec(_) => Ok(()),
+        }
+    }
+
+    /// Asks one container to end: `preStop`, SIGTERM, and SIGKILL after the grace.
+    fn end_one(&mut self, index: usize, grace: Option<Duration>) -> io::Result<()> {
+        let now = Instant::now();
+        let kill_at = grace.map(|grace| now + grace);
+        let member = &mut self.members[index];
+        let Some(pid) = member.pid() else { return Ok(()) };
+        member.ending = Some(Ending { kill_at });
+        match member.plan.pre_stop.clone() {
+            Some(action) => self.help(index, Purpose::PreStop, &action, Some(kill_at.unwrap_or(now + self.grace))),
+            None => Ok(ignore_gone(killpg(pid, Signal::SIGTERM))?),
+        }
     }
 
     /// Takes note of all processes that have ended. `false`: there are no processes any more.
@@ -183,14 +354,34 @@ impl Init {
                 Err(Errno::ECHILD) => return Ok(false),
                 Err(error) => return Err(error.into()),
             };
-            let Some(at) = self.running.iter().position(|container| container.pid == pid) else { continue };
-            let Container { index, .. } = self.running.swap_remove(at);
-            if index < self.init_count && exit_code != 0 {
-                self.stopping = true;
+            if let Some(at) = self.helpers.iter().position(|helper| helper.pid == pid) {
+                let Helper { purpose, member, run, .. } = self.helpers.swap_remove(at);
+                self.helped(purpose, member, run, exit_code)?;
+            } else if let Some(index) = self.members.iter().position(|member| member.pid() == Some(pid)) {
+                self.ended(index, exit_code, signal)?;
             }
-            let out_of_memory = self.out_of_memory && signal == Some(Signal::SIGKILL as i32);
-            self.channel.tell(&News::Ended { container: index, exit_code, signal, out_of_memory })?;
         }
+    }
+
+    /// A container's program has ended.
+    fn ended(&mut self, container: usize, exit_code: i32, signal: Option<i32>) -> io::Result<()> {
+        let out_of_memory = self.out_of_memory && signal == Some(Signal::SIGKILL as i32);
+        // Nothing goes on in a container whose program has ended.
+        for helper in self.helpers.iter().filter(|helper| helper.member == container) {
+            ignore_gone(killpg(helper.pid, Signal::SIGKILL))?;
+        }
+        let policy = if self.stopping { RestartPolicy::Never } else { self.policy };
+        let member = &mut self.members[container];
+        let mut again = member.end(exit_code, policy, Instant::now());
+        if self.stopping {
+            member.stage = Stage::Done { exit_code };
+            again = None;
+        }
+        if member.role == Role::Init && exit_code != 0 && again.is_none() {
+            self.stopping = true;
+        }
+        let again_in = again.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        self.channel.tell(&News::Ended { container, exit_code, signal, out_of_memory, again_in })
     }
 
     fn obey(&mut self) -> io::Result<()> {
@@ -201,16 +392,7 @@ impl Init {
         };
         for order in orders {
             match order {
-                Order::Terminate => {
-                    self.stopping = true;
-                    for container in &self.running {
-                        ignore_gone(killpg(container.pid, Signal::SIGTERM))?;
-                    }
-                    if self.suspended {
-                        self.suspended = false;
-                        self.signal_all(Signal::SIGCONT);
-                    }
-                }
+                Order::Terminate => self.terminate()?,
                 Order::Kill => {
                     self.stopping = true;
                     self.kill_all();
@@ -218,43 +400,67 @@ impl Init {
                 Order::Suspend => {
                     self.suspended = true;
                     for _ in 0..STOP_ROUNDS {
-                        self.signal_all(Signal::SIGSTOP);
+                        tree::signal_all(Signal::SIGSTOP);
                     }
                 }
                 Order::Resume => {
                     self.suspended = false;
-                    self.signal_all(Signal::SIGCONT);
+                    tree::signal_all(Signal::SIGCONT);
+                }
+                Order::Exec { id, container, argv, tty } => self.exec(id, container, argv, tty)?,
+                Order::EndExec { id } => {
+                    for helper in self.helpers.iter().filter(|helper| helper.purpose == Purpose::Exec(id)) {
+                        ignore_gone(killpg(helper.pid, Signal::SIGKILL))?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn kill_all(&self) {
-        self.signal_all(Signal::SIGKILL);
+    fn terminate(&mut self) -> io::Result<()> {
+        self.stopping = true;
+        for index in 0..self.members.len() {
+            let member = &self.members[index];
+            if member.role != Role::Sidecar && member.is_running() && member.ending.is_none() {
+                // The shim keeps the time.
+                self.end_one(index, None)?;
+            }
+        }
+        if self.suspended {
+            self.suspended = false;
+            tree::signal_all(Signal::SIGCONT);
+        }
+        Ok(())
     }
 
-    fn signal_all(&self, signal: Signal) {
-        if getpid() == Pid::from_raw(1) {
-            // Everything in this namespace but ourselves. There may be nothing any more.
-            let _ = kill(Pid::from_raw(-1), signal);
-            return;
+    fn exec(&mut self, id: u64, container: usize, argv: Vec<String>, tty: bool) -> io::Result<()> {
+        let files: Vec<OwnedFd> = (0..3).filter_map(|_| self.channel.files.pop_front()).collect();
+        let refused = |message: &str| News::ExecFailed { id, message: message.to_owned() };
+        let Some(member) = self.members.get(container).filter(|member| member.is_running()) else {
+            return self.channel.tell(&refused("the container does not run"));
+        };
+        let Ok([input, output, errors]) = <[OwnedFd; 3]>::try_from(files) else {
+            return self.channel.tell(&refused("its input and output did not come along"));
+        };
+        let streams = Streams { input: input.into(), output: output.into(), errors: errors.into() };
+        let launch = Launch { terminal: tty, ..member.launch.doing(&Action::Exec { argv }) };
+        match spawn(&launch, streams) {
+            Ok(pid) => {
+                let run = member.run;
+                self.helpers.push(Helper { pid, purpose: Purpose::Exec(id), member: container, run, until: None });
+                Ok(())
+            }
+            Err(error) => self.channel.tell(&refused(&error.to_string())),
         }
-        // Without a namespace: whoever descends from us. Orphans come to us, so that none gets away for long.
-        for process in processes().iter().filter(|process| descends_from_us(**process)) {
-            let _ = kill(*process, signal);
-        }
+    }
+
+    fn kill_all(&self) {
+        tree::signal_all(Signal::SIGKILL);
     }
 
     fn sample(&mut self) {
-        let walled = getpid() == Pid::from_raw(1);
-        let page = rustix::param::page_size() as u64;
-        let resident = |pid: &Pid| {
-            let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-            text.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * page)
-        };
-        let ours = |pid: &&Pid| **pid != getpid() && (walled || descends_from_us(**pid));
-        let total: u64 = processes().iter().filter(ours).filter_map(resident).sum();
+        let total = tree::resident_bytes();
         self.max_rss_bytes = self.max_rss_bytes.max(total);
         if self.memory_limit.is_some_and(|limit| total > limit) {
             self.out_of_memory = true;
@@ -283,34 +489,4 @@ fn wait(signals: &SignalFd, channel: &Channel, until: Instant) -> io::Result<(bo
         Err(error) => return Err(error.into()),
     }
     Ok((fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false)))
-}
-
-fn ignore_gone(outcome: nix::Result<()>) -> nix::Result<()> {
-    if outcome == Err(Errno::ESRCH) { Ok(()) } else { outcome }
-}
-
-/// All processes that can be seen.
-fn processes() -> Vec<Pid> {
-    let Ok(entries) = fs::read_dir(PathBuf::from("/proc")) else { return Vec::new() };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    names.map(Pid::from_raw).collect()
-}
-
-fn descends_from_us(process: Pid) -> bool {
-    let us = getpid();
-    let mut at = process;
-    for _ in 0..1_000 {
-        let Some(parent) = parent_of(at) else { return false };
-        if parent == us {
-            return true;
-        }
-        at = parent;
-    }
-    false
-}
-
-fn parent_of(process: Pid) -> Option<Pid> {
-    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let parent: i32 = text[text.rfind(')')? + 1..].split_ascii_whitespace().nth(1)?.parse().ok()?;
-    (parent > 0).then(|| Pid::from_raw(parent))
 }

@@ -82,6 +82,11 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Bytes that the container has written.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     fn roll(&mut self) -> io::Result<()> {
         self.part = Part::create(&tail_of(&self.stem, self.written), (self.limit / 8).max(1))?;
         self.segments.push_back(self.written);

@@ -11,21 +11,32 @@
 //! [`is_shim`] says so. What engine and shim share is the [run folder](folder); the engine watches the shim through a
 //! process handle, so that an end is noticed at once, also by an engine that was started later.
 
+mod action;
 mod channel;
+mod checks;
+mod door;
 mod exec;
+mod fit;
 pub mod folder;
 mod init;
 pub mod logfile;
-mod outcome;
+mod member;
+mod mounts;
+pub(crate) mod outcome;
 mod pause;
 mod probe;
 pub mod process;
 pub mod sandbox;
+mod session;
 mod shim;
 mod site;
+mod spawn;
 pub mod spec;
+mod tree;
+mod volumes;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,11 +46,13 @@ use serde::Deserialize;
 
 pub use probe::{probe, probe_at};
 pub use site::HostSite;
+pub(crate) use site::{hand_over, memory_bytes};
 
-const POD_SHIM: &str = "pod-shim";
+pub(crate) const POD_SHIM: &str = "pod-shim";
 const POD_INIT: &str = "pod-init";
 const POD_EXEC: &str = "pod-exec";
 const POD_PROBE: &str = "pod-probe";
+pub(crate) const POD_PLACE: &str = "pod-place";
 
 /// The running program, also if its file was replaced.
 const SELF: &str = "/proc/self/exe";
@@ -49,7 +62,9 @@ const USAGE: u8 = 64;
 
 /// Whether this process, by its arguments (with the program's name), is a stage of a pod and not a command of the user.
 pub fn is_shim(arguments: &[OsString]) -> bool {
-    arguments.get(1).is_some_and(|first| [POD_SHIM, POD_INIT, POD_EXEC, POD_PROBE].iter().any(|stage| first == stage))
+    arguments
+        .get(1)
+        .is_some_and(|first| [POD_SHIM, POD_INIT, POD_EXEC, POD_PROBE, POD_PLACE].iter().any(|stage| first == stage))
 }
 
 /// Runs the stage that the arguments (with the program's name) ask for. To be called before threads are started.
@@ -58,8 +73,9 @@ pub fn shim_main(arguments: &[OsString]) -> ExitCode {
     match arguments.get(1).and_then(|stage| stage.to_str()) {
         Some(POD_SHIM) => shim::main(folder),
         Some(POD_INIT) => init::main(folder),
-        Some(POD_EXEC) => exec::main(),
+        Some(POD_EXEC) => exec::main(folder),
         Some(POD_PROBE) => probe::main(folder),
+        Some(POD_PLACE) => crate::place::agent::main(folder),
         _ => {
             eprintln!("{:?} is not a stage of a pod", arguments.get(1));
             ExitCode::from(USAGE)
@@ -83,6 +99,12 @@ pub struct HostConfig {
     pub uid_count: u32,
     /// Processes and threads that one pod may have at once.
     pub max_processes: u64,
+    /// How long a container that ended again waits before its next start; doubled each time, up to five minutes.
+    pub restart_wait: Span,
+    /// Folders of this machine that pods may mount (`hostPath`), with what is beneath them.
+    pub host_paths: Vec<PathBuf>,
+    /// Extended resources of this machine, such as `"nvidia.com/gpu" = 2`.
+    pub resources: BTreeMap<String, u64>,
     /// More places that pods must not see.
     pub hide: Vec<PathBuf>,
     /// Places beneath hidden ones that they may read after all, such as a Python environment in the home directory.
@@ -103,6 +125,9 @@ impl Default for HostConfig {
             uid_first: 600_000,
             uid_count: 10_000,
             max_processes: 4_096,
+            restart_wait: Span(std::time::Duration::from_secs(10)),
+            host_paths: Vec::new(),
+            resources: BTreeMap::new(),
             hide: Vec::new(),
             visible: Vec::new(),
             sandbox: true,

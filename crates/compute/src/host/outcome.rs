@@ -20,10 +20,7 @@ pub struct Outcome {
 impl Outcome {
     pub fn new(plan: &PodPlan, now: Timestamp) -> Outcome {
         let waiting = |reason: &'static str| {
-            move |name: &String| ContainerReport {
-                name: name.clone(),
-                state: ContainerState::Waiting { reason: reason.into() },
-            }
+            move |name: &String| ContainerReport::new(name.clone(), ContainerState::Waiting { reason: reason.into() })
         };
         let reason = if plan.init_containers.is_empty() { "ContainerCreating" } else { "PodInitializing" };
         Outcome {
@@ -37,8 +34,7 @@ impl Outcome {
                 init_containers: plan
                     .init_containers
                     .iter()
-                    .map(|c| &c.name)
-                    .map(waiting("ContainerCreating"))
+                    .map(|c| ContainerReport { is_sidecar: c.sidecar, ..waiting("ContainerCreating")(&c.name) })
                     .collect(),
                 containers: plan.containers.iter().map(|c| &c.name).map(waiting(reason)).collect(),
                 usage: Usage::default(),
@@ -64,10 +60,16 @@ impl Outcome {
                     self.report.phase = Phase::Running;
                 }
                 if let Some(report) = self.container(container) {
+                    report.restarts += u32::from(report.last.is_some());
                     report.state = ContainerState::Running { started: now };
                 }
             }
-            News::Ended { container, exit_code, signal, out_of_memory } => {
+            News::Checked { container, is_up, is_ready } => {
+                if let Some(report) = self.container(container) {
+                    (report.is_up, report.ready) = (is_up, is_ready);
+                }
+            }
+            News::Ended { container, exit_code, signal, out_of_memory, again_in } => {
                 let reason = match (out_of_memory, exit_code) {
                     (true, _) => "OOMKilled",
                     (false, 0) => "Completed",
@@ -75,10 +77,28 @@ impl Outcome {
                 };
                 if let Some(report) = self.container(container) {
                     terminate(report, exit_code, signal, reason, now);
+                    if again_in.is_some() {
+                        report.last = Some(report.state.clone());
+                        report.state = ContainerState::Waiting { reason: BACK_OFF.into() };
+                    }
                 }
             }
+            // Whoever asked for it is told by the shim.
+            News::ExecEnded { .. } | News::ExecFailed { .. } => {}
             News::Impossible { message } => self.impossible(message),
             News::Finished { usage } => self.report.usage = usage,
+        }
+    }
+
+    /// What a container said of its end.
+    pub fn say(&mut self, container: usize, text: String) {
+        let Some(report) = self.container(container) else { return };
+        let ended = match &mut report.state {
+            ContainerState::Waiting { .. } => report.last.as_mut(),
+            state => Some(state),
+        };
+        if let Some(ContainerState::Terminated { message, .. }) = ended {
+            *message = Some(text);
         }
     }
 
@@ -106,8 +126,15 @@ impl Outcome {
 
     /// How it went: nothing runs any more.
     pub fn report(mut self, now: Timestamp) -> PodReport {
+        for container in self.report.init_containers.iter_mut().chain(&mut self.report.containers) {
+            container.ready = false;
+            // It waited for its next start, which will not be.
+            if let (ContainerState::Waiting { .. }, Some(last)) = (&container.state, container.last.clone()) {
+                container.state = last;
+            }
+        }
         let all = || self.report.init_containers.iter().chain(&self.report.containers);
-        let failed = all().find(|c| !matches!(c.state.exit_code(), Some(0) | None));
+        let failed = all().find(|c| !c.is_sidecar && !matches!(c.state.exit_code(), Some(0) | None));
         let unfinished = self.report.containers.iter().any(|c| c.state.exit_code().is_none());
         let (reason, message) = match (&self.ended_for, &self.trouble, failed) {
             (Some(reason), ..) => (Some(reason.clone()), None),
@@ -129,6 +156,8 @@ impl Outcome {
     }
 }
 
+/// The reason of a container that waits for its next start.
+const BACK_OFF: &str = "CrashLoopBackOff";
 /// The reason that a pod shows while it stands still.
 const SUSPENDED: &str = "Suspended";
 /// Exit code of a container that was killed with the whole tree.
@@ -139,7 +168,15 @@ fn terminate(report: &mut ContainerReport, exit_code: i32, signal: Option<i32>, 
         ContainerState::Running { started } => Some(started),
         _ => None,
     };
-    report.state = ContainerState::Terminated { exit_code, signal, reason: reason.to_owned(), started, finished: now };
+    (report.ready, report.is_up) = (false, false);
+    report.state = ContainerState::Terminated {
+        exit_code,
+        signal,
+        reason: reason.to_owned(),
+        message: None,
+        started,
+        finished: now,
+    };
 }
 
 fn reason_of(container: &ContainerReport) -> String {
@@ -163,18 +200,15 @@ fn describe(container: &ContainerReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::{ContainerPlan, Limits};
+    use crate::pod::ContainerPlan;
 
     fn outcome(inits: usize, mains: usize) -> Outcome {
         let containers = |count: usize, prefix: &str| {
             (0..count)
                 .map(|n| ContainerPlan {
                     name: format!("{prefix}{n}"),
-                    image: "host".into(),
                     argv: vec!["true".into()],
-                    env: vec![],
-                    working_dir: None,
-                    limits: Limits::default(),
+                    ..ContainerPlan::default()
                 })
                 .collect()
         };
@@ -184,14 +218,13 @@ mod tests {
             name: "p".into(),
             init_containers: containers(inits, "i"),
             containers: containers(mains, "m"),
-            deadline_seconds: None,
-            grace_seconds: None,
+            ..PodPlan::default()
         };
         Outcome::new(&plan, Timestamp::EPOCH)
     }
 
     fn ended(container: usize, exit_code: i32) -> News {
-        News::Ended { container, exit_code, signal: None, out_of_memory: false }
+        News::Ended { container, exit_code, signal: None, out_of_memory: false, again_in: None }
     }
 
     fn play(inits: usize, mains: usize, news: Vec<News>) -> PodReport {

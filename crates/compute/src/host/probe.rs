@@ -13,7 +13,7 @@ use super::exec::landlock_available;
 use super::folder::{RunFolder, remove_tree};
 use super::spec::{RunSpec, Walls};
 use super::{HostConfig, POD_PROBE, POD_SHIM, SELF};
-use crate::pod::{ContainerPlan, Limits, PodPlan};
+use crate::pod::{ContainerPlan, PodPlan};
 use crate::report::Phase;
 use crate::site::Sandbox;
 
@@ -108,19 +108,16 @@ fn spec(config: &HostConfig, data_dir: &Path, walls: Walls, forbidden: &Path) ->
         name: "probe".into(),
         image: "host".into(),
         argv: vec![SELF.into(), POD_PROBE.into(), forbidden.to_string_lossy().into_owned()],
-        env: Vec::new(),
-        working_dir: None,
-        limits: Limits::default(),
+        ..ContainerPlan::default()
     };
     RunSpec {
         plan: PodPlan {
             uid: new_id(),
             namespace: "dte".into(),
             name: "probe".into(),
-            init_containers: Vec::new(),
             containers: vec![program],
             deadline_seconds: Some(TIME_LIMIT_SECONDS),
-            grace_seconds: None,
+            ..PodPlan::default()
         },
         hide: super::site::hidden_places(config, &walls),
         walls,
@@ -129,5 +126,6 @@ fn spec(config: &HostConfig, data_dir: &Path, walls: Walls, forbidden: &Path) ->
         grace_seconds: 1,
         log_limit: 64 << 10,
         max_processes: config.max_processes,
+        restart_wait_millis: 1,
     }
 }

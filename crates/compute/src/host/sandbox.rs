@@ -22,8 +22,10 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Gid, Uid, chdir, getegid, geteuid, setgroups, setresgid, setresuid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::folder::{INPUTS, RunFolder, TMP, VISIBLE};
+use super::folder::{INPUTS, RunFolder, TERMINATION, TMP, VISIBLE, VOLUMES};
+use super::mounts::{self, Placed};
 use super::spec::{RunSpec, Walls};
+use crate::pod::VolumeSource;
 
 /// Places where users' sessions and services keep sockets and secrets. Hidden from pods that run as the engine's user,
 /// together with that user's home directory.
@@ -32,7 +34,7 @@ pub const HIDDEN_BY_DEFAULT: [&str; 6] =
 
 /// The user and group that a pod in a user namespace sees itself as.
 const INSIDE_ID: u32 = 1000;
-const PRIVATE_TMP: [&str; 2] = ["/tmp", "/var/tmp"];
+pub(super) const PRIVATE_TMP: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// A step of building the walls that failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +44,14 @@ pub struct SandboxError {
     source: io::Error,
 }
 
-fn at<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> SandboxError {
+impl SandboxError {
+    /// The same, saying where.
+    pub(super) fn inside(self, place: impl std::fmt::Display) -> SandboxError {
+        SandboxError { step: format!("{place}: {}", self.step), ..self }
+    }
+}
+
+pub(super) fn at<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> SandboxError {
     let step = step.into();
     move |error| SandboxError { step, source: error.into() }
 }
@@ -61,26 +70,36 @@ pub fn enter_process_namespace(walls: &Walls) -> Result<(), SandboxError> {
     }
 }
 
-/// Second stage, in the init: the mounts, then no way back.
-pub fn enter(spec: &RunSpec, folder: &RunFolder) -> Result<(), SandboxError> {
+/// Second stage, in the init: the mounts that all containers share. Gives what each container mounts besides.
+///
+/// The init keeps what it needs to start containers, again and again: it is no process of the pod's user, which may neither
+/// look into it nor signal it. What is the pod's starts behind [`drop_privileges`].
+pub fn enter(spec: &RunSpec, folder: &RunFolder) -> Result<Vec<Vec<Placed>>, SandboxError> {
     if spec.walls == Walls::Open {
-        return Ok(());
+        return Ok(Vec::new());
     }
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC).map_err(at("a mount namespace"))?;
-    arrange_mounts(spec, folder)?;
-    match spec.walls {
+    let placed = arrange_mounts(spec, folder)?;
+    // The init holds the ends of channels that belong to the engine: its pod may not look into it.
+    nix::sys::prctl::set_dumpable(false).map_err(at("closing the init to tracers"))?;
+    Ok(placed)
+}
+
+/// Last stage, in each process that becomes one of the pod's: no way back.
+pub fn drop_privileges(walls: &Walls) -> Result<(), SandboxError> {
+    match walls {
+        Walls::Open => return Ok(()),
         Walls::OtherUser { uid } => {
             drop_bounding_set()?;
-            become_user(uid)?;
+            become_user(*uid)?;
         }
         Walls::UserNamespace => {
             // One namespace more, and no others after it: the mounts made above are locked for whoever lives in it.
-            fs::write("/proc/sys/user/max_user_namespaces", "1").map_err(at("a limit on user namespaces"))?;
             unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).map_err(at("an inner user namespace"))?;
             map_ids(INSIDE_ID, 0, 0)?;
+            fs::write("/proc/sys/user/max_user_namespaces", "0").map_err(at("a limit on user namespaces"))?;
             drop_bounding_set()?;
         }
-        Walls::Open => {}
     }
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
@@ -89,9 +108,7 @@ pub fn enter(spec: &RunSpec, folder: &RunFolder) -> Result<(), SandboxError> {
     };
     rustix::thread::clear_ambient_capability_set().map_err(at("giving up ambient capabilities"))?;
     rustix::thread::set_capabilities(None, none).map_err(at("giving up capabilities"))?;
-    rustix::thread::set_no_new_privs(true).map_err(at("no_new_privs"))?;
-    // The init holds the ends of channels that belong to the engine: its pod may not look into it.
-    nix::sys::prctl::set_dumpable(false).map_err(at("closing the init to tracers"))
+    rustix::thread::set_no_new_privs(true).map_err(at("no_new_privs"))
 }
 
 fn map_ids(inside: u32, uid: u32, gid: u32) -> Result<(), SandboxError> {
@@ -118,11 +135,17 @@ fn drop_bounding_set() -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn arrange_mounts(spec: &RunSpec, folder: &RunFolder) -> Result<(), SandboxError> {
+fn arrange_mounts(spec: &RunSpec, folder: &RunFolder) -> Result<Vec<Vec<Placed>>, SandboxError> {
     let quiet = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     mount(None::<&str>, "/", None::<&str>, quiet, None::<&str>).map_err(at("keeping mounts to ourselves"))?;
 
+    let mut mirrored = Vec::new();
+    if mounts::needs_root(spec) {
+        mounts::enter_own_root(folder)?;
+        mirrored.push(PathBuf::from("/"));
+    }
     // Handles first: after the next steps these places are out of sight.
+    let volumes = volume_handles(spec, folder)?;
     let own = VISIBLE.map(|name| (folder.sub(name), name == INPUTS));
     let own = own.into_iter().map(|(path, read_only)| Ok((handle(&path)?, path, read_only)));
     let own = own.collect::<Result<Vec<_>, SandboxError>>()?;
@@ -159,12 +182,51 @@ fn arrange_mounts(spec: &RunSpec, folder: &RunFolder) -> Result<(), SandboxError
     for (source, target, read_only) in own.iter().chain(&visible) {
         place_at(source, target, *read_only)?;
     }
-    for place in hidden.iter().rev() {
+    show_volumes(&volumes, spec, folder)?;
+    let placed = mounts::place_all(spec, folder, &mut mirrored)?;
+    for place in mirrored.iter().map(PathBuf::as_path).chain(hidden.iter().rev().copied()) {
         remount_read_only(place)?;
     }
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), plain, None::<&str>).map_err(at("a fresh /proc"))?;
-    chdir("/").map_err(at("leaving the working directory"))
+    chdir("/").map_err(at("leaving the working directory"))?;
+    Ok(placed)
+}
+
+/// Handles on the folder of volumes and on those of the machine.
+struct VolumeHandles {
+    folders: Vec<(File, PathBuf)>,
+    machine: Vec<(File, PathBuf)>,
+}
+
+fn volume_handles(spec: &RunSpec, folder: &RunFolder) -> Result<VolumeHandles, SandboxError> {
+    let folders = [VOLUMES, TERMINATION].map(|name| folder.sub(name)).into_iter().filter(|path| path.is_dir());
+    let folders = folders.map(|path| Ok((handle(&path)?, path))).collect::<Result<_, SandboxError>>()?;
+    let mut machine = Vec::new();
+    for volume in &spec.plan.volumes {
+        if let VolumeSource::HostPath { path, .. } = &volume.source {
+            machine.push((handle(Path::new(path))?, folder.sub(VOLUMES).join(&volume.name)));
+        }
+    }
+    Ok(VolumeHandles { folders, machine })
+}
+
+/// Volumes appear in the pod's namespace at their own place, from where containers take them; see [`mounts`].
+fn show_volumes(handles: &VolumeHandles, spec: &RunSpec, folder: &RunFolder) -> Result<(), SandboxError> {
+    for (source, target) in &handles.folders {
+        place_at(source, target, false)?;
+    }
+    for (source, target) in &handles.machine {
+        bind_recursive(source, target).map_err(at(format!("showing {}", target.display())))?;
+    }
+    for volume in &spec.plan.volumes {
+        if let VolumeSource::EmptyDir { in_memory: true, size_limit } = &volume.source {
+            let place = folder.sub(VOLUMES).join(&volume.name);
+            let size = size_limit.map_or_else(String::new, |bytes| format!("size={bytes},"));
+            empty(&place, &format!("{size}mode=777"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether another user has no way through this folder. Nothing in it is lost if it is hidden, and the way to the run folder,
@@ -174,16 +236,16 @@ fn is_closed_to(walls: &Walls, place: &Path) -> bool {
     matches!(walls, Walls::OtherUser { .. }) && !fs::metadata(place).is_ok_and(others_may_pass)
 }
 
-fn handle(path: &Path) -> Result<File, SandboxError> {
+pub(super) fn handle(path: &Path) -> Result<File, SandboxError> {
     let flags = (nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC).bits();
     OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(at(path.display().to_string()))
 }
 
-fn make_dirs(path: &Path) -> Result<(), SandboxError> {
+pub(super) fn make_dirs(path: &Path) -> Result<(), SandboxError> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(at(format!("making {}", path.display())))
 }
 
-fn empty(place: &Path, options: &str) -> Result<(), SandboxError> {
+pub(super) fn empty(place: &Path, options: &str) -> Result<(), SandboxError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(options)).map_err(at(format!("hiding {}", place.display())))
 }
@@ -209,7 +271,14 @@ fn bind(source: &File, target: &Path, read_only: bool) -> Result<(), SandboxErro
     if read_only { remount_read_only(target) } else { Ok(()) }
 }
 
-fn remount_read_only(place: &Path) -> Result<(), SandboxError> {
+/// Shows `source`, with whatever is mounted beneath it, at `target`.
+pub(super) fn bind_recursive(source: &impl AsRawFd, target: &Path) -> nix::Result<()> {
+    let from = format!("/proc/self/fd/{}", source.as_raw_fd());
+    let none = None::<&str>;
+    mount(Some(from.as_str()), target, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+}
+
+pub(super) fn remount_read_only(place: &Path) -> Result<(), SandboxError> {
     let step = || at(format!("making {} read-only", place.display()));
     // Restrictions that the file system came with cannot be lifted here, so they must be repeated.
     let now = statvfs(place).map_err(step())?.flags();

@@ -19,13 +19,15 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::channel::{Channel, News, Order};
+use super::door::{Door, Reply};
 use super::folder::{RunFolder, Started};
-use super::logfile::LogWriter;
+use super::logfile::{self, LogWriter};
 use super::outcome::Outcome;
 use super::process::ProcessIdentity;
-use super::sandbox;
-use super::spec::RunSpec;
+use super::session::hand_over;
+use super::spec::{RunSpec, Walls};
 use super::{POD_INIT, SELF};
+use super::{sandbox, volumes};
 use crate::report::PodReport;
 
 /// How long the init may take to take its tree down before it is killed itself.
@@ -33,6 +35,10 @@ const KILL_PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait before the outcome is written again, if the disk is full.
 const DISK_PATIENCE: Duration = Duration::from_secs(1);
 const PIECE: usize = 256 << 10;
+/// Bytes of a termination message; and, where the log speaks for it, bytes and lines of its end.
+const LONGEST_MESSAGE: u64 = 4_096;
+const LAST_OF_LOG: u64 = 2_048;
+const LAST_LINES: usize = 80;
 
 pub fn main(folder: &Path) -> ExitCode {
     match run(&RunFolder::at(folder)) {
@@ -65,7 +71,7 @@ fn run(folder: &RunFolder) -> io::Result<()> {
             outcome.end_for(&how.reason);
             outcome.report(Timestamp::now())
         }
-        None => match start_init(folder, &spec) {
+        None => match volumes::fill(&spec, folder).and_then(|()| start_init(folder, &spec)) {
             Ok(started) => Shim::new(folder, &spec, outcome, started).live(&signals)?,
             Err(error) => {
                 outcome.impossible(format!("cannot start the pod: {error}"));
@@ -99,6 +105,8 @@ struct Shim<'a> {
     outcome: Outcome,
     outputs: Vec<Output>,
     channel: Option<Channel>,
+    /// None: it could not be made, and no programs can be run in the pod.
+    door: Option<Door>,
     init: Child,
     deadline: Option<Instant>,
     /// While the pod stands still: what is left of its time, if that is limited.
@@ -121,6 +129,9 @@ fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<StartedInit> {
     for container in spec.plan.all_containers() {
         let (reading, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         rustix::fs::fcntl_setfl(&reading, rustix::fs::OFlags::NONBLOCK)?;
+        if let Walls::OtherUser { uid } = spec.walls {
+            hand_over(&end, Some(uid))?;
+        }
         let log = LogWriter::create(&folder.logs(), &container.name, spec.log_limit)?;
         outputs.push(Output { pipe: Some(reading.into()), log: Some(log) });
         writing.push(end);
@@ -147,6 +158,7 @@ impl<'a> Shim<'a> {
             outcome,
             outputs: started.outputs,
             channel: Some(started.channel),
+            door: Door::open(folder).inspect_err(|error| eprintln!("pod-shim: no door: {error}")).ok(),
             init: started.init,
             deadline: spec.plan.deadline_seconds.map(|s| Instant::now() + Duration::from_secs(s)),
             suspended: None,
@@ -173,6 +185,7 @@ impl<'a> Shim<'a> {
             for index in 0..self.outputs.len() {
                 self.pump(index);
             }
+            self.look_outside();
             self.keep_time();
             if let Some(status) = self.init.try_wait()? {
                 // What it said last may still be unread, and so may the containers' last words.
@@ -194,6 +207,7 @@ impl<'a> Shim<'a> {
         fds.extend(
             self.outputs.iter().filter_map(|o| o.pipe.as_ref()).map(|p| PollFd::new(p.as_fd(), PollFlags::POLLIN)),
         );
+        fds.extend(self.door.iter().flat_map(Door::fds).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         let alarm =
             [self.deadline, self.kill_at, self.killed_at.map(|at| at + KILL_PATIENCE)].into_iter().flatten().min();
         let timeout = match alarm {
@@ -220,7 +234,7 @@ impl<'a> Shim<'a> {
             Ok(Some(news)) => {
                 let changed = !news.is_empty();
                 for one in news {
-                    self.outcome.note(one, Timestamp::now());
+                    self.take(one);
                 }
                 if changed {
                     self.show_state();
@@ -230,6 +244,56 @@ impl<'a> Shim<'a> {
             Err(error) => {
                 eprintln!("pod-shim: {error}");
                 self.channel = None;
+            }
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        let reply = match &news {
+            News::ExecEnded { id, exit_code } => Some((*id, Reply::Ended { exit_code: *exit_code })),
+            News::ExecFailed { id, message } => Some((*id, Reply::Failed { message: message.clone() })),
+            _ => None,
+        };
+        if let (Some((id, reply)), Some(door)) = (reply, &mut self.door) {
+            door.answer(id, &reply);
+        }
+        let ended = match &news {
+            News::Ended { container, exit_code, .. } => Some((*container, *exit_code)),
+            _ => None,
+        };
+        self.outcome.note(news, Timestamp::now());
+        if let Some((container, exit_code)) = ended
+            && let Some(text) = self.last_words(container, exit_code)
+        {
+            self.outcome.say(container, text);
+        }
+    }
+
+    /// What a container that ended said of it: in its file, else perhaps at the end of its log.
+    fn last_words(&mut self, container: usize, exit_code: i32) -> Option<String> {
+        let plan = self.spec.plan.all_containers().nth(container)?;
+        let message = plan.termination.path.as_ref();
+        let message = message.and_then(|_| volumes::take_message(self.folder, &plan.name, LONGEST_MESSAGE));
+        if message.is_some() || exit_code == 0 || !plan.termination.from_log {
+            return message;
+        }
+        while self.pump(container) {}
+        let written = self.outputs.get(container)?.log.as_ref()?.written();
+        let chunk = logfile::read(&self.folder.logs(), &plan.name, written.saturating_sub(LAST_OF_LOG)).ok()?;
+        let first = chunk.lines.len().saturating_sub(LAST_LINES);
+        let text: Vec<u8> = chunk.lines[first..].iter().flat_map(|line| line.text.iter().copied()).collect();
+        (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Who asks for programs to be run in the pod.
+    fn look_outside(&mut self) {
+        let Some(door) = &mut self.door else { return };
+        for (order, files) in door.look() {
+            let Some(channel) = &mut self.channel else { return };
+            let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+            let told = if files.is_empty() { channel.tell(&order) } else { channel.tell_with(&order, &files) };
+            if let Err(error) = told {
+                eprintln!("pod-shim: the init does not listen: {error}");
             }
         }
     }

@@ -21,6 +21,7 @@ use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK, remove_tree};
 use super::sandbox::HIDDEN_BY_DEFAULT;
 use super::spec::{RunSpec, Walls};
 use super::{HostConfig, POD_SHIM, logfile, probe};
+use crate::exec::{ExecOrder, ExecSession};
 use crate::logs::LogChunk;
 use crate::pod::PodPlan;
 use crate::report::{Phase, PodReport};
@@ -127,7 +128,7 @@ fn sweep(runs: &Path) -> io::Result<()> {
 }
 
 /// Makes a pod's places its own.
-pub(super) fn hand_over(folder: &RunFolder, walls: &Walls) -> io::Result<()> {
+pub(crate) fn hand_over(folder: &RunFolder, walls: &Walls) -> io::Result<()> {
     fs::set_permissions(folder.sub(INPUTS), fs::Permissions::from_mode(0o755))?;
     if let Walls::OtherUser { uid } = walls {
         for name in [OUTPUTS, WORK, TMP] {
@@ -176,13 +177,7 @@ impl Inner {
 
     fn submit(self: &Arc<Self>, plan: &PodPlan) -> Result<(), SiteError> {
         let uid = plan.uid;
-        if let Some(other) = plan.all_containers().find(|container| container.image != IMAGE) {
-            let (name, image) = (&other.name, &other.image);
-            return Err(SiteError::Refused(format!(
-                "container {name}: site {} runs image `host` only, not {image:?}",
-                self.config.name
-            )));
-        }
+        let plan = &self.fit(plan)?;
         self.prepare(uid)?;
         let mut known = self.known();
         let running = known.runs.values().filter(|run| run.takes_a_place()).count();
@@ -233,6 +228,7 @@ impl Inner {
             grace_seconds: plan.grace_seconds.unwrap_or(self.config.grace.0.as_secs()).min(LONGEST_GRACE),
             log_limit: self.config.log_limit.0,
             max_processes: self.config.max_processes,
+            restart_wait_millis: u64::try_from(self.config.restart_wait.0.as_millis()).unwrap_or(u64::MAX),
             walls,
         };
         folder.write_spec(&spec)?;
@@ -403,6 +399,11 @@ impl Site for HostSite {
         Box::pin(blocking(move || inner.set_suspended(uid, false)))
     }
 
+    fn exec<'a>(&'a self, order: &'a ExecOrder) -> Answer<'a, ExecSession> {
+        let (inner, order) = (self.inner.clone(), order.clone());
+        Box::pin(async move { inner.exec(order).await })
+    }
+
     fn remove(&self, uid: Uuid) -> Answer<'_, ()> {
         let inner = self.inner.clone();
         Box::pin(blocking(move || inner.remove(uid)))
@@ -410,7 +411,7 @@ impl Site for HostSite {
 }
 
 /// Memory of this machine.
-fn memory_bytes() -> u64 {
+pub(crate) fn memory_bytes() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total =
         text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pod::{ContainerPlan, PodPlan, expand};
+use crate::pod::{Action, ContainerPlan, PodPlan, expand};
 
 use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK};
+use super::mounts::Placed;
 
 /// `PATH` of a pod that sets none.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
@@ -39,6 +40,14 @@ pub struct RunSpec {
     pub log_limit: u64,
     /// Processes that the pod may have at once.
     pub max_processes: u64,
+    /// How long a container that ended again waits before its next start; doubled each time.
+    #[serde(default = "usual_restart_wait")]
+    pub restart_wait_millis: u64,
+}
+
+/// What kubelet does.
+fn usual_restart_wait() -> u64 {
+    10_000
 }
 
 /// A container as it is started: nothing left to look up.
@@ -52,8 +61,24 @@ pub struct Launch {
     pub storage_bytes: Option<u64>,
     pub cpu_seconds: Option<u64>,
     pub max_processes: u64,
-    /// Whether there are walls to build in the program's own process too.
-    pub confined: bool,
+    /// The walls to build in the program's own process too.
+    pub walls: Walls,
+    /// What it mounts. None of the pod's containers mounts anything: `None`.
+    pub mounts: Option<Vec<Placed>>,
+    /// Done in place of executing `argv`.
+    pub action: Option<Action>,
+    /// Standard input is a terminal that it gets for itself.
+    pub terminal: bool,
+}
+
+impl Launch {
+    /// Something else that is done in the same container.
+    pub fn doing(&self, action: &Action) -> Launch {
+        match action {
+            Action::Exec { argv } => Launch { argv: argv.clone(), ..self.clone() },
+            other => Launch { action: Some(other.clone()), ..self.clone() },
+        }
+    }
 }
 
 impl RunSpec {
@@ -96,10 +121,14 @@ impl RunSpec {
             storage_bytes: container.limits.storage_bytes,
             cpu_seconds,
             max_processes: self.max_processes,
-            confined: self.walls != Walls::Open,
+            walls: self.walls.clone(),
+            mounts: None,
+            action: None,
+            terminal: false,
         }
     }
 
+    /// The same container's surroundings, for something else that is run in it.
     /// Memory that all containers together may use, if each has a limit.
     pub fn memory_limit(&self) -> Option<u64> {
         self.plan
@@ -130,18 +159,17 @@ mod tests {
                 ("PATH".into(), "/p".into()),
                 ("DTE_OUTPUTS".into(), "/etc".into()),
             ],
-            working_dir: None,
             limits: Limits { cpu_millis: Some(500), ..Limits::default() },
+            ..ContainerPlan::default()
         };
         let spec = RunSpec {
             plan: PodPlan {
                 uid: uuid::Uuid::nil(),
                 namespace: "n".into(),
                 name: "p".into(),
-                init_containers: vec![],
                 containers: vec![container.clone()],
                 deadline_seconds: Some(3),
-                grace_seconds: None,
+                ..PodPlan::default()
             },
             walls: Walls::Open,
             data_dir: "/d".into(),
@@ -150,6 +178,7 @@ mod tests {
             grace_seconds: 1,
             log_limit: 1,
             max_processes: 1,
+            restart_wait_millis: 1,
         };
         let launch = spec.launch(&container, &RunFolder::at("/d/runs/u"));
         assert_eq!(launch.argv, ["/d/runs/u/inputs/m", "x/d/runs/u/inputs"]);

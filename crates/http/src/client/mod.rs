@@ -2,18 +2,20 @@
 //!
 //! One client for the engine. A URL of our own (the public URL, or an address that we listen on) calls the [`Front`] in
 //! memory: no socket, no listener limits, but a count of hops against loops. Any other URL goes out over a pooled
-//! connection. [`Client::untrusted`] is the same client for URLs that arrived in requests.
+//! connection, which may be a socket of this machine ([`unix`]). [`Client::untrusted`] is the same client for URLs that
+//! arrived in requests.
 
 mod connect;
 pub mod guard;
 mod request;
+pub mod unix;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::{HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, Uri};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -182,7 +184,8 @@ impl Client {
     /// [`RequestBuilder::timeout`] for one.
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
         let uri = request.uri();
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+        let is_socket = unix::socket_of(uri).is_some();
+        if !is_socket && !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
             return Err(ClientError::BadUrl(uri.to_string()));
         }
         let own = self.own(uri);
@@ -199,6 +202,9 @@ impl Client {
             return Ok(in_memory(front, entrance, request).await);
         }
         request.headers_mut().entry(USER_AGENT).or_insert(AGENT);
+        if is_socket {
+            request.headers_mut().entry(HOST).or_insert(unix::HOST_NAME);
+        }
         let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let pool = if self.untrusted { &self.shared.guarded } else { &self.shared.trusted };
         match pool.request(request).await {

@@ -231,7 +231,7 @@ mod tests {
             claims[name] = value.clone();
         }
         let map = claims.as_object().cloned().unwrap_or_default().into_iter().filter(|(_, value)| !value.is_null());
-        check_id_token(&Claims(map.collect()), "https://idp", "us", "n-1", now)
+        check_id_token(&Claims::from(map.collect::<serde_json::Map<_, _>>()), "https://idp", "us", "n-1", now)
     }
 
     #[test]

@@ -111,9 +111,9 @@ impl Identity {
         }
         profile.check()?;
         let name = name.to_owned();
-        let made = name.clone();
+        let (made, erased) = (name.clone(), self.erased_hash(&name));
         self.policy_change(by, move |change| {
-            if accounts::is_taken(change.tx, &made)? {
+            if accounts::is_taken(change.tx, &made, &erased)? {
                 return Err(crate::Error::Taken(made.clone()).into());
             }
             let user = User { name: made.clone(), admin: false, active, created: change.now };

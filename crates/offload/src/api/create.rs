@@ -10,7 +10,7 @@ use dte_compute::Site;
 use dte_compute::pod::{ContainerPlan, PodPlan};
 use dte_http::Json;
 use dte_identity::Principal;
-use dte_protocol_interlink::{CreateStruct, PodCreateRequests, RawPod, SITE_SELECTOR};
+use dte_protocol_interlink::{CreateStruct, PodCreateRequests, RawPod, RetrievedPodData, SITE_SELECTOR};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -42,13 +42,9 @@ const DERIVED: usize = 5;
 const CLAIMS: &[&str] = &["dte.io/twin", "dte.io/model", "dte.io/run", "dte.io/owner"];
 
 async fn accept(shared: &Shared, principal: &Principal, body: Value) -> Result<CreateStruct, Refusal> {
-    let request = if body.get("pod").is_some() {
-        serde_json::from_value(body).map_err(|error| Refusal::bad_request(format!("invalid request body: {error}")))?
-    } else {
-        PodCreateRequests::of(body)
-    };
+    let request = read_request(body)?;
     if !request.jobscript_url.is_empty() {
-        return Err(Refusal::bad_request("job scripts (jobscriptURL) are not supported at this site"));
+        return Err(Refusal::bad_request("jobscriptURL: the sites of this engine make their job scripts themselves"));
     }
     let new = read_pod(shared, principal, request.pod)?;
     if !names_site(&new.pod)
@@ -58,11 +54,31 @@ async fn accept(shared: &Shared, principal: &Principal, body: Value) -> Result<C
     }
     let uid = new.uid.to_string();
     let (node, queues) = (shared.node.clone(), shared.queues);
-    let accepted = shared.store.write(move |tx| store::accept(tx, &new, &node, queues, Timestamp::now())).await;
-    match accepted? {
+    let named = new.uid;
+    let accepted = shared.store.write(move |tx| store::accept(tx, &new, &node, queues, Timestamp::now())).await?;
+    if accepted == Accepted::New {
+        shared.tell(named);
+    }
+    match accepted {
         Accepted::New | Accepted::Known => Ok(CreateStruct { pod_uid: uid.clone(), pod_jid: uid }),
         Accepted::Foreign => Err(Refusal::new(StatusCode::CONFLICT, format!("the pod UID {uid} is taken"))),
     }
+}
+
+/// The three forms of the body: what a virtual node sends, what an API server sends to its plugin, and a bare pod.
+fn read_request(body: Value) -> Result<PodCreateRequests, Refusal> {
+    let bad = |error: serde_json::Error| Refusal::bad_request(format!("invalid request body: {error}"));
+    if body.get("pod").is_none() {
+        return Ok(PodCreateRequests::of(body));
+    }
+    if body.get("container").is_none() && body.get("jobConfig").is_none() {
+        return serde_json::from_value(body).map_err(bad);
+    }
+    let data: RetrievedPodData = serde_json::from_value(body).map_err(bad)?;
+    if !data.job_script.is_empty() {
+        return Err(Refusal::bad_request("jobScript: the sites of this engine make their job scripts themselves"));
+    }
+    Ok(data.into_request())
 }
 
 /// Everything that can be wrong with a pod is found before it is accepted.
@@ -81,7 +97,7 @@ fn read_pod(shared: &Shared, principal: &Principal, pod: RawPod) -> Result<NewPo
     };
     let trusted = principal.is_admin() || shared.acts_for_administrator(principal);
     if let Some(site) = site {
-        check_at(site.as_ref(), &plan, trusted)?;
+        check_at(site.as_ref(), &plan, &order, trusted)?;
     }
     if !trusted && plan.uid.get_version_num() == DERIVED {
         let text =
@@ -114,7 +130,7 @@ fn names_site(pod: &RawPod) -> bool {
 }
 
 /// Whether the site is one for such pods.
-fn check_at(site: &dyn Site, plan: &PodPlan, trusted: bool) -> Result<(), Refusal> {
+fn check_at(site: &dyn Site, plan: &PodPlan, order: &Order, trusted: bool) -> Result<(), Refusal> {
     let able = site.capabilities();
     if let dte_compute::Sandbox::None { why } = &able.sandbox
         && !trusted
@@ -122,16 +138,22 @@ fn check_at(site: &dyn Site, plan: &PodPlan, trusted: bool) -> Result<(), Refusa
         let text = format!("site {} has no sandbox ({why}): it takes pods of administrators only", site.name());
         return Err(Refusal::new(StatusCode::FORBIDDEN, text));
     }
-    match plan.all_containers().find(|container| !able.images.contains(&container.image.as_str())) {
-        None => Ok(()),
-        Some(container) => Err(Refusal::bad_request(format!(
+    if let Some(container) = plan.all_containers().find(|container| !able.runs_image(&container.image)) {
+        return Err(Refusal::bad_request(format!(
             "container {}: site {} runs the images {} and not {:?}",
             container.name,
             site.name(),
             able.images.join(", "),
             container.image
-        ))),
+        )));
     }
+    if !site.stages_data() && (!order.inputs.is_empty() || !order.outputs.is_empty() || order.code.is_some()) {
+        return Err(Refusal::bad_request(format!(
+            "annotations dte.io/inputs, dte.io/outputs, dte.io/code: site {} sees no folder of this engine, so it takes no pods with data",
+            site.name()
+        )));
+    }
+    Ok(())
 }
 
 /// A person's pod cannot say that it belongs to a twin: it would be charged there.

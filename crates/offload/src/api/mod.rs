@@ -1,4 +1,4 @@
-//! The wire: the north side of interLink, as the upstream server has it.
+//! The wire: the north side of interLink, as the upstream server has it, and under `/plugin` its south side.
 //!
 //! Every path takes every method, as upstream; the virtual kubelet sends bodies with `GET` and `DELETE`. Success is exactly 200,
 //! and errors are plain text, which ends up in the pod's status message.
@@ -6,6 +6,7 @@
 mod answer;
 mod create;
 mod delete;
+mod events;
 mod list;
 mod logs;
 mod ping;
@@ -49,6 +50,13 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         .any("/setKubeCFG", PING, ping::set_kubeconfig)
         // Ours: for people and pages.
         .get("/pods", READ, list::pods)
+        .get("/events", READ, events::events)
+        // The south side: this engine as the plugin of another's API server.
+        .any("/plugin/create", CREATE, create::create)
+        .any("/plugin/status", READ, status::plugin_status)
+        .any("/plugin/getLogs", READ, logs::logs)
+        .any("/plugin/delete", CANCEL, delete::delete)
+        .any("/plugin/system-info", PING, ping::system_info)
         .get("/pods/{uid}", READ, pod::pod)
         .get("/pods/{uid}/explain", READ, pod::explain)
         .get("/sites", READ, sites::sites)

@@ -1,19 +1,42 @@
-//! `/pinglink`: whether the engine is well, and what its sites have; and what releases before 0.1.2 asked instead.
+//! `/pinglink`: whether the engine is well, and what its sites have; and what others call the same.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use dte_http::Json;
+use dte_base::time::Timestamp;
+use dte_http::{Json, Query};
 use dte_identity::Principal;
 use dte_protocol_interlink::{PingResources, PingResponse};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::answer::Refusal;
 use crate::shared::Shared;
 
-pub async fn pinglink(State(shared): State<Arc<Shared>>, _principal: Principal) -> Result<Json<PingResponse>, Refusal> {
+/// What a node of one site asks: `/pinglink?site=NAME`. A virtual kubelet that knows no sites gets the sum of all.
+#[derive(Deserialize)]
+pub struct Asked {
+    site: Option<String>,
+}
+
+pub async fn pinglink(
+    State(shared): State<Arc<Shared>>,
+    _principal: Principal,
+    Query(asked): Query<Asked>,
+) -> Result<Json<PingResponse>, Refusal> {
+    Ok(Json(answer(&shared, asked.site.as_deref()).await?))
+}
+
+/// The resources of one site, or of all together.
+pub async fn answer(shared: &Shared, site: Option<&str>) -> Result<PingResponse, Refusal> {
+    if let Some(name) = site
+        && shared.sites.iter().all(|site| site.name() != name)
+    {
+        return Err(Refusal::bad_request(format!("there is no site {name:?}")));
+    }
     let (mut cpu_millis, mut memory, mut pods) = (0u64, 0u64, 0u64);
-    for site in &shared.sites {
-        let capacity = site.capacity().await?;
+    for one in shared.sites.iter().filter(|one| site.is_none_or(|name| name == one.name())) {
+        let capacity = one.capacity().await?;
         cpu_millis = cpu_millis.saturating_add(capacity.cpu_millis);
         memory = memory.saturating_add(capacity.memory_bytes);
         pods = pods.saturating_add(capacity.pods);
@@ -22,16 +45,24 @@ pub async fn pinglink(State(shared): State<Arc<Shared>>, _principal: Principal) 
         cpu: Some(format!("{cpu_millis}m")),
         memory: Some(memory.to_string()),
         pods: Some(pods.to_string()),
+        accelerators: Vec::new(),
     };
-    Ok(Json(PingResponse { status: "ok".to_owned(), resources: Some(resources) }))
+    Ok(PingResponse { status: "ok".to_owned(), resources: Some(resources), taints: None })
 }
 
-/// Early virtual kubelets read the answer as a number: no credentials are wanted.
+/// What the Slurm plugin answers to whoever looks after it.
+pub async fn system_info(State(shared): State<Arc<Shared>>, _principal: Principal) -> Json<Value> {
+    let names: Vec<&str> = shared.sites.iter().map(|site| site.name()).collect();
+    Json(json!({ "status": "ok", "timestamp": Timestamp::now(), "slurm_connected": false, "sites": names }))
+}
+
+/// Virtual kubelets before 0.1.2 read the answer as a number: no credentials are wanted.
 pub async fn ping(_principal: Principal) -> &'static str {
     "0"
 }
 
-/// Early virtual kubelets sent their cluster's credentials here. They are not wanted and not kept.
+/// Early virtual kubelets sent their cluster's credentials here. They are not wanted and not kept: a virtual kubelet of today
+/// sends with each pod what the pod needs.
 pub async fn set_kubeconfig(_principal: Principal) -> &'static str {
     "OK"
 }

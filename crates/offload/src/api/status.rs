@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use dte_compute::PodReport;
 use dte_http::Json;
 use dte_identity::Principal;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::answer::{Refusal, may_see, read, visible};
+use super::ping;
 use crate::model::state;
 use crate::model::status;
 use crate::shared::Shared;
@@ -26,26 +28,48 @@ pub async fn status(
     principal: Principal,
     body: Bytes,
 ) -> Result<Json<Vec<PodStatus>>, Refusal> {
-    let asked: Vec<RawPod> = match read::<Value>(&body)? {
-        Value::Null => Vec::new(),
-        Value::Array(list) => list.into_iter().map(RawPod).collect(),
-        one @ Value::Object(_) => vec![RawPod(one)],
-        _ => return Err(Refusal::bad_request("invalid request body: an array of pods is expected")),
-    };
+    let asked = pods_in(&body)?;
     if asked.is_empty() {
         let pods = store::newest(&shared.store, visible(&principal), None, MOST).await?;
         return Ok(Json(render(&shared, &pods).await?));
     }
+    Ok(Json(of_pods(&shared, &principal, &asked).await?))
+}
+
+/// South: an API server asks for no pods when it wants to know whether its plugin is well, and tells its virtual node what
+/// the plugin answers.
+pub async fn plugin_status(
+    State(shared): State<Arc<Shared>>,
+    principal: Principal,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let asked = pods_in(&body)?;
+    if asked.is_empty() {
+        return Ok(Json(ping::answer(&shared, None).await?).into_response());
+    }
+    Ok(Json(of_pods(&shared, &principal, &asked).await?).into_response())
+}
+
+fn pods_in(body: &Bytes) -> Result<Vec<RawPod>, Refusal> {
+    match read::<Value>(body)? {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(list) => Ok(list.into_iter().map(RawPod).collect()),
+        one @ Value::Object(_) => Ok(vec![RawPod(one)]),
+        _ => Err(Refusal::bad_request("invalid request body: an array of pods is expected")),
+    }
+}
+
+async fn of_pods(shared: &Shared, principal: &Principal, asked: &[RawPod]) -> Result<Vec<PodStatus>, Refusal> {
     let uids: Vec<Uuid> = asked.iter().filter_map(|pod| pod.uid().parse().ok()).collect();
     let mut found: HashMap<Uuid, PodHead> = HashMap::new();
     for head in store::heads(&shared.store, uids.clone()).await? {
-        if may_see(&principal, &head.owner) {
+        if may_see(principal, &head.owner) {
             found.insert(head.uid, head);
         }
     }
     // In the order of the question.
     let pods: Vec<PodHead> = uids.iter().filter_map(|uid| found.get(uid).cloned()).collect();
-    Ok(Json(render(&shared, &pods).await?))
+    render(shared, &pods).await
 }
 
 async fn render(shared: &Shared, pods: &[PodHead]) -> Result<Vec<PodStatus>, Refusal> {

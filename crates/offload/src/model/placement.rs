@@ -14,6 +14,8 @@ use dte_protocol_interlink::RawPod;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::order;
+
 /// How long a pod is thought to run at a site where none has ended yet.
 const UNKNOWN_RUN: Duration = Duration::from_secs(60);
 /// A site is given as many waiting pods as it has places, so that it never idles and few wait at the wrong one.
@@ -32,13 +34,21 @@ pub struct Needs {
     pub is_trusted: bool,
     /// Files that are staged before it starts.
     pub inputs: u64,
+    /// It has inputs, outputs or a program that the engine stages.
+    pub has_data: bool,
 }
+
+/// Annotations that order data.
+const DATA: &[&str] = &[order::INPUTS, order::OUTPUTS, order::CODE];
 
 impl Needs {
     /// What the pod asks for: `requests`, or else `limits`; of its containers together, or of its largest init container if
     /// that is more. What cannot be read as a quantity is refused elsewhere, and nothing here.
     pub fn read(pod: &RawPod, is_trusted: bool, inputs: usize) -> Needs {
-        let mut needs = Needs { is_trusted, inputs: u64::try_from(inputs).unwrap_or(u64::MAX), ..Needs::default() };
+        let annotations = pod.0.pointer("/metadata/annotations");
+        let has_data = annotations.is_some_and(|all| DATA.iter().any(|name| all.get(*name).is_some()));
+        let inputs = u64::try_from(inputs).unwrap_or(u64::MAX);
+        let mut needs = Needs { is_trusted, inputs, has_data, ..Needs::default() };
         let mut together: BTreeMap<String, Quantities> = BTreeMap::new();
         for (kind, is_main) in [("containers", true), ("initContainers", false)] {
             for container in pod.0.pointer(&format!("/spec/{kind}")).and_then(Value::as_array).into_iter().flatten() {
@@ -114,9 +124,15 @@ pub struct Candidate {
     pub mean_run: Option<Duration>,
     /// How many of the pod's inputs have been staged there.
     pub inputs_held: u64,
+    /// It sees no folder of this engine, so no data can be staged there.
+    pub takes_no_data: bool,
 }
 
 impl Candidate {
+    fn runs_image(&self, image: &str) -> bool {
+        self.images.iter().any(|known| known == "*" || known == image)
+    }
+
     fn free(&self) -> u64 {
         self.places.saturating_sub(self.running.saturating_add(self.waiting))
     }
@@ -249,9 +265,13 @@ fn never(needs: &Needs, site: &Candidate) -> Option<String> {
     {
         return Some(format!("it has no sandbox ({why}) and takes pods of administrators only"));
     }
-    if let Some((container, image)) = needs.images.iter().find(|(_, image)| !site.images.contains(image)) {
+    if let Some((container, image)) = needs.images.iter().find(|(_, image)| !site.runs_image(image)) {
         let known = site.images.join(", ");
         return Some(format!("spec.containers[{container}].image is {image:?}, and it runs {known}"));
+    }
+    if needs.has_data && site.takes_no_data {
+        let named = DATA.join(", ");
+        return Some(format!("annotations {named}: it sees no folder of this engine, so it takes no pods with data"));
     }
     // What a site that does not answer has is not known.
     if site.down.is_some() {
@@ -359,6 +379,9 @@ mod tests {
         assert!(refused(with(|n| n.memory_bytes = 1 << 60), &[site("a")]).contains("resources memory"));
         let gpu = with(|n| n.extended.extend([("nvidia.com/gpu".to_owned(), 1)]));
         assert!(refused(gpu, &[site("a")]).contains("nvidia.com/gpu: 1 asked"));
+        let far = Candidate { takes_no_data: true, images: vec!["*".to_owned()], ..site("far") };
+        assert!(refused(with(|n| n.has_data = true), std::slice::from_ref(&far)).contains("dte.io/inputs"));
+        assert!(place(&with(|n| n.images[0].1 = "alpine".to_owned()), &[far]).site.is_some());
         assert!(refused(with(|n| n.images[0].1 = "alpine".to_owned()), &[site("a")]).contains(".image"));
         let open = Candidate { unsafe_because: Some("no namespaces".to_owned()), ..site("a") };
         assert!(refused(pod(), std::slice::from_ref(&open)).contains("sandbox"));

@@ -34,7 +34,7 @@ pub fn status(pod: &PodHead, live: Option<&PodReport>) -> PodStatus {
     let report = pod.report.as_ref().or(live);
     let render = |named: &Named, list: fn(&PodReport) -> &Vec<ContainerReport>, is_main: bool| {
         let reported = report.and_then(|report| list(report).iter().find(|one| one.name == named.name));
-        container(pod, named, reported.map(|one| &one.state), is_main)
+        container(pod, named, reported, is_main)
     };
     PodStatus {
         name: pod.name.clone(),
@@ -46,8 +46,8 @@ pub fn status(pod: &PodHead, live: Option<&PodReport>) -> PodStatus {
     }
 }
 
-fn container(pod: &PodHead, named: &Named, reported: Option<&Reported>, is_main: bool) -> ContainerStatus {
-    let state = match (pod.state, reported) {
+fn container(pod: &PodHead, named: &Named, reported: Option<&ContainerReport>, is_main: bool) -> ContainerStatus {
+    let state = match (pod.state, reported.map(|one| &one.state)) {
         // A pod that failed must not look as if all had gone well, as it would if only its outputs were lost.
         (State::Failed, Some(Reported::Terminated { exit_code: 0, started, finished, .. }))
             if is_main && blamed_elsewhere(pod) =>
@@ -67,9 +67,15 @@ fn container(pod: &PodHead, named: &Named, reported: Option<&Reported>, is_main:
     ContainerStatus {
         name: named.name.clone(),
         image: named.image.clone(),
-        ready: state.running.is_some(),
-        started: Some(state.running.is_some()),
-        last_state: Some(ContainerState::default()),
+        // An init container that ended well is ready, as Kubernetes has it.
+        ready: match (&state.running, &state.terminated) {
+            (Some(_), _) => reported.is_none_or(|one| one.ready),
+            (None, Some(ended)) => !is_main && ended.exit_code == 0,
+            _ => false,
+        },
+        started: Some(state.running.is_some() && reported.is_none_or(|one| one.is_up)),
+        restart_count: reported.map_or(0, |one| i32::try_from(one.restarts).unwrap_or(i32::MAX)),
+        last_state: Some(reported.and_then(|one| one.last.as_ref()).map(of).unwrap_or_default()),
         state: Some(state),
         ..ContainerStatus::default()
     }
@@ -110,11 +116,12 @@ fn of(reported: &Reported) -> ContainerState {
     match reported {
         Reported::Waiting { reason } => waiting(reason),
         Reported::Running { started } => running(*started),
-        Reported::Terminated { exit_code, signal, reason, started, finished } => {
+        Reported::Terminated { exit_code, signal, reason, message, started, finished } => {
             let terminated = ContainerStateTerminated {
                 exit_code: *exit_code,
                 signal: *signal,
                 reason: Some(reason.clone()),
+                message: message.clone(),
                 started_at: started.map(time),
                 finished_at: Some(time(*finished)),
                 ..ContainerStateTerminated::default()
@@ -162,13 +169,14 @@ mod tests {
             started: None,
             finished: None,
             init_containers: vec![],
-            containers: vec![ContainerReport { name: "c".into(), state }],
+            containers: vec![ContainerReport::new("c", state)],
             usage: Usage::default(),
         }
     }
 
     fn ended(exit_code: i32) -> Reported {
-        Reported::Terminated { exit_code, signal: None, reason: "x".into(), started: None, finished: Timestamp::EPOCH }
+        let finished = Timestamp::EPOCH;
+        Reported::Terminated { exit_code, signal: None, reason: "x".into(), message: None, started: None, finished }
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub async fn candidate(shared: &Shared, site: &dyn Site) -> Candidate {
         },
         images: able.images.iter().map(|image| (*image).to_owned()).collect(),
         mean_run: shared.run_times.mean(site.name()),
+        takes_no_data: !site.stages_data(),
         ..Candidate::default()
     };
     match capacity {

@@ -7,6 +7,7 @@ use dte_base::time::Timestamp;
 use dte_compute::pod::PodPlan;
 use dte_compute::site::Cancellation;
 use dte_compute::{Phase, PodReport, Site, SiteError};
+use dte_protocol_interlink::PodCreateRequests;
 use dte_store::Outcome;
 use dte_store::work::Claim;
 use tokio::sync::OwnedSemaphorePermit;
@@ -121,6 +122,7 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
             drop(turn);
             place::note_staged(shared, pod, &staged.inputs).await?;
             store::staged(&shared.store, pod.uid, staged.inputs, staged.code).await?;
+            shared.tell(pod.uid);
             Ok(Next::Again)
         }
         State::Staged => {
@@ -143,13 +145,15 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
             }
             let typed = pod.pod.typed().map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
             let plan = PodPlan::read(&typed).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
-            match site.submit(&plan).await {
+            let request = PodCreateRequests { pod: pod.pod.clone(), ..PodCreateRequests::default() };
+            match site.submit_request(&request, &plan).await {
                 Ok(()) => {}
                 Err(SiteError::Busy(_)) => return Ok(Next::Later(BUSY)),
                 Err(SiteError::Refused(why)) => return Err(Failure::lasting("Refused", why)),
                 Err(error) => return Err(Failure::passing("StartError", error.to_string())),
             }
             store::started(&shared.store, pod.uid).await?;
+            shared.tell(pod.uid);
             let running = PodRow { state: State::Running, ..pod.clone() };
             watch(shared, claim, &running, site.as_ref(), Some(place)).await
         }
@@ -340,7 +344,9 @@ async fn finish(
     }
     let ending = Ending { state, reason, message, report, outputs };
     let clean_at = Timestamp::now() + shared.settings.retention.0;
-    Ok(store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await?)
+    store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await?;
+    shared.tell(pod.uid);
+    Ok(())
 }
 
 /// A banned person's pod gets no time to end by itself.

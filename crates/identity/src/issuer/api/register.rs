@@ -51,21 +51,28 @@ async fn create(identity: &Identity, headers: &HeaderMap, body: &[u8]) -> Result
             principal.is_admin().then(|| principal.name().to_owned())
         }
     };
-    if administrator.is_none() {
-        if !identity.0.issuing.config.registration {
-            let refusal =
-                Refusal::new("access_denied", "programs cannot register themselves here; ask an administrator");
-            return Err(Refusal { status: StatusCode::FORBIDDEN, ..refusal });
-        }
-        let limit = &identity.0.issuing.registrations;
-        if let Some(wait) = limit.is_reached("") {
-            return Err(Refusal::too_many(wait));
-        }
-        limit.note("");
+    if administrator.is_none() && !identity.0.issuing.config.registration {
+        let refusal = Refusal::new("access_denied", "programs cannot register themselves here; ask an administrator");
+        return Err(Refusal { status: StatusCode::FORBIDDEN, ..refusal });
     }
-    let metadata = Metadata::read(&object(body)?, administrator.is_some())?;
+    let read = object(body).and_then(|sent| Ok(Metadata::read(&sent, administrator.is_some())?));
+    if administrator.is_none() {
+        note_attempt(identity, read.is_ok())?;
+    }
+    let metadata = read?;
     let registered = identity.register(metadata, administrator.as_deref()).await?;
     Ok((StatusCode::CREATED, answer(identity, &registered)))
+}
+
+/// What cannot be registered is counted for itself, so that it does not keep out what can.
+fn note_attempt(identity: &Identity, is_good: bool) -> Result<(), Refusal> {
+    let limit = &identity.0.issuing.registrations;
+    let kind = if is_good { "" } else { "refused" };
+    if let Some(wait) = limit.is_reached(kind) {
+        return Err(Refusal::too_many(wait));
+    }
+    limit.note(kind);
+    Ok(())
 }
 
 fn answer(identity: &Identity, registered: &Registered) -> Value {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::redirect::{self, ApplicationType};
 use super::scope;
 use crate::keys::PublicKey;
+use crate::model::plain::is_plain;
 
 /// Longer texts of a registration are refused.
 const LONGEST_TEXT: usize = 256;
@@ -100,10 +101,12 @@ impl Metadata {
     pub(crate) fn read(sent: &Map<String, Value>, trusted: bool) -> Result<Self, BadRegistration> {
         let text = |name: &str| match sent.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if text.len() <= LONGEST_TEXT && !text.chars().any(char::is_control) => {
+            Some(Value::String(text)) if text.len() <= LONGEST_TEXT && is_plain(text) => {
                 Ok(Some(text.clone()).filter(|text| !text.is_empty()))
             }
-            Some(_) => Err(bad(format!("{name} must be a text of at most {LONGEST_TEXT} characters"))),
+            Some(_) => Err(bad(format!(
+                "{name} must be a text of at most {LONGEST_TEXT} characters, all of which can be seen"
+            ))),
         };
         let list = |name: &str| match sent.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -170,8 +173,10 @@ impl Metadata {
         };
         scope::check(&scopes).map_err(|cause| bad(cause.to_string()))?;
         let contacts = list("contacts")?.unwrap_or_default();
-        if contacts.len() > MOST_CONTACTS || contacts.iter().any(|contact| contact.len() > LONGEST_TEXT) {
-            return Err(bad(format!("at most {MOST_CONTACTS} contacts")));
+        if contacts.len() > MOST_CONTACTS
+            || contacts.iter().any(|contact| contact.len() > LONGEST_TEXT || !is_plain(contact))
+        {
+            return Err(bad(format!("at most {MOST_CONTACTS} contacts, of characters that can be seen")));
         }
         let client_uri = text("client_uri")?;
         if client_uri.as_deref().is_some_and(|uri| !uri.starts_with("https://") && !uri.starts_with("http://")) {

@@ -1,0 +1,144 @@
+//! One container of a pod as the init sees it: where it is, and whether it starts again.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+
+use super::checks::Checks;
+use super::spec::Launch;
+use crate::pod::{ContainerPlan, RestartPolicy};
+
+/// The longest wait between two starts, and how long a container must run for its past to be forgotten: as kubelet has them.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Runs to its end before the next one starts.
+    Init,
+    /// Starts in its turn, goes on beside the others, and ends after them.
+    Sidecar,
+    Main,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Waiting,
+    Running {
+        pid: Pid,
+        since: Instant,
+    },
+    BackOff {
+        until: Instant,
+    },
+    /// Ended for good.
+    Done {
+        exit_code: i32,
+    },
+}
+
+/// A container that is being ended on its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    /// When it is killed; none: the shim keeps the time.
+    pub kill_at: Option<Instant>,
+}
+
+pub struct Member {
+    pub role: Role,
+    pub plan: ContainerPlan,
+    pub launch: Launch,
+    pub log: OwnedFd,
+    pub stage: Stage,
+    pub checks: Checks,
+    pub ending: Option<Ending>,
+    /// Which of its runs this is; answers of an earlier one do not count.
+    pub run: u32,
+    /// `postStart` still runs.
+    pub is_starting: bool,
+    /// The next wait; none: it never had to wait.
+    wait: Option<Duration>,
+    first_wait: Duration,
+}
+
+impl Member {
+    pub fn new(role: Role, plan: ContainerPlan, launch: Launch, log: OwnedFd, first_wait: Duration) -> Member {
+        let checks = Checks::begin(&plan.probes, Instant::now());
+        Member {
+            role,
+            plan,
+            launch,
+            log,
+            stage: Stage::Waiting,
+            checks,
+            ending: None,
+            run: 0,
+            is_starting: false,
+            wait: None,
+            first_wait,
+        }
+    }
+
+    pub fn pid(&self) -> Option<Pid> {
+        match self.stage {
+            Stage::Running { pid, .. } => Some(pid),
+            _ => None,
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.pid().is_some()
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done { .. })
+    }
+
+    /// Whether what comes after it may start.
+    pub fn lets_others_start(&self) -> bool {
+        match (self.role, self.stage) {
+            (Role::Init, Stage::Done { exit_code }) => exit_code == 0,
+            (Role::Sidecar, Stage::Running { .. } | Stage::BackOff { .. }) => self.checks.is_up && !self.is_starting,
+            _ => false,
+        }
+    }
+
+    pub fn is_due(&self, now: Instant) -> bool {
+        matches!(self.stage, Stage::BackOff { until } if until <= now)
+    }
+
+    pub fn begin(&mut self, pid: Pid, now: Instant) {
+        self.stage = Stage::Running { pid, since: now };
+        self.checks = Checks::begin(&self.plan.probes, now);
+        self.is_starting = self.plan.post_start.is_some();
+        self.ending = None;
+    }
+
+    /// Its program has ended. Says how long it waits for its next start, if there is one.
+    pub fn end(&mut self, exit_code: i32, policy: RestartPolicy, now: Instant) -> Option<Duration> {
+        let Stage::Running { since, .. } = self.stage else { return None };
+        self.run += 1;
+        self.ending = None;
+        let again = match (self.role, policy) {
+            (Role::Sidecar, _) | (Role::Main, RestartPolicy::Always) => true,
+            (Role::Init | Role::Main, RestartPolicy::OnFailure) | (Role::Init, RestartPolicy::Always) => exit_code != 0,
+            (Role::Init | Role::Main, RestartPolicy::Never) => false,
+        };
+        if !again {
+            self.stage = Stage::Done { exit_code };
+            return None;
+        }
+        if now.duration_since(since) >= FORGIVEN_AFTER {
+            self.wait = None;
+        }
+        let wait = self.wait.unwrap_or(Duration::ZERO);
+        self.wait = Some(self.wait.map_or(self.first_wait, |wait| (wait * 2).min(LONGEST_WAIT)));
+        self.stage = Stage::BackOff { until: now + wait };
+        Some(wait)
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.is_running() && self.checks.is_ready && !self.is_starting
+    }
+}

@@ -1,0 +1,63 @@
+//! The pod's process tree, seen from its first process.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid};
+
+/// Sends a signal to everything but ourselves.
+pub fn signal_all(signal: Signal) {
+    if getpid() == Pid::from_raw(1) {
+        // Everything in this namespace. There may be nothing any more.
+        let _ = kill(Pid::from_raw(-1), signal);
+        return;
+    }
+    // Without a namespace: whoever descends from us. Orphans come to us, so that none gets away for long.
+    for process in processes().iter().filter(|process| descends_from_us(**process)) {
+        let _ = kill(*process, signal);
+    }
+}
+
+/// Memory that all processes but ourselves have in use.
+pub fn resident_bytes() -> u64 {
+    let walled = getpid() == Pid::from_raw(1);
+    let page = rustix::param::page_size() as u64;
+    let resident = |pid: &Pid| {
+        let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        text.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * page)
+    };
+    let ours = |pid: &&Pid| **pid != getpid() && (walled || descends_from_us(**pid));
+    processes().iter().filter(ours).filter_map(resident).sum()
+}
+
+pub fn ignore_gone(outcome: nix::Result<()>) -> nix::Result<()> {
+    if outcome == Err(Errno::ESRCH) { Ok(()) } else { outcome }
+}
+
+/// All processes that can be seen.
+fn processes() -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir(PathBuf::from("/proc")) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    names.map(Pid::from_raw).collect()
+}
+
+fn descends_from_us(process: Pid) -> bool {
+    let us = getpid();
+    let mut at = process;
+    for _ in 0..1_000 {
+        let Some(parent) = parent_of(at) else { return false };
+        if parent == us {
+            return true;
+        }
+        at = parent;
+    }
+    false
+}
+
+fn parent_of(process: Pid) -> Option<Pid> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let parent: i32 = text[text.rfind(')')? + 1..].split_ascii_whitespace().nth(1)?.parse().ok()?;
+    (parent > 0).then(|| Pid::from_raw(parent))
+}

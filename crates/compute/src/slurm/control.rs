@@ -1,0 +1,82 @@
+//! Ending, suspending and forgetting pods.
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::jobs::Stage;
+use super::site::Inner;
+use super::submit::grace_of;
+use crate::place::Order;
+use crate::site::{Cancellation, SiteError};
+
+/// What a runner may take beyond the pod's own grace before Slurm ends the job.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Inner {
+    pub(super) async fn cancel(&self, uid: Uuid, how: &Cancellation) -> Result<(), SiteError> {
+        let (record, number) = {
+            let jobs = self.jobs();
+            let job = jobs.get(&uid).ok_or(SiteError::Unknown(uid))?;
+            match job.record() {
+                Some(record) => (record.clone(), job.number()),
+                // It has ended, or was never handed over and will not be.
+                None => return Ok(()),
+            }
+        };
+        self.place.order(Order::Prepare { uid }).await?;
+        self.place.order(Order::Cancel { uid, how: how.clone() }).await?;
+        let number = match number {
+            Some(number) => Some(number),
+            None => self.slurm().find(uid).await?.map(|job| job.id),
+        };
+        // Whoever takes the folder decides: a runner, which is told to end, or we, and then none will ever run.
+        if self.place.yes(Order::Claim { uid }).await? {
+            if let Some(number) = number {
+                self.slurm().kill(uid, number).await?;
+            }
+            return Ok(self.end_unstarted(uid, &record, &how.reason).await?);
+        }
+        let grace = how.grace.unwrap_or(Duration::from_secs(grace_of(&self.config, &record.plan)));
+        if let Some(job) = self.jobs().get_mut(&uid) {
+            job.kill_at = Some(Instant::now() + grace + PATIENCE);
+        }
+        match number {
+            Some(number) => Ok(self.slurm().signal_runner(uid, number, "TERM").await?),
+            // Slurm has forgotten the job, so it has ended.
+            None => Ok(self.news(uid).await?),
+        }
+    }
+
+    /// The pod's runner stops or continues its processes. One that has not started yet finds the note when it does.
+    pub(super) async fn set_suspended(&self, uid: Uuid, wanted: bool) -> Result<(), SiteError> {
+        let number = {
+            let jobs = self.jobs();
+            let job = jobs.get(&uid).ok_or(SiteError::Unknown(uid))?;
+            match &job.stage {
+                Stage::Ended(_) => return Ok(()),
+                Stage::Prepared => return Err(SiteError::Refused(format!("pod {uid} does not run yet"))),
+                _ => job.number(),
+            }
+        };
+        self.place.order(Order::Suspend { uid, wanted }).await?;
+        let has_started =
+            self.place.look(vec![uid]).await?.pop().is_some_and(|seen| seen.started && seen.exit.is_none());
+        if let (true, Some(number)) = (has_started, number) {
+            self.slurm().signal_runner(uid, number, "USR1").await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn remove(&self, uid: Uuid) -> Result<(), SiteError> {
+        match self.jobs().get(&uid) {
+            None => return Ok(()),
+            Some(job) if job.is_active() => return Err(SiteError::Refused(format!("pod {uid} still runs"))),
+            Some(_) => {}
+        }
+        self.place.order(Order::Remove { uid }).await?;
+        self.index.remove(uid).map_err(SiteError::io(format!("the folder of pod {uid}")))?;
+        self.jobs().remove(&uid);
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! Plugin `slurm`: pods as batch jobs.
+//!
+//! ```text
+//! engine ── sbatch ── slurmctld ── slurmd ── job.sh ── exec dte pod-shim FOLDER ── as on every site
+//!    └─ squeue, once in an interval, for all jobs together
+//! ```
+//!
+//! The batch script is written by us alone ([`script`]): directives built from checked values, and one `exec` of the runner.
+//! What is in a pod reaches the node in `spec.json`, which no shell reads. What became of a pod stands in its run folder,
+//! which engine and node share; Slurm is asked for what the folder cannot say: why it waits, and what ended it if the runner
+//! could not ([`state`]). A job is called as its pod's UID, so that one whose number was lost is found again; and as a
+//! runner takes a run folder only once, a pod runs once even if it had two jobs.
+//!
+//! Commands and folders are those of a [place](crate::place), of this machine or of a login node.
+
+mod adopt;
+mod commands;
+mod control;
+mod flags;
+mod index;
+mod jobs;
+mod poll;
+mod queue;
+mod resources;
+mod script;
+mod settle;
+mod site;
+mod state;
+mod submit;
+mod transfer;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dte_base::units::{Bytes, Span};
+use serde::Deserialize;
+
+pub use flags::FLAGS_ANNOTATION;
+pub use site::SlurmSite;
+
+use crate::site::SiteError;
+
+/// `[[compute.sites]]` with `plugin = "slurm"`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SlurmConfig {
+    pub name: String,
+    /// The folder that engine and nodes share: run folders and the runner are put there. Must be given.
+    pub folder: PathBuf,
+    pub partition: Option<String>,
+    pub account: Option<String>,
+    pub qos: Option<String>,
+    /// Further options of every job, such as `["--constraint=fast"]`.
+    pub flags: Vec<String>,
+    /// Options that pods may set with the annotation `slurm-job.vk.io/flags`, by their long names.
+    pub allowed_flags: Vec<String>,
+    /// How often Slurm is asked how the jobs go.
+    pub poll: Span,
+    /// How often run folders are looked at for outcomes that the kernel does not tell of, on shared file systems.
+    pub look: Span,
+    /// How long a file that a node wrote may take to be seen here.
+    pub file_lag: Span,
+    /// The folder of `sbatch`, `squeue` and the others; by default they are looked for on the PATH.
+    pub programs: Option<PathBuf>,
+    /// `SLURM_CONF` for these programs.
+    pub conf: Option<PathBuf>,
+    /// Whether `sacct` knows jobs that Slurm's controller has forgotten.
+    pub sacct: bool,
+    /// Where Slurm writes ended jobs (`JobCompType=jobcomp/filetxt`), if it does.
+    pub jobcomp: Option<PathBuf>,
+    /// Pods that may be queued and running at once.
+    pub max_pods: u64,
+    /// The walls around pods on the nodes.
+    pub walls: WallsSetting,
+    /// With `walls = "other-user"`: the first of the user ids that pods get, one each. Nobody else may have them on any node.
+    pub uid_first: u32,
+    pub uid_count: u32,
+    pub log_limit: Bytes,
+    /// Time between SIGTERM and SIGKILL for pods that do not say.
+    pub grace: Span,
+    /// Processes that one pod may have at once, behind walls.
+    pub max_processes: u64,
+    /// More places on the nodes that pods must not see.
+    pub hide: Vec<PathBuf>,
+    /// Places beneath hidden ones that they may read after all.
+    pub visible: Vec<PathBuf>,
+    /// The program with the runner's stages, if not the engine itself: nodes may be of another kind.
+    pub runner: Option<PathBuf>,
+    /// The login node, if Slurm's commands and the folder are not on this machine.
+    pub ssh: Option<crate::ssh::SshConfig>,
+}
+
+/// What stands between pods and the account that the jobs run as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WallsSetting {
+    /// Nothing: only pods of administrators run here.
+    #[default]
+    None,
+    /// User namespaces on the nodes. A node that does not allow them fails the pod.
+    UserNamespace,
+    /// A user id of its own for each pod, where jobs run as root.
+    OtherUser,
+}
+
+impl Default for SlurmConfig {
+    fn default() -> Self {
+        SlurmConfig {
+            name: "slurm".into(),
+            folder: PathBuf::new(),
+            partition: None,
+            account: None,
+            qos: None,
+            flags: Vec::new(),
+            allowed_flags: flags::ALLOWED_BY_DEFAULT.iter().map(|flag| (*flag).to_owned()).collect(),
+            poll: Span(Duration::from_secs(5)),
+            look: Span(Duration::from_millis(500)),
+            file_lag: Span(Duration::from_secs(10)),
+            programs: None,
+            conf: None,
+            sacct: false,
+            jobcomp: None,
+            max_pods: 10_000,
+            walls: WallsSetting::None,
+            uid_first: 620_000,
+            uid_count: 20_000,
+            log_limit: Bytes(16 << 20),
+            grace: Span(Duration::from_secs(10)),
+            max_processes: 4_096,
+            hide: Vec::new(),
+            visible: Vec::new(),
+            runner: None,
+            ssh: None,
+        }
+    }
+}
+
+impl SlurmConfig {
+    /// Everything in it that ends up in a batch script or a command.
+    fn check(&self) -> Result<(), SiteError> {
+        let wrong = |text: String| Err(SiteError::Configuration(format!("site {}: {text}", self.name)));
+        if !crate::pod::is_dns_label(&self.name) {
+            return wrong("its name must be a DNS label".into());
+        }
+        crate::place::check_folder(&format!("site {}: folder", self.name), &self.folder)?;
+        for (setting, value) in [("partition", &self.partition), ("account", &self.account), ("qos", &self.qos)] {
+            if value.as_deref().is_some_and(|value| !flags::is_plain(value)) {
+                return wrong(format!("{setting}: {value:?} has characters that Slurm's names do not have"));
+            }
+        }
+        if let Err(error) = flags::read_words(&self.flags, None) {
+            return wrong(format!("flags: {error}"));
+        }
+        if let Some(unknown) = self.allowed_flags.iter().find(|flag| !flags::is_known(flag)) {
+            return wrong(format!("allowed_flags: {unknown:?} is not the long name of an option that pods could set"));
+        }
+        if self.poll.0 < Duration::from_millis(200) || self.look.0 < Duration::from_millis(50) {
+            return wrong("poll must be at least 200ms and look at least 50ms".into());
+        }
+        if self.walls == WallsSetting::UserNamespace && self.ssh.is_none() && nix::unistd::geteuid().is_root() {
+            return wrong("walls = \"user-namespace\" does not hold back root: use \"other-user\"".into());
+        }
+        let is_root = match &self.ssh {
+            Some(ssh) => ssh.user == "root",
+            None => nix::unistd::geteuid().is_root(),
+        };
+        if self.walls == WallsSetting::OtherUser && !is_root {
+            return wrong("walls = \"other-user\" takes jobs that run as root: use \"user-namespace\"".into());
+        }
+        Ok(())
+    }
+}

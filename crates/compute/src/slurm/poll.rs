@@ -1,0 +1,155 @@
+//! Asking Slurm: once in an interval, about all jobs together, and only while there are some.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast::error::RecvError;
+use uuid::Uuid;
+
+use super::jobs::Stage;
+use super::queue::Queued;
+use super::site::Inner;
+use crate::place::{Order, PlaceError};
+
+/// A slow controller is asked less often: it shall spend at most this share of its time on us.
+const SHARE: u32 = 10;
+/// A job that Slurm does not know may just have been handed over: it counts as gone after so many looks.
+const LOOKS: u32 = 2;
+
+impl Inner {
+    /// Starts what goes on in the background.
+    pub(super) fn start(self: &Arc<Self>) {
+        let this = self.clone();
+        self.tasks.spawn("Slurm's queue", async move {
+            tokio::select! {
+                () = this.ask_again_and_again() => {}
+                () = this.tasks.stopping() => {}
+            }
+        });
+        let this = self.clone();
+        let mut ended = self.place.ended();
+        self.tasks.spawn("ends of Slurm's pods", async move {
+            loop {
+                let told = tokio::select! {
+                    told = ended.recv() => told,
+                    () = this.tasks.stopping() => return,
+                };
+                match told {
+                    Ok(uid) => {
+                        if let Err(error) = this.news(uid).await {
+                            tracing::warn!(%uid, %error, "cannot read the outcome of a pod yet");
+                        }
+                    }
+                    // The next look at the queue finds those that were missed.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+    }
+
+    async fn ask_again_and_again(&self) {
+        let mut is_failing = false;
+        loop {
+            let begun = Instant::now();
+            if self.jobs().values().any(|job| job.is_active()) {
+                let outcome = self.ask().await;
+                match &outcome {
+                    Err(error) if !is_failing => {
+                        tracing::warn!(site = self.config.name, %error, "cannot ask Slurm how the jobs go; pods that run go on");
+                    }
+                    Ok(()) if is_failing => tracing::info!(site = self.config.name, "Slurm answers again"),
+                    _ => {}
+                }
+                is_failing = outcome.is_err();
+            } else {
+                self.wake.notified().await;
+            }
+            tokio::time::sleep(self.config.poll.0.max(begun.elapsed().min(Duration::from_secs(60)) * SHARE)).await;
+        }
+    }
+
+    async fn ask(&self) -> Result<(), PlaceError> {
+        let unwatched: Vec<Uuid> = {
+            let jobs = self.jobs();
+            jobs.iter().filter(|(_, job)| job.is_active() && !job.is_watched).map(|(uid, _)| *uid).collect()
+        };
+        for uid in unwatched {
+            match self.place.order(Order::Watch { uid }).await {
+                Ok(()) => {
+                    if let Some(job) = self.jobs().get_mut(&uid) {
+                        job.is_watched = true;
+                    }
+                }
+                Err(error @ PlaceError::Unreachable(_)) => return Err(error),
+                Err(error) => tracing::debug!(%uid, %error, "a pod's folder cannot be watched"),
+            }
+        }
+        let queue = self.slurm().queue().await?;
+        let (look, kill) = self.compare(&queue);
+        for (uid, job) in kill {
+            self.slurm().kill(uid, job).await?;
+        }
+        for seen in self.place.look(look).await? {
+            let uid = seen.uid;
+            let outcome = if seen.exit.is_some() {
+                self.take(seen).await
+            } else if self.is_overdue(uid) {
+                self.conclude(seen).await
+            } else {
+                Ok(())
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(%uid, %error, "cannot settle a pod yet");
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what Slurm says. Answers which folders to look at, and which jobs had their time to end.
+    fn compare(&self, queue: &HashMap<Uuid, Queued>) -> (Vec<Uuid>, Vec<(Uuid, u64)>) {
+        let (mut look, mut kill) = (Vec::new(), Vec::new());
+        let now = Instant::now();
+        for (uid, job) in self.jobs().iter_mut().filter(|(_, job)| job.is_active()) {
+            match (queue.get(uid), &mut job.stage) {
+                (Some(queued), Stage::Unsure(record) | Stage::Queued(record)) => {
+                    record.job = Some(queued.id);
+                    job.missing = 0;
+                    if queued.state.is_terminal() {
+                        job.over_since.get_or_insert(now);
+                        look.push(*uid);
+                    } else {
+                        job.over_since = None;
+                        if job.kill_at.is_some_and(|at| now >= at) {
+                            job.kill_at = None;
+                            kill.push((*uid, queued.id));
+                        }
+                    }
+                    job.queued = Some(queued.clone());
+                }
+                // Whoever hands it over asks by its name.
+                (None, Stage::Unsure(_)) => {}
+                (None, _) => {
+                    job.missing += 1;
+                    if job.missing >= LOOKS {
+                        job.over_since.get_or_insert(now);
+                        look.push(*uid);
+                    }
+                }
+                _ => {}
+            }
+            if job.awaits_word && !look.contains(uid) && job.missing > 0 {
+                look.push(*uid);
+            }
+        }
+        (look, kill)
+    }
+
+    /// Whether a job has ended so long ago that its outcome would be seen if there was one.
+    fn is_overdue(&self, uid: Uuid) -> bool {
+        let jobs = self.jobs();
+        let over_since = jobs.get(&uid).and_then(|job| job.over_since);
+        over_since.is_some_and(|since| since.elapsed() >= self.config.file_lag.0)
+    }
+}

@@ -1,0 +1,146 @@
+//! From what folder and Slurm say to the one outcome of a pod.
+
+use dte_base::time::Timestamp;
+use uuid::Uuid;
+
+use super::index::Record;
+use super::jobs::{Job, Stage};
+use super::site::Inner;
+use super::state::{JobState, Verdict};
+use crate::host::outcome::Outcome;
+use crate::place::{Order, PlaceError, Seen};
+use crate::report::{ContainerState, Phase, PodReport};
+
+/// What a runner says that was told to end by somebody it does not know.
+const TOLD_TO_END: &str = "Terminated";
+
+impl Inner {
+    /// The outcome of a pod may be there.
+    pub(super) async fn news(&self, uid: Uuid) -> Result<(), PlaceError> {
+        match self.place.look(vec![uid]).await?.pop() {
+            Some(seen) => self.take(seen).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a pod's outcome from its folder, if it is there and Slurm has nothing to add.
+    pub(super) async fn take(&self, seen: Seen) -> Result<(), PlaceError> {
+        let (uid, Some(mut report)) = (seen.uid, seen.exit) else { return Ok(()) };
+        {
+            let mut jobs = self.jobs();
+            let Some(job) = jobs.get_mut(&uid).filter(|job| job.is_active()) else { return Ok(()) };
+            if report.reason.as_deref() == Some(TOLD_TO_END) && seen.cancelled.is_none() {
+                let state = job.job_state();
+                let is_known = job.missing > 0 || state.is_some_and(JobState::is_terminal);
+                if !is_known {
+                    job.awaits_word = true;
+                    return Ok(());
+                }
+                if let Some(reason) = state.and_then(JobState::reason_to_end) {
+                    let verdict = state.map(|state| state.verdict(None, true, ""));
+                    report.reason = Some(reason.to_owned());
+                    report.message = verdict.map(|verdict| verdict.message);
+                }
+            }
+        }
+        if !self.place.is_local() {
+            self.fetch_outputs(uid).await?;
+        }
+        self.index.save_exit(uid, &report).map_err(PlaceError::failed(format!("the folder of pod {uid}")))?;
+        let first = match self.jobs().get_mut(&uid) {
+            Some(job) if job.is_active() => {
+                *job = Job { user: job.user, ..Job::new(Stage::Ended(Box::new(report))) };
+                true
+            }
+            _ => false,
+        };
+        if first {
+            // Nobody may be listening; who starts to listen asks for the status first.
+            drop(self.ended.send(uid));
+        }
+        Ok(())
+    }
+
+    /// Slurm says that the job has ended, and there is no outcome: we write it in the runner's place.
+    pub(super) async fn conclude(&self, seen: Seen) -> Result<(), PlaceError> {
+        let uid = seen.uid;
+        let Some((record, queued)) =
+            self.jobs().get(&uid).and_then(|job| Some((job.record()?.clone(), job.queued.clone())))
+        else {
+            return Ok(());
+        };
+        if !seen.started && !self.place.yes(Order::Claim { uid }).await? {
+            // A runner has it after all.
+            return Ok(());
+        }
+        let (state, code) = match &queued {
+            Some(queued) if queued.state.is_terminal() => (queued.state, self.slurm().exit_code(queued.id).await?),
+            _ => match self.slurm().history(uid, record.job).await? {
+                Some((state, code)) => (state, code),
+                None => (JobState::Other, None),
+            },
+        };
+        let verdict = state.verdict(code, seen.started, &seen.complaint);
+        let report = outcome(&record, seen.state, verdict, seen.cancelled.map(|how| how.reason), seen.started);
+        self.place.order(Order::Conclude { uid, report: Box::new(report) }).await?;
+        self.news(uid).await
+    }
+
+    /// The pod was ended before anything of it ran.
+    pub(super) async fn end_unstarted(&self, uid: Uuid, record: &Record, reason: &str) -> Result<(), PlaceError> {
+        let verdict = Verdict {
+            reason: "Cancelled",
+            message: "the pod was ended before it started".into(),
+            exit_code: 143,
+            signal: Some(15),
+        };
+        let report = outcome(record, None, verdict, Some(reason.to_owned()), false);
+        self.place.order(Order::Conclude { uid, report: Box::new(report) }).await?;
+        self.news(uid).await
+    }
+}
+
+/// The outcome of a pod whose runner wrote none. `last`: how it went when last heard of.
+fn outcome(
+    record: &Record,
+    last: Option<PodReport>,
+    verdict: Verdict,
+    cancelled: Option<String>,
+    started: bool,
+) -> PodReport {
+    let now = Timestamp::now();
+    let mut report = last.unwrap_or_else(|| PodReport { started: None, ..Outcome::new(&record.plan, now).state() });
+    let reason = cancelled.unwrap_or_else(|| verdict.reason.to_owned());
+    let end = |state: &mut ContainerState| {
+        let began = match state {
+            ContainerState::Terminated { .. } => return,
+            ContainerState::Running { started } => Some(*started),
+            ContainerState::Waiting { .. } => None,
+        };
+        *state = ContainerState::Terminated {
+            exit_code: verdict.exit_code,
+            signal: verdict.signal,
+            reason: reason.clone(),
+            message: None,
+            started: began,
+            finished: now,
+        };
+    };
+    for container in report.init_containers.iter_mut().filter(|c| matches!(c.state, ContainerState::Running { .. })) {
+        end(&mut container.state);
+    }
+    for container in &mut report.containers {
+        end(&mut container.state);
+        container.ready = false;
+    }
+    if !started {
+        report.started = None;
+    }
+    PodReport {
+        phase: Phase::Failed,
+        reason: Some(reason),
+        message: Some(verdict.message),
+        finished: Some(now),
+        ..report
+    }
+}
