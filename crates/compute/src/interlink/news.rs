@@ -59,6 +59,7 @@ pub fn ended(last: &PodReport, reason: &str) -> PodReport {
     let end = |report: &ContainerReport| match &report.state {
         ContainerState::Terminated { .. } => report.clone(),
         other => ContainerReport {
+            ready: false,
             state: ContainerState::Terminated {
                 exit_code: TERMINATED,
                 signal: None,
