@@ -42,6 +42,10 @@ async fn open(
     let Some(entry) = controller.table.named(namespace, name) else {
         return Err(Refusal(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found")));
     };
+    let spec = entry.pod.spec.clone().unwrap_or_default();
+    if !spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(|one| one.name == container) {
+        return Err(Refusal(StatusCode::NOT_FOUND, format!("container \"{container}\" not found in pod \"{name}\"")));
+    }
     let asked = request.headers().get(header::UPGRADE);
     if !asked.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         let text = "this node speaks WebSockets only: the API server must be of version 1.36 or newer, and kubectl must use them";
