@@ -3,14 +3,16 @@ CARGO ?= cargo
 DEMO_DIR ?= target/demo
 DEMO_LISTEN ?= 127.0.0.1:0
 DEMO_FLAGS ?=
+FUZZ_SECONDS ?= 10
 
-.PHONY: help demo build test check conformance bench doc kill-test
+.PHONY: help demo build test check conformance bench fuzz doc kill-test
 
 help:
 	@echo "make demo                 build, then run the twin of the eastern Pacific on sixty years of observations"
 	@echo "make test                 everything that must hold; starts what it needs (PostgreSQL, Chromium, …)"
 	@echo "make check                formatting, lints, documentation"
 	@echo "make conformance AREA=edge   real clients against a running engine; areas: $(notdir $(patsubst %/run.sh,%,$(wildcard conformance/*/run.sh)))"
+	@echo "make fuzz                 hostile bytes for every parser that meets the network, guided by coverage; FUZZ_SECONDS=10 for each"
 	@echo "make bench                ratios against the peers, on this machine, in one run"
 
 build:
@@ -32,6 +34,9 @@ conformance:
 
 bench: build
 	bench/run.sh
+
+fuzz:
+	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps

@@ -248,6 +248,26 @@ def administration(person, secret):
     assert "Nobody is banned" in person.text("main")
 
 
+def erasure(person, secret):
+    person.go("/oidc/account")
+    person.sign_out()
+    person.sign_in(USER, secret)
+    assert person.path == "/oidc/account", person.path
+    labels(person)
+    button = "form[action='/oidc/account/erase'] button"
+    person.type_into("#erase-current", secret)
+    person.type_into("#erase-name", "somebody else")
+    person.press(button)
+    assert "name of your account" in person.text("[role=alert]"), person.text("[role=alert]")
+    person.type_into("#erase-current", secret)
+    person.type_into("#erase-name", USER)
+    person.press(button)
+    assert "erased-" in person.text("[role=status]"), person.text("[role=status]")
+    assert "hash of the name" in person.text("section[aria-labelledby=remains-h]")
+    person.sign_in(USER, secret)
+    assert "not right" in person.text("[role=alert]"), "nobody signs in to an erased account"
+
+
 def without_scripts(person, secret):
     person.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
@@ -297,6 +317,7 @@ def main():
             check("pictures", lambda: picture(person, given.screenshots))
         check("no console error", lambda: is_quiet(person))
         check("it works without JavaScript", lambda: without_scripts(person, admin))
+        check("a person erases the own account", lambda: erasure(person, secret + " new"))
     finally:
         driver.quit()
         shutil.rmtree(profile, ignore_errors=True)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Identity's pages in a real headless Chromium: signing in with a password and a code, the account, administration.
+# Identity's pages in a real headless Chromium: signing in with a password and a code, the account, administration, erasure.
 #
 # Runs against the engine of DTE_URL, DTE_BIN and DTE_DATA_DIR, as scripts/with-engine.sh sets them; without them it starts
 # one of its own. It gives the accounts `admin` and `browser-user` passwords of its own, so it wants an engine to spoil.

@@ -11,10 +11,12 @@
 //! * [`exec`]: running a program in a container that runs;
 //! * [`logs`]: which lines of a log somebody asked for;
 //! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
+//! * [`container`]: the plugin that runs them as containers;
 //! * [`slurm`]: the plugin that runs them as batch jobs;
-//! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node;
+//! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
 //! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
+pub mod container;
 pub mod exec;
 pub mod host;
 pub mod interlink;
@@ -47,6 +49,7 @@ pub struct ComputeConfig {
 pub enum SiteConfig {
     Host(host::HostConfig),
     Slurm(Box<slurm::SlurmConfig>),
+    Container(container::ContainerConfig),
     Interlink(interlink::InterlinkConfig),
 }
 
@@ -58,6 +61,7 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
     for site in wanted {
         let opened: Arc<dyn Site> = match site {
             SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
+            SiteConfig::Container(container) => container::ContainerSite::open(container.clone(), context).await?,
             SiteConfig::Slurm(slurm) => slurm::SlurmSite::open((**slurm).clone(), context).await?,
             SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
         };

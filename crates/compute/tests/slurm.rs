@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use dte_base::id::new_id;
 use dte_compute::pod::{ContainerPlan, Limits, PodPlan};
 use dte_compute::site::Cancellation;
-use dte_compute::slurm::{FLAGS_ANNOTATION, SlurmConfig};
+use dte_compute::slurm::{FLAGS_ANNOTATION, SlurmConfig, WallsSetting};
 use dte_compute::{ContainerState, Phase, Site, SiteError};
 use support::{Engine, Slurm, may_change_the_system, pod};
 use uuid::Uuid;
@@ -55,9 +55,38 @@ async fn pods_on_a_real_slurm() {
         time_limit_of_slurm(&engine),
         killed_from_outside(&engine, &slurm),
     );
+    behind_walls(&slurm, dir.path()).await;
     let queries = adopted_and_asked_once(engine, &config, &dir.path().join("data")).await;
     println!("squeue ran {queries} times");
     println!("pods_on_a_real_slurm: all scenarios held");
+}
+
+/// Two pods with user ids of their own: neither sees the other's folder, nor anything of the site.
+async fn behind_walls(slurm: &Slurm, dir: &Path) {
+    let config = SlurmConfig {
+        name: "walled".into(),
+        walls: WallsSetting::OtherUser,
+        uid_first: 630_000,
+        ..slurm.config(&dir.join("walled"))
+    };
+    let engine = Engine::start(&config, &dir.join("data")).await;
+    assert!(engine.site.capabilities().sandbox.holds());
+    let first = pod("id -u; touch $DTE_OUTPUTS/o; sleep 5");
+    engine.begin(&first).await;
+    engine.until(first.uid, "running", |report| report.phase == Phase::Running).await;
+    let runs = dir.join("walled/runs");
+    let second = pod(&format!(
+        "id -u; ls {} | grep -c -v $(basename $DTE_RUN_DIR); cat {}/job.sh",
+        runs.display(),
+        runs.join(first.uid.to_string()).display()
+    ));
+    let report = engine.run(&second).await;
+    assert_eq!(report.exit_code(), Some(1), "{report:?}");
+    let (log, ..) = engine.log(second.uid, 0).await;
+    assert!(log.starts_with("630001\n0\n") && log.contains("No such file"), "{log}");
+    assert_eq!(engine.finish(first.uid).await.phase, Phase::Succeeded);
+    assert_eq!(engine.log(first.uid, 0).await.0, "630000\n");
+    engine.stop().await;
 }
 
 async fn life_cycle(engine: &Engine) {

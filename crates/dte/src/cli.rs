@@ -7,6 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use dte_base::units::Span;
 
+mod people;
+
+pub use people::{Group, GroupRequest, Member, Trace};
+
 /// The digital twin engine: one program for data, transfers, offloading, workflows, provenance and accounting.
 #[derive(Debug, Parser)]
 #[command(name = "dte", version, arg_required_else_help = true)]
@@ -50,6 +54,9 @@ pub enum Command {
     /// Local accounts
     #[command(subcommand)]
     User(User),
+    /// Communities, their groups, members and requests
+    #[command(subcommand)]
+    Group(Group),
     /// Programs that get tokens by client credentials
     #[command(subcommand)]
     Client(Client),
@@ -73,8 +80,16 @@ pub enum Command {
     /// The data lake: what there is and where
     #[command(subcommand)]
     Lake(Lake),
-    /// Run a program as a pod at a site and wait for it
-    Run(Run),
+    /// Run a program, or a pod from a file, at a site
+    Run(Box<Run>),
+    /// The pods that wait or run, or one pod in full
+    Pods(Pods),
+    /// What a pod writes
+    Logs(Logs),
+    /// The places where pods run: what they have, and how busy they are
+    Sites,
+    /// Be a node of a Kubernetes cluster whose pods run at a site
+    Vkubelet(Vkubelet),
     /// Print a link with which the page opens in a browser
     Ui,
 }
@@ -159,6 +174,13 @@ pub enum User {
     },
     /// List the accounts
     List,
+    /// Erase a person for good: what must be kept is kept under a pseudonym
+    Erase {
+        name: String,
+        /// There is no way back
+        #[arg(long, required = true)]
+        yes: bool,
+    },
     /// Give an account a password; its sessions end
     Password {
         name: String,
@@ -235,11 +257,8 @@ pub enum Ban {
 pub enum Audit {
     /// Check that nothing was taken out of the trail or changed in it
     Verify,
-    /// What is written about somebody
-    Trace {
-        #[arg(long)]
-        subject: String,
-    },
+    /// What is written about somebody; or who was behind something, with what they had agreed to, and every action
+    Trace(Trace),
 }
 
 #[derive(Debug, Subcommand)]
@@ -354,19 +373,157 @@ pub enum Lake {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: dte run --cpu 2 --memory 4Gi --env N=8 fit -- python3 fit.py --steps 100")]
 pub struct Run {
-    /// Where to run it [default: local]
-    #[arg(long, default_value = "local")]
-    pub site: String,
+    /// A pod (or a job with one pod) as YAML or JSON, with the config maps and secrets that it mounts; - is the standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["image", "cpu", "memory", "gpu", "env", "input", "output", "timeout"])]
+    pub file: Option<PathBuf>,
+    /// The image of its container
+    #[arg(long, default_value = "host")]
+    pub image: String,
+    /// Where to run it [default: the engine chooses; see `dte pods explain`]
+    #[arg(long)]
+    pub site: Option<String>,
+    /// Processors, for example 2 or 500m
+    #[arg(long, value_name = "QUANTITY")]
+    pub cpu: Option<String>,
+    /// Memory, for example 4Gi
+    #[arg(long, value_name = "QUANTITY")]
+    pub memory: Option<String>,
+    /// Accelerators
+    #[arg(long, value_name = "N")]
+    pub gpu: Option<u32>,
+    /// Which accelerators
+    #[arg(long, default_value = "nvidia.com/gpu", value_name = "RESOURCE")]
+    pub gpu_resource: String,
     /// An environment variable, NAME=VALUE
     #[arg(long = "env", value_name = "NAME=VALUE")]
     pub env: Vec<String>,
-    /// Give up after this time
+    /// A file of the data lake to have in $DTE_INPUTS, SCOPE:NAME, or SCOPE:NAME=PATH there
+    #[arg(long, value_name = "DID[=PATH]")]
+    pub input: Vec<String>,
+    /// A file in $DTE_OUTPUTS to keep in the data lake, PATH=SCOPE:NAME, or PATH=SCOPE:NAME@RSE
+    #[arg(long, value_name = "PATH=DID[@RSE]")]
+    pub output: Vec<String>,
+    /// End it after this time
     #[arg(long, value_parser = span, value_name = "TIME")]
     pub timeout: Option<Duration>,
-    /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
-    pub command: Vec<String>,
+    /// Show what it writes while it runs, and end with its exit code (this is what happens anyway)
+    #[arg(long)]
+    pub follow: bool,
+    /// Wait for its end without showing what it writes, and end with its exit code
+    #[arg(long, conflicts_with = "follow")]
+    pub wait: bool,
+    /// Do not wait
+    #[arg(short, long, conflicts_with_all = ["follow", "wait"])]
+    pub detach: bool,
+    /// A name for the pod, then -- and the program with its arguments; the name may be left out
+    #[arg(trailing_var_arg = true, required_unless_present = "file", value_name = "[NAME] -- PROGRAM")]
+    pub words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Pods {
+    #[command(subcommand)]
+    pub command: Option<PodCommand>,
+    /// One pod in full: its name or UID
+    pub name: Option<String>,
+    /// Those that have ended too
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PodCommand {
+    /// Say why a pod runs where it runs, or why it waits
+    Explain { name: String },
+    /// End pods and forget them
+    Delete {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The pod's name or UID
+    pub name: String,
+    /// Go on while it writes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Of this container [default: the only or first one]
+    #[arg(short, long, default_value = "")]
+    pub container: String,
+    /// Only the last lines
+    #[arg(long, value_name = "N")]
+    pub tail: Option<u32>,
+    /// Only what is younger, for example 5m
+    #[arg(long, value_parser = span, value_name = "TIME")]
+    pub since: Option<Duration>,
+    /// With the time of each line
+    #[arg(long)]
+    pub timestamps: bool,
+    /// What the container wrote before it was started again
+    #[arg(short, long)]
+    pub previous: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Vkubelet {
+    /// The node's name
+    #[arg(long, env = "NODENAME", value_name = "NAME")]
+    pub node_name: String,
+    /// The cluster [default: KUBECONFIG, else the cluster that this process runs in]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Where the site's interLink API begins [default: /interlink of --url, or what --drop-in names]
+    #[arg(long, value_name = "URL")]
+    pub interlink_url: Option<url::Url>,
+    /// One site of an engine that has several
+    #[arg(long, value_name = "NAME")]
+    pub site: Option<String>,
+    /// Upstream's InterLinkConfig.yaml; flags win over it
+    #[arg(long, env = "CONFIGPATH", value_name = "FILE")]
+    pub drop_in: Option<PathBuf>,
+    /// The address at which the API server reaches this node [default: 127.0.0.1]
+    #[arg(long, env = "POD_IP", value_name = "ADDR")]
+    pub node_ip: Option<std::net::IpAddr>,
+    /// Where to serve logs and exec, with TLS [default: port 5820 of the node's address]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Certificate chain of that address, PEM [default: self-signed]
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Whose certificates may call, PEM [default: what the cluster publishes]
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+    /// Where it is noted which pods were handed to the site [default: vkubelet in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// A label of the node, KEY=VALUE
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// What the node has where the site does not say: cpu=4, nvidia.com/gpu=1
+    #[arg(long = "resource", value_name = "NAME=AMOUNT")]
+    pub resources: Vec<String>,
+    /// Say kubernetes.io/os=linux, as a real node does, so that workloads that select it come here
+    #[arg(long)]
+    pub real_platform_labels: bool,
+    /// How pods reach the cluster's API server from the site
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kubernetes_api: Option<String>,
+    /// Let the cluster evict pods while the site is away; their work at the site is ended then
+    #[arg(long)]
+    pub evict_when_away: bool,
+    /// How often the site is asked whether it is well
+    #[arg(long, default_value = "10s", value_parser = span, value_name = "TIME")]
+    pub ping_every: Duration,
+    /// How often the site is asked how the pods go
+    #[arg(long, default_value = "1s", value_parser = span, value_name = "TIME")]
+    pub status_every: Duration,
 }
 
 fn span(text: &str) -> Result<Duration, String> {

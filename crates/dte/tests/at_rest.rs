@@ -58,6 +58,79 @@ fn administer(data_dir: &Path, name: &str) {
 
     assert_eq!(json(&good(data_dir, &["audit", "verify"]))["broken_at"], Value::Null);
     good(data_dir, &["audit", "trace", "--subject", name]);
+    trace_and_erase(data_dir, name);
+}
+
+/// Who was behind a token; and what is left of a person.
+fn trace_and_erase(data_dir: &Path, name: &str) {
+    assert!(refused(data_dir, &["audit", "trace"], 2).contains("--token-id"));
+    assert!(refused(data_dir, &["audit", "trace", "--subject", name, "--pod", "x"], 2).contains("--pod"));
+    let issued = ["admin socket", "command line"].iter().find_map(|by| {
+        let records = json(&good(data_dir, &["audit", "trace", "--subject", by]));
+        let of_name = |one: &&Value| one["action"] == "token.issue" && one["object"] == name;
+        let found = records.as_array().expect("a list").iter().find(of_name)?;
+        found["detail"]["token_id"].as_str().map(str::to_owned)
+    });
+    let issued = issued.expect("a token that was issued");
+    let trace = json(&good(data_dir, &["audit", "trace", "--token-id", &issued]));
+    assert!(trace["identities"].as_array().expect("a list").iter().any(|one| one["name"] == name), "{trace}");
+    let nobody = json(&good(data_dir, &["audit", "trace", "--pod", "018f2f6e-0000-7000-8000-000000000000"]));
+    assert_eq!(nobody["owner"], Value::Null, "{nobody}");
+
+    assert!(refused(data_dir, &["user", "erase", name], 2).contains("--yes"));
+    assert!(refused(data_dir, &["user", "erase", "admin", "--yes"], 1).contains("cannot be erased"));
+    let erasure = json(&good(data_dir, &["user", "erase", name, "--yes", "--json"]));
+    let pseudonym = erasure["pseudonym"].as_str().expect("a pseudonym");
+    assert_eq!(json(&good(data_dir, &["audit", "verify"]))["broken_at"], Value::Null);
+    let users = good(data_dir, &["user", "list", "--json"]);
+    assert!(!users.contains(&format!("\"{name}\"")), "{users}");
+    let trace = good(data_dir, &["audit", "trace", "--token-id", &issued]);
+    assert!(trace.contains(pseudonym) && !trace.contains(&format!("\"{name}\"")), "{trace}");
+    assert!(refused(data_dir, &["user", "add", name], 1).contains("already"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_on_the_command_line() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data_dir = folder.path().join("d");
+    let engine = Engine::start(&data_dir, &["up"], &[]);
+    good(&data_dir, &["user", "add", "alice"]);
+    good(&data_dir, &["user", "add", "bob"]);
+    good(&data_dir, &["group", "add", "/ocean", "--description", "The ocean", "--manager", "alice"]);
+    good(&data_dir, &["group", "add", "/ocean/modellers"]);
+    assert!(refused(&data_dir, &["group", "add", "/ocean"], 1).contains("already"));
+    let list = good(&data_dir, &["group", "list"]);
+    assert!(list.contains("/ocean/modellers") && list.contains("alice") && list.contains("The ocean"), "{list}");
+    good(&data_dir, &["group", "member", "add", "/ocean", "alice", "bob"]);
+    good(
+        &data_dir,
+        &["group", "member", "add", "/ocean", "bob", "--role", "pilot", "--expires", "2099-01-01T00:00:00Z"],
+    );
+    let members = json(&good(&data_dir, &["group", "member", "list", "/ocean", "--json"]));
+    assert_eq!(members.as_array().map(Vec::len), Some(3), "{members}");
+    good(&data_dir, &["group", "member", "remove", "/ocean", "bob"]);
+    let members = json(&good(&data_dir, &["group", "member", "list", "/ocean", "--json"]));
+    assert_eq!(members.as_array().map(Vec::len), Some(2), "{members}");
+    assert!(refused(&data_dir, &["group", "member", "add", "/nowhere", "bob"], 1).contains("/nowhere"));
+    // Requests: asked for by the person, decided here.
+    let api = harness::Api::new(&engine.url, good(&data_dir, &["token", "--user", "bob"]).trim());
+    for (outcome, command) in [("REJECTED", "reject"), ("APPROVED", "approve")] {
+        let wanted = serde_json::json!({"groupName": "ocean/modellers", "notes": "I model it"});
+        let asked = json(&api.post_text("/oidc/iam/group_requests", &wanted).await);
+        let id = asked["uuid"].as_str().expect("an id").to_owned();
+        assert!(good(&data_dir, &["group", "request", "list"]).contains(&id));
+        let mut arguments = vec!["group", "request", command, id.as_str()];
+        if command == "reject" {
+            arguments.extend(["--reason", "not yet"]);
+        }
+        assert!(good(&data_dir, &arguments).contains("bob"), "{outcome}");
+    }
+    let members = good(&data_dir, &["group", "member", "list", "/ocean/modellers"]);
+    assert!(members.contains("bob"), "{members}");
+    assert!(refused(&data_dir, &["group", "delete", "/ocean"], 1).contains("beneath"));
+    good(&data_dir, &["group", "delete", "/ocean/modellers"]);
+    good(&data_dir, &["group", "delete", "/ocean"]);
+    engine.stop();
 }
 
 #[test]
@@ -71,10 +144,11 @@ fn administration_with_and_without_a_running_engine() {
     administer(&data_dir, "running");
     engine.stop();
     administer(&data_dir, "resting");
+    good(&data_dir, &["user", "add", "who-stays"]);
     // The socket of an engine that was killed is no engine.
     let engine = Engine::start(&data_dir, &["up"], &[]);
     let users = json(&good(&data_dir, &["user", "list", "--json"]));
-    assert!(users.as_array().expect("a list").iter().any(|user| user["name"] == "resting"), "{users}");
+    assert!(users.as_array().expect("a list").iter().any(|user| user["name"] == "who-stays"), "{users}");
     engine.kill();
     assert!(data_dir.join("admin.sock").exists());
     administer(&data_dir, "after-a-kill");

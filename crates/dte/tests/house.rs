@@ -30,6 +30,7 @@ const FLOORS: &[&[&str]] = &[
         "provenance",
         "quality",
         "learning",
+        "vkubelet",
     ],
     &["dashboard"],
     &["dte"],

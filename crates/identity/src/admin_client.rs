@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 
 use crate::audit::{AuditRecord, AuditReport};
 use crate::directory::{Ban, NewBan, User};
+use crate::erasure::Erasure;
 use crate::issuer::KeyTimes;
 use crate::issuer::clients::ClientView;
 use crate::routes::RouteInfo;
@@ -76,6 +77,11 @@ impl AdminClient {
 
     pub async fn set_user(&self, name: &str, state: UserState) -> Result<(), AdminError> {
         self.send(Method::POST, &format!("/users/{}", segment(name)), Some(&state)).await.map(drop)
+    }
+
+    /// Erases a person, for good.
+    pub async fn erase_user(&self, name: &str) -> Result<Erasure, AdminError> {
+        self.call(Method::POST, &format!("/users/{}/erase", segment(name)), Some(&serde_json::json!({}))).await
     }
 
     /// The account's sessions end.
@@ -180,6 +186,11 @@ impl AdminClient {
             }
             found.extend(page);
         }
+    }
+
+    /// Who was behind something: a token, a pod, a transfer, anything that records name.
+    pub async fn trace(&self, text: &str, after: i64) -> Result<serde_json::Value, AdminError> {
+        self.call(Method::GET, &format!("/audit/who?text={}&after={after}", segment(text)), NOTHING).await
     }
 
     async fn call<T: DeserializeOwned>(

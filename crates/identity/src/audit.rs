@@ -4,9 +4,13 @@
 //! A change is written in the transaction that makes it. Refusals are handed to a background task that writes them in
 //! batches, so that refusing costs no disk. Permits are counted in memory and written as sums once a minute.
 //!
+//! A person can be erased from it ([`Identity::erase`](crate::Identity::erase)): their records are written anew under a
+//! pseudonym and sealed, and the chain stays whole.
+//!
 //! The end of the chain is sealed in the transaction that moves it, and noted every minute in a file beside the store, so
 //! that a chain whose end was cut off is found out too.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,13 +20,17 @@ use dte_base::tasks::Tasks;
 use dte_base::time::Timestamp;
 use dte_store::{Store, Tx};
 use http::Method;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::allowance::Allowance;
+use crate::model::erased::Traces;
 use crate::model::principal::{Principal, UserRef};
 use crate::permits::Permits;
-use crate::store::audit as table;
+use crate::policy::store::trace::mentioning;
+use crate::store::{audit as table, erasure};
 use crate::vault::AuditKey;
 use crate::witness::Head;
 
@@ -30,11 +38,14 @@ use crate::witness::Head;
 const WAITING: usize = 8_192;
 /// Records in one transaction.
 const BATCH: usize = 256;
-/// Refusals of nobody in particular (no token, or a bad one) that are written one by one, each second; more are counted, so
-/// that strangers cannot fill the disk.
-const STRANGERS: u64 = 50;
+/// Why tokens are refused whose signature was good: what they say of their holder is true.
+pub(crate) const VOID: &[&str] = &["banned", "no-account", "revoked", "expired", "token-inactive"];
+/// What a record takes besides its path, about.
+const RECORD: u64 = 512;
 /// How often sums of permits are written and the end of the chain is noted.
 const ROUND: Duration = Duration::from_secs(60);
+/// Records that are looked through for an erasure in one transaction.
+const ERASED_AT_ONCE: i64 = 1_000;
 /// Longer paths are cut: they come from outside.
 const LONGEST_OBJECT: usize = 512;
 
@@ -78,6 +89,12 @@ impl Entry {
     }
 }
 
+/// A text as it stands in a record.
+fn as_in_json(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default().to_owned()
+}
+
 /// What [`Audit::verify`] found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditReport {
@@ -112,7 +129,8 @@ pub struct Audit {
     key: AuditKey,
     queue: mpsc::Sender<Entry>,
     lost: Arc<AtomicU64>,
-    strangers: Arc<AtomicU64>,
+    strangers: Arc<Mutex<Allowance>>,
+    void: Arc<Mutex<Allowance>>,
     permits: Arc<Permits>,
     data_dir: PathBuf,
 }
@@ -134,6 +152,7 @@ impl Audit {
             queue,
             lost: Arc::default(),
             strangers: Arc::default(),
+            void: Arc::default(),
             permits: Arc::default(),
             data_dir: data_dir.to_owned(),
         }
@@ -201,20 +220,17 @@ impl Audit {
 
     /// Notes a refusal. Never waits.
     pub fn denied(&self, denied: Denied) {
-        let is_too_much = denied.who.is_none() && !self.may_note_stranger(Timestamp::now());
-        if is_too_much || self.queue.try_send(Entry::denial(denied)).is_err() {
+        let allowance = match &denied.who {
+            None => Some(&self.strangers),
+            Some(_) if VOID.contains(&denied.reason) => Some(&self.void),
+            Some(_) => None,
+        };
+        let entry = Entry::denial(denied);
+        let size = RECORD + entry.body["object"].as_str().map_or(0, str::len) as u64;
+        let is_too_much = allowance.is_some_and(|one| !one.lock().takes(size, Timestamp::now()));
+        if is_too_much || self.queue.try_send(entry).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Counts strangers of this second; the second is in the upper bits.
-    fn may_note_stranger(&self, now: Timestamp) -> bool {
-        const COUNT: u64 = 0xffff;
-        let second = (now.as_seconds().cast_unsigned() << 16) & !COUNT;
-        let seen = self.strangers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| {
-            if seen & !COUNT != second { Some(second | 1) } else { (seen & COUNT < STRANGERS).then(|| seen + 1) }
-        });
-        seen.is_ok()
     }
 
     /// Notes a change that has no transaction of its own, such as a token that was given out.
@@ -222,6 +238,35 @@ impl Audit {
         if self.queue.try_send(entry).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Puts a pseudonym into the records after `seq`, as far as one transaction should go. Gives how many were written anew,
+    /// and the record up to which it looked; nothing when that was the last.
+    pub(crate) async fn erase_after(
+        &self,
+        traces: &Arc<Traces>,
+        seq: i64,
+    ) -> Result<(u64, Option<i64>), dte_store::Error> {
+        let (key, traces) = (self.key.clone(), Arc::clone(traces));
+        let found = self.store.write(move |tx| -> Result<(u64, Option<i64>), dte_store::Error> {
+            let (mut written, mut end) = (0, None);
+            let mut seen = BTreeSet::new();
+            for text in traces.texts() {
+                let (lines, reached) = mentioning(tx, &as_in_json(text), seq, ERASED_AT_ONCE)?;
+                end = reached;
+                for (number, _, mut body) in lines {
+                    if seen.insert(number) && traces.replace_in_record(&mut body) {
+                        let subject = (traces.name.as_str(), traces.pseudonym.as_str());
+                        written += u64::from(table::erase(tx, &key, number, &body, subject)?);
+                    }
+                }
+            }
+            if let Some(end) = end {
+                erasure::reach(tx, &traces.pseudonym, end)?;
+            }
+            Ok((written, end))
+        });
+        found.await
     }
 
     /// Notes changes in the transaction that makes them.
@@ -268,15 +313,14 @@ impl Audit {
                 break;
             }
             for record in page {
-                let expected = self.key.link(&link, record.seq, record.at, &record.body);
                 if record.seq != seq + 1 {
                     return Ok(AuditReport::broken(records, seq + 1, "the record is missing"));
                 }
-                if record.link != expected {
+                if !record.is_ours(&self.key, &link) {
                     let why = "the record, or the one before it, is not the one that was written";
                     return Ok(AuditReport::broken(records, seq + 1, why));
                 }
-                (seq, link, records) = (record.seq, expected, records + 1);
+                (seq, link, records) = (record.seq, record.link, records + 1);
                 if let Some((_, seal)) = end.as_ref().filter(|(at, _)| *at == seq)
                     && !self.key.is_end(seq, &link, seal)
                 {
@@ -313,23 +357,5 @@ impl Audit {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.store.read(move |tx| table::of_subject(tx, &subject, after, limit)).await?;
         Ok(rows.into_iter().map(|(seq, at, body)| AuditRecord { seq, at, body }).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn strangers_cannot_fill_the_disk() {
-        let store = dte_store::testing::temporary().await.expect("a store");
-        let (queue, _waiting) = mpsc::channel(1);
-        let vault = crate::vault::Vault::from_master(&[1; 32]);
-        let audit = Audit::new(&store, vault.audit_key(), Path::new("."), queue);
-        let noted =
-            |second: i64| (0..200).filter(|_| audit.may_note_stranger(Timestamp::from_seconds(second))).count() as u64;
-        assert_eq!(noted(1_000), STRANGERS);
-        assert_eq!(noted(1_000), 0);
-        assert_eq!(noted(1_001), STRANGERS);
     }
 }

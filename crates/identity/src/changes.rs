@@ -59,6 +59,11 @@ impl Identity {
         Ok(())
     }
 
+    /// Sessions have ended: whoever came by one of them is looked at again.
+    pub(crate) fn sessions_ended(&self) {
+        self.0.changed.send_modify(|_| {});
+    }
+
     /// Rights have changed: what was verified before is verified again.
     pub(crate) fn forget_verified(&self) {
         let generation = self.0.generation.fetch_add(1, Ordering::AcqRel) + 1;

@@ -11,9 +11,10 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::Identity;
-use crate::audit::Denied;
+use crate::audit::{Denied, VOID};
 use crate::model::denial::{Denial, DenialKind};
-use crate::model::principal::Principal;
+use crate::model::principal::{Principal, UserRef};
+use crate::model::token;
 use crate::routes::{Erased, Require, TokenSource};
 
 /// Fetch metadata: how the page that asks is related to us.
@@ -82,10 +83,13 @@ impl Point {
         let principal = match self.identify(gate, &parts).await {
             Ok(principal) => principal,
             Err(denial) => {
-                identity.audit().denied(self.denied(&parts, None, &denial));
+                let void = self.holder_of_void(&parts, &denial);
+                let denied = self.denied(&parts, None, &denial);
+                identity.audit().denied(Denied { who: void, ..denied });
                 return (self.door.on_denied)(denial);
             }
         };
+        let session = if principal.is_some() { self.session_of(&parts) } else { None };
         if let Some(principal) = &principal {
             let verdict = match gate.require {
                 Require::Public(_) | Require::Storage(_) => Ok(()),
@@ -112,7 +116,7 @@ impl Point {
         }
         let work = (gate.handler)(request);
         let response = match &note {
-            Some((principal, method, uri)) => match identity.attend(principal, work).await {
+            Some((principal, method, uri)) => match identity.attend(principal, session, work).await {
                 Ok(response) => response,
                 Err(denial) => {
                     identity.audit().denied(Denied {
@@ -146,12 +150,32 @@ impl Point {
         response
     }
 
-    async fn identify(&self, gate: &Gate, parts: &Parts) -> Result<Option<Principal>, Denial> {
+    fn token_of(&self, parts: &Parts) -> Option<String> {
         let own = self.door.token_source.and_then(|source| source(parts));
-        let token = match &own {
-            Some(token) => Some(token.as_str()),
-            None => bearer(&parts.headers),
-        };
+        own.or_else(|| bearer(&parts.headers).map(str::to_owned))
+    }
+
+    /// The session by which somebody is let in, if it is not by a token.
+    fn session_of(&self, parts: &Parts) -> Option<String> {
+        let by_session = self.door.takes_sessions && self.token_of(parts).is_none();
+        by_session.then(|| self.door.identity.session_secret(&parts.headers)).flatten()
+    }
+
+    /// Whose token was refused after its signature was found good: the trail must say who is still trying.
+    fn holder_of_void(&self, parts: &Parts, denial: &Denial) -> Option<UserRef> {
+        if !VOID.contains(&denial.reason) {
+            return None;
+        }
+        let text = self.token_of(parts)?;
+        let claims = token::parse(&text).ok()?.claims;
+        let claim = |name: &'static str| claims.text(name).ok().flatten().map(str::to_owned);
+        let (issuer, subject) = (claim("iss")?, claim("sub")?);
+        Some(UserRef { issuer, name: subject.clone(), subject })
+    }
+
+    async fn identify(&self, gate: &Gate, parts: &Parts) -> Result<Option<Principal>, Denial> {
+        let token = self.token_of(parts);
+        let token = token.as_deref();
         if token.is_none() && self.door.takes_sessions {
             return self.identify_session(gate, parts).await;
         }

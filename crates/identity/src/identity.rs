@@ -63,6 +63,7 @@ impl Identity {
         store.migrate("identity.checks", store::not_before::MIGRATIONS).await?;
         store.migrate("identity.issuer", issuer::store::MIGRATIONS).await?;
         store.migrate("identity.policy", crate::policy::store::MIGRATIONS).await?;
+        store.migrate("identity.erasure", store::erasure::MIGRATIONS).await?;
         let check = vault.check;
         let known = store.write(move |tx| store::remember(tx, "key check", &check)).await?;
         if known != check {
@@ -128,6 +129,7 @@ impl Identity {
         }
         foundation.tasks.spawn("identity.keys", identity.clone().turn_keys(foundation.tasks.clone()));
         identity.policy_refresh().await?;
+        foundation.tasks.spawn("identity.erasures", identity.clone().finish_erasures(foundation.tasks.clone()));
         if identity.0.store.is_shared() {
             foundation
                 .tasks

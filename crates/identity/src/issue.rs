@@ -68,6 +68,8 @@ pub enum Error {
     NoPolicy(String),
     #[error("there is no ban {0} in force")]
     NoBan(String),
+    #[error("{0}")]
+    NotErased(String),
     #[error("this is the only way into the account")]
     LastWayIn,
     #[error("{0} is no issuer that is trusted here")]

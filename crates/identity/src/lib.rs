@@ -22,7 +22,7 @@
 //! It is also where a service gets what it needs to open: [`ServiceContext`].
 //!
 //! Rooms: [`model`] (pure: claims, scopes, paths, decisions), [`routes`] and `gate`, [`context`], `store` (SQL), `directory`
-//! (accounts and bans in memory), `members`, `bans` and `changes` (how they come to be), `vault` (what is encrypted at rest), `keys` (ours), `public_key` (anybody's), `trust` (foreign
+//! (accounts and bans in memory), `members`, `bans`, `erasure` and `changes` (how they come to be and go), `vault` (what is encrypted at rest), `keys` (ours), `public_key` (anybody's), `trust` (foreign
 //! issuers; `remembered`: what they publish; `asking`: what they say about a token), `verify`, `not_before`, `issue`, `issuer`
 //! (the issuer's endpoints), [`accounts`], `policy`, `pages` (what people see), [`explain`], [`socket`], [`audit`] with `permits`
 //! and `witness`, [`testing`].
@@ -30,6 +30,7 @@
 mod absent;
 pub mod accounts;
 mod admin_client;
+mod allowance;
 mod asking;
 pub mod audit;
 mod bans;
@@ -37,6 +38,7 @@ mod changes;
 pub mod config;
 pub mod context;
 mod directory;
+mod erasure;
 pub mod explain;
 mod gate;
 mod identity;
@@ -68,6 +70,7 @@ pub use admin_client::{AdminClient, AdminError};
 pub use config::{IdentityConfig, LoginProviderConfig, TrustedIssuerConfig};
 pub use context::{Foundation, OpenError, ServiceContext};
 pub use directory::{Ban, Client as ClientAccount, NewBan, User};
+pub use erasure::{ERASED, Erasure, Remains};
 pub use explain::{Explanation, Question};
 pub use identity::Identity;
 pub use issue::{Error, USUAL_LIFETIME};

@@ -25,8 +25,9 @@ impl Identity {
         let user = User { name: name.to_owned(), admin, active: true, created: Timestamp::now() };
         let made = user.clone();
         let entry = Entry::change(by, "user.add", name, json!({"admin": admin}));
+        let erased = self.erased_hash(name);
         self.change(vec![entry], move |tx| {
-            if store::is_taken(tx, &made.name)? {
+            if store::is_taken(tx, &made.name, &erased)? {
                 return Err(Error::Taken(made.name.clone()));
             }
             store::insert_user(tx, &made).map_err(Error::from)
@@ -75,8 +76,9 @@ impl Identity {
             active: true,
         };
         let entry = Entry::change(by, "client.add", client_id, json!({"scopes": scopes}));
+        let erased = self.erased_hash(client_id);
         self.change(vec![entry], move |tx| {
-            if store::is_taken(tx, &client.client_id)? {
+            if store::is_taken(tx, &client.client_id, &erased)? {
                 return Err(Error::Taken(client.client_id.clone()));
             }
             store::insert_client(tx, &client).map_err(Error::from)

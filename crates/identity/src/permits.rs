@@ -191,7 +191,7 @@ mod tests {
             acting: None,
             scopes: Scopes::default(),
             granted: Scopes::default(),
-            groups: Vec::new(),
+            groups: std::sync::Arc::default(),
             vo: None,
             token_id: None,
             expires: Timestamp::EPOCH,

@@ -140,14 +140,26 @@ impl Identity {
         let audit = self.audit().clone();
         self.0
             .store
-            .write(move |tx| {
+            .write(move |tx| -> Result<(), Error> {
                 let sql = "DELETE FROM identity_sessions WHERE hash = ?1 RETURNING name";
                 let Some(name) = tx.query_opt(sql, &params![hash.as_slice()], |row| row.get::<String>(0))? else {
                     return Ok(());
                 };
                 audit.append(tx, &[Entry::change(&name, "session.end", &name, Value::Null)]).map_err(Error::from)
             })
-            .await
+            .await?;
+        self.sessions_ended();
+        Ok(())
+    }
+
+    /// Whether a session has not been ended. Says nothing about its age.
+    pub(crate) async fn is_session(&self, secret: &str) -> Result<bool, Error> {
+        let hash = self.0.vault.hash_secret(secret);
+        let sql = "SELECT name FROM identity_sessions WHERE hash = ?1";
+        let found = self.0.store.read(move |tx| -> Result<Option<String>, Error> {
+            Ok(tx.query_opt(sql, &params![hash.as_slice()], |row| row.get(0))?)
+        });
+        Ok(found.await?.is_some())
     }
 
     /// The token that forms of this session carry, so that another site's page cannot send them (CSRF).
@@ -193,7 +205,7 @@ pub(crate) fn principal(user: UserRef, admin: bool, expires: Timestamp) -> Princ
         acting: None,
         scopes: Scopes::default(),
         granted: Scopes::default(),
-        groups: Vec::new(),
+        groups: std::sync::Arc::default(),
         vo: None,
         token_id: None,
         expires,

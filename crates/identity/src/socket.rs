@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::audit::{AuditRecord, AuditReport};
 use crate::context::OpenError;
 use crate::directory::{Ban, NewBan, User};
+use crate::erasure::Erasure;
 use crate::issue::USUAL_LIFETIME;
 use crate::issuer::KeyTimes;
 use crate::issuer::clients::ClientView;
@@ -124,6 +125,7 @@ fn router(identity: Identity) -> Router {
         .route("/users", get(users).post(add_user))
         .route("/users/{name}", post(set_user))
         .route("/users/{name}/password", post(set_password))
+        .route("/users/{name}/erase", post(erase_user))
         .route("/clients", get(clients).post(add_client))
         .route("/clients/{client_id}", post(set_client).delete(delete_client))
         .route("/keys", get(keys).post(rotate_keys))
@@ -136,6 +138,7 @@ fn router(identity: Identity) -> Router {
         .route("/routes", get(routes))
         .route("/audit/verify", get(verify_audit))
         .route("/audit/trace", get(trace_audit))
+        .route("/audit/who", get(who))
         .with_state(identity)
 }
 
@@ -220,7 +223,7 @@ impl From<Error> for Problem {
             Error::NoAccount(_) | Error::NoBan(_) | Error::NoClient(_) | Error::NoKey(_) | Error::NoPolicy(_) => {
                 Problem::not_found(text)
             }
-            Error::Taken(_) => Problem::conflict(text),
+            Error::Taken(_) | Error::NotErased(_) => Problem::conflict(text),
             Error::Banned(_) | Error::Client => Problem::forbidden(text),
             Error::Name(_)
             | Error::Scope(_)
@@ -268,6 +271,13 @@ async fn set_user(
     Json(state): Json<UserState>,
 ) -> Result<(), Problem> {
     Ok(identity.set_user(&name, state.admin, state.active, BY).await?)
+}
+
+async fn erase_user(
+    State(identity): State<Identity>,
+    Segment(name): Segment<String>,
+) -> Result<Json<Erasure>, Problem> {
+    Ok(Json(identity.erase(&name, BY).await?))
 }
 
 async fn set_password(
@@ -394,6 +404,17 @@ struct Trace {
 
 fn usual_trace() -> usize {
     1_000
+}
+
+#[derive(Deserialize)]
+struct Named {
+    text: String,
+    #[serde(default)]
+    after: i64,
+}
+
+async fn who(State(identity): State<Identity>, Query(asked): Query<Named>) -> Result<Json<serde_json::Value>, Problem> {
+    Ok(Json(identity.trace(&asked.text, asked.after, BY).await?))
 }
 
 async fn trace_audit(

@@ -1,11 +1,11 @@
 //! What goes on for somebody after they were let in: a handler at work, an answer that is still being sent (a stream of events,
-//! a log that is followed, a large file). It stops when they are banned, when their account is closed or when they cease to be
-//! the administrator that they came as. So a ban needs no help of services to end what is open.
+//! a log that is followed, a large file). It stops when they are banned, when their account is closed, when they cease to be
+//! the administrator that they came as, or when the session that they came by ends. So a ban needs no help of services to end what is open.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -18,6 +18,8 @@ use crate::directory::Suspect;
 use crate::model::denial::Denial;
 use crate::model::principal::{Principal, Standing};
 
+/// How often a session is looked at that may have ended elsewhere.
+const LOOK: Duration = Duration::from_secs(30);
 /// Answers that are known to be no longer than this are sent at once, so nobody watches over them.
 const SHORT: u64 = 64 << 10;
 
@@ -58,16 +60,36 @@ impl Identity {
             || directory.is_void(who, principal.issued)
     }
 
-    /// Resolves when somebody may not stay any longer.
-    fn sent_away(&self, principal: &Principal) -> impl Future<Output = ()> + Send + use<> {
+    /// Resolves when somebody may not stay any longer. `session`: the secret of the session that they came by.
+    fn sent_away(&self, principal: &Principal, session: Option<String>) -> impl Future<Output = ()> + Send + use<> {
         let (identity, principal) = (self.clone(), principal.clone());
         let mut changes = self.watch_changes();
         async move {
             while identity.may_stay(&principal) {
-                if changes.changed().await.is_err() {
-                    // Identity is going, and the engine with it.
-                    std::future::pending::<Infallible>().await;
+                let is_over = tokio::select! {
+                    changed = changes.changed() => match changed {
+                        Ok(()) => identity.has_ended(session.as_deref()).await,
+                        // Identity is going, and the engine with it.
+                        Err(_) => std::future::pending::<bool>().await,
+                    },
+                    // Perhaps at another process.
+                    () = tokio::time::sleep(LOOK), if session.is_some() => identity.has_ended(session.as_deref()).await,
+                };
+                if is_over {
+                    return;
                 }
+            }
+        }
+    }
+
+    /// Whether a session is over. When the store cannot say, it goes on until it can.
+    async fn has_ended(&self, session: Option<&str>) -> bool {
+        let Some(secret) = session else { return false };
+        match self.is_session(secret).await {
+            Ok(is_there) => !is_there,
+            Err(error) => {
+                tracing::warn!(%error, "a session could not be looked at");
+                false
             }
         }
     }
@@ -76,9 +98,10 @@ impl Identity {
     pub(crate) async fn attend(
         &self,
         principal: &Principal,
+        session: Option<String>,
         work: impl Future<Output = Response>,
     ) -> Result<Response, Denial> {
-        let sent_away = self.sent_away(principal);
+        let sent_away = self.sent_away(principal, session);
         let mut sent_away = Box::pin(sent_away);
         let response = tokio::select! {
             // Who is banned by what they ask for still hears the answer.

@@ -106,13 +106,22 @@ impl crate::Identity {
 }
 
 impl AuditKey {
-    /// The link of a record: over the link before it and all that it says.
-    pub(crate) fn link(&self, before: &[u8], seq: i64, at: Timestamp, body: &str) -> Vec<u8> {
-        let mut text = Vec::with_capacity(before.len() + body.len() + 16);
-        text.extend_from_slice(before);
-        text.extend_from_slice(&seq.to_be_bytes());
-        text.extend_from_slice(&at.as_micros().to_be_bytes());
-        text.extend_from_slice(body.as_bytes());
+    /// The link of a record: over the link before it and all that it says. The salt makes that nobody, with the key or
+    /// without, can try out what a record said once its salt is destroyed. Records of older engines have none.
+    pub(crate) fn link(&self, before: &[u8], seq: i64, at: Timestamp, body: &str, salt: Option<&[u8]>) -> Vec<u8> {
+        let text = record_text(before, seq, at, body);
+        match salt {
+            Some(salt) => keyed_hash(&keyed_hash(&self.0, &[b"salt of a record".as_slice(), salt].concat()), &text),
+            None => keyed_hash(&self.0, &text),
+        }
+        .to_vec()
+    }
+
+    /// Seals what stands in the place of an erased record. The link of what it said stays, so that the chain holds.
+    pub(crate) fn seal_erased(&self, before: &[u8], seq: i64, at: Timestamp, body: &str, link: &[u8]) -> Vec<u8> {
+        let mut text = b"erased record".to_vec();
+        text.extend_from_slice(link);
+        text.extend_from_slice(&record_text(before, seq, at, body));
         keyed_hash(&self.0, &text).to_vec()
     }
 
@@ -128,6 +137,15 @@ impl AuditKey {
     pub(crate) fn is_end(&self, seq: i64, link: &[u8], seal: &[u8]) -> bool {
         self.seal_end(seq, link).ct_eq(seal).into()
     }
+}
+
+fn record_text(before: &[u8], seq: i64, at: Timestamp, body: &str) -> Vec<u8> {
+    let mut text = Vec::with_capacity(before.len() + body.len() + 16);
+    text.extend_from_slice(before);
+    text.extend_from_slice(&seq.to_be_bytes());
+    text.extend_from_slice(&at.as_micros().to_be_bytes());
+    text.extend_from_slice(body.as_bytes());
+    text
 }
 
 fn keyed_hash(key: &[u8; 32], text: &[u8]) -> [u8; 32] {

@@ -18,6 +18,7 @@ use crate::directory::Suspect;
 use crate::issuer::model::scope::ALL_RIGHTS;
 use crate::issuer::rules::grant_of;
 use crate::model::decide::{Accepted, Policy, decide};
+use crate::model::group::Group;
 use crate::model::memberships::Memberships;
 use crate::model::principal::{Identified, Principal, Standing};
 use crate::model::reject::Reject;
@@ -226,12 +227,9 @@ impl Identity {
         }
         let accepted = &mut evidence.accepted;
         let (told, at) = issuer.memberships(&self.0.client, text, hash, &accepted.subject, accepted.expires).await?;
-        let mut all = Memberships {
-            groups: std::mem::take(&mut accepted.groups),
-            capabilities: std::mem::take(&mut accepted.capabilities),
-        };
+        let mut all = Memberships { groups: accepted.groups.to_vec(), capabilities: accepted.capabilities.to_vec() };
         all.join(&told);
-        (accepted.groups, accepted.capabilities) = (all.groups, all.capabilities);
+        (accepted.groups, accepted.capabilities) = (all.groups.into(), all.capabilities.into());
         evidence.since = evidence.since.min(at);
         Ok(evidence)
     }
@@ -309,7 +307,8 @@ impl Identity {
         if let Standing::User { .. } = standing {
             // Who has left a group since the token was made is not in it any more.
             let groups = self.groups_of(&name);
-            accepted.groups.retain(|group| groups.iter().any(|now| now.vo == group.vo && now.path == group.path));
+            let is_in = |group: &&Group| groups.iter().any(|now| now.vo == group.vo && now.path == group.path);
+            accepted.groups = accepted.groups.iter().filter(is_in).cloned().collect();
         }
         self.welcome(about.to_owned(), None, accepted, standing, name, Scopes::default())
     }

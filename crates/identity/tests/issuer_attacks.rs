@@ -148,7 +148,9 @@ async fn p10_nobody_is_sent_where_the_client_did_not_say() {
         (("resource", "a\u{e4}"), "invalid_target"),
     ] {
         let page = alice.authorize(&app, "openid", &[more]).await;
-        assert!(page.location.as_deref().expect("a redirect").starts_with("https://rp.example/cb?"));
+        // Nobody has checked whose the address is: it is shown, and nobody is sent there.
+        assert_eq!((page.status, &page.location), (400, &None));
+        assert!(page.body.contains("href=\"https://rp.example/cb?"), "{}", page.body);
         let answer = page.answer();
         assert_eq!(
             (answer["error"].as_str(), answer["iss"].as_str(), answer["state"].as_str()),
@@ -514,4 +516,46 @@ async fn who_you_are_is_not_what_you_may() {
     assert_eq!(text(&alice.tokens(&trusted, "openid dte.admin").await, "scope"), "openid");
     let tokens = admin.tokens(&trusted, "openid dte.admin").await;
     assert_eq!(get_with(&engine, "/demo/admin", text(&tokens, "access_token")).await, 200);
+}
+
+#[tokio::test]
+async fn a_program_that_nobody_checked_cannot_pass_for_another() {
+    let engine = start().await;
+    let alice = Browser::signed_in(&engine, "alice").await;
+    for name in ["Grafana\u{202e}", "Graf\u{200b}ana", "Grafana\u{2066}"] {
+        let metadata = json!({"client_name": name, "redirect_uris": ["https://rp.example/cb"]});
+        let (status, answer) = register_raw(&engine, metadata).await;
+        assert_eq!((status, text(&answer, "error")), (400, "invalid_client_metadata"), "{name:?}");
+    }
+    // Where its tokens are good is shown, and asked again for another place.
+    let app = register(&engine, json!({})).await;
+    let page = alice.authorize(&app, "openid", &[]).await;
+    assert!(!page.body.contains("nowhere else"), "{}", page.body);
+    assert!(alice.decide(&page, "allow").await.answer().contains_key("code"));
+    assert!(alice.authorize(&app, "openid", &[]).await.answer().contains_key("code"));
+    let elsewhere = [("resource", "https://other.example/api")];
+    let page = alice.authorize(&app, "openid", &elsewhere).await;
+    assert!(page.status == 200 && page.body.contains("https://other.example/api"), "{}", page.body);
+    assert!(alice.decide(&page, "allow").await.answer().contains_key("code"));
+    assert_eq!(alice.authorize(&app, "openid", &elsewhere).await.status, 200, "each time");
+    // An administrator's program is answered at its address.
+    let trusted =
+        register_trusted(&engine, json!({"client_name": "Checked", "redirect_uris": ["https://rp.example/cb"]}));
+    let page = alice.authorize(&trusted.await, "unheard-of", &[]).await;
+    assert!(page.location.as_deref().expect("a redirect").starts_with("https://rp.example/cb?"));
+}
+
+#[tokio::test]
+async fn bad_registrations_do_not_keep_out_good_ones() {
+    let engine = start_with("[identity.issuer]\nregistrations_per_minute = 3\n", None).await;
+    let bad = json!({"client_name": "x", "redirect_uris": ["javascript:alert(1)"]});
+    for number in 0..6 {
+        let (status, _) = register_raw(&engine, bad.clone()).await;
+        assert_eq!(status, if number < 3 { 400 } else { 429 }, "{number}");
+    }
+    let good = json!({"client_name": "x", "redirect_uris": ["https://rp.example/cb"]});
+    for number in 0..4 {
+        let (status, _) = register_raw(&engine, good.clone()).await;
+        assert_eq!(status, if number < 3 { 201 } else { 429 }, "{number}");
+    }
 }

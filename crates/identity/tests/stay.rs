@@ -25,6 +25,7 @@ fn endless() -> Body {
 async fn start() -> TestEngine {
     TestEngine::start(async |_| {
         let routes = Routes::new("demo")
+            .sessions()
             .get("/slow", Require::Authenticated, async || std::future::pending::<&'static str>().await)
             .get("/file", Require::Authenticated, async || -> Response { endless().into_response() })
             .get("/events", Require::Authenticated, async || -> Response {
@@ -99,4 +100,52 @@ async fn those_who_were_away_are_named_when_they_are_back() {
     let back = tokio::time::timeout(PATIENCE, back).await.expect("in time").expect("no panic");
     assert_eq!(back, std::slice::from_ref(&alice));
     assert!(absent.is_here(&alice));
+}
+
+#[tokio::test]
+async fn signing_out_ends_what_the_session_has_open_and_nothing_else() {
+    let engine = start().await;
+    engine.token_for("alice", &[]).await;
+    let mut sessions = Vec::new();
+    for _ in 0..2 {
+        let code = engine.identity.login_code("alice", "test").await.expect("a code");
+        let secret = engine.identity.begin_session(code.expose()).await.expect("begun").expect("good");
+        let cookie = format!("{}={}", engine.identity.session_cookie_name(), secret.expose());
+        let reply = engine.client.get(engine.url_of("/demo/events")).header(http::header::COOKIE, cookie).send();
+        let reply = reply.await.expect("begins");
+        assert_eq!(reply.status, 200);
+        sessions.push((secret, tokio::spawn(async move { reply.text().await.is_ok() })));
+    }
+    let (left, first) = sessions.remove(0);
+    let (_, second) = sessions.remove(0);
+    engine.identity.end_session(left.expose()).await.expect("ended");
+    assert!(tokio::time::timeout(PATIENCE, first).await.expect("in time").expect("no panic"));
+    assert!(!second.is_finished(), "the other session goes on");
+    second.abort();
+}
+
+#[tokio::test]
+async fn the_trail_says_who_comes_with_a_token_that_is_void() {
+    let engine = start().await;
+    let alice = engine.token_for("alice", &[]).await;
+    let ban = NewBan { subject: Some("alice".to_owned()), reason: "test".to_owned(), ..NewBan::default() };
+    engine.identity.ban(ban, "test").await.expect("banned");
+    let reply = engine.client.get(engine.url_of("/demo/me")).bearer(&alice).send().await.expect("an answer");
+    assert_eq!(reply.status, 401);
+    // A token that somebody made up names nobody.
+    let (head, _) = alice.expose().rsplit_once('.').expect("a JWT");
+    let forged = Secret::new(format!("{head}.AAAA"));
+    let reply = engine.client.get(engine.url_of("/demo/file")).bearer(&forged).send().await.expect("an answer");
+    assert_eq!(reply.status, 401);
+    let begun = std::time::Instant::now();
+    loop {
+        let trace = engine.identity.audit().trace("alice", 0, 100).await.expect("read");
+        let denials: Vec<_> = trace.iter().filter(|one| one.body["kind"] == "denial").collect();
+        assert!(denials.iter().all(|one| one.body["object"] == "/me"), "{denials:?}");
+        if denials.iter().any(|one| one.body["reason"] == "banned") {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -42,9 +42,38 @@ async fn from_a_token_to_the_person_and_what_was_agreed() {
         for action in ["user.add", "aup.accept", "member.active"] {
             assert!(actions.contains(&action), "{action} {actions:?}");
         }
-        // Administrators only, and one question at a time.
+        // Others only what they did themselves, and one question at a time.
+        let confined = engine.token_for("alice", &["compute.read"]).await;
+        let (_, own) = send(&engine, &alice, "GET", "/policy/v1/trace?subject=alice", None).await;
+        let records = own["records"].as_array().expect("a list");
+        assert!(records.iter().any(|one| one["action"] == "aup.accept"), "{own}");
+        assert!(records.iter().all(|one| one["by"] == "alice" || one["subject"] == "alice"), "{own}");
+        let bob = engine.token_for("bob", &[]).await;
+        let (_, others) = send(&engine, &bob, "GET", "/policy/v1/trace?subject=alice", None).await;
+        assert!(others["records"].as_array().expect("a list").iter().all(|one| one["by"] == "bob"), "{others}");
+        assert_eq!(others["identities"].as_array().map(Vec::len), Some(0), "{others}");
+        // Events say whose a pod or a transfer was.
+        let emit = |tx: &mut dte_store::Tx<'_>| {
+            let data = json!({"user": {"issuer": "i", "subject": "alice", "name": "alice"}});
+            tx.emit(dte_store::Event::new("org.dte.transfer.file.finished", "/fts", "5d1f-job/1", data))
+        };
+        engine.store.write(emit).await.expect("emitted");
+        let begun = std::time::Instant::now();
+        let answer = loop {
+            let (_, answer) = send(&engine, &admin, "GET", "/policy/v1/trace?transfer=5d1f-job", None).await;
+            if answer["events"].as_array().is_some_and(|events| !events.is_empty()) {
+                break answer;
+            }
+            assert!(begun.elapsed().as_secs() < 30, "{answer}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
+        assert_eq!(
+            (&answer["events"][0]["user"], &answer["identities"][0]["name"]),
+            (&json!("alice"), &json!("alice"))
+        );
         for (token, query, wanted) in [
-            (&alice, "subject=alice", 403),
+            (&alice, "subject=alice", 200),
+            (&confined, "subject=alice", 403),
             (&admin, "", 400),
             (&admin, "subject=al", 400),
             (&admin, "subject=a%25e", 200),

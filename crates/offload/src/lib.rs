@@ -6,7 +6,8 @@
 //!
 //! A pod's annotations order its data ([`model::order`]). Its way ([`model::state`]):
 //!
-//! 1. accepted: one row and one piece of durable work, in one transaction;
+//! 1. accepted: one row and one piece of durable work, in one transaction; one that names no site is placed at one
+//!    ([`model::placement`]), or waits until one takes it;
 //! 2. staged: inputs found in the data lake, fetched as the pod's owner, verified, and linked from a cache of verified files;
 //! 3. running: handed to the site's plugin ([`dte_compute`]), whose word of the end comes at once;
 //! 4. succeeded: its outputs are stored and registered in the data lake; only then, or when it failed, the event
@@ -54,6 +55,7 @@ impl Service {
         let compute: dte_compute::ComputeConfig = ctx.config.section("compute")?;
         ctx.store.migrate(Self::NAME, store::MIGRATIONS).await?;
         ctx.store.migrate("offload.volumes", store::volumes::MIGRATIONS).await?;
+        ctx.store.migrate("offload.placement", store::placement::MIGRATIONS).await?;
         let tasks = ctx.tasks.clone();
         let context = dte_compute::SiteContext { data_dir: ctx.data_dir.clone(), tasks: tasks.clone() };
         let sites = dte_compute::open_sites(&compute, &context).await.map_err(OpenError::other)?;

@@ -23,6 +23,7 @@ use crate::model::failure::Failure;
 use crate::model::volumes;
 use crate::store::{self, PodRow, Queues};
 use crate::work::cache::Cache;
+use crate::work::place::RunTimes;
 use crate::work::storage::{self, Direction};
 use crate::{Service, work};
 
@@ -43,6 +44,7 @@ pub struct Shared {
     /// Places at each site.
     pub places: HashMap<String, Arc<Semaphore>>,
     pub staging: Semaphore,
+    pub run_times: RunTimes,
     pub cache: Cache,
     /// This process among those that share the store.
     pub node: String,
@@ -71,6 +73,7 @@ impl Shared {
         let queue = |kind: &str| -> &'static str { format!("offload.{kind}.{node}").leak() };
         Ok(Shared {
             storages: Storages::new(ctx.client.untrusted()),
+            run_times: RunTimes::default(),
             staging: Semaphore::new(settings.parallel_staging.max(1)),
             cache: Cache::open(&ctx.data_dir.join("cache"), settings.cache_limit)?,
             queues: Queues { run: queue("run"), clean: queue("clean") },
@@ -88,11 +91,11 @@ impl Shared {
         })
     }
 
-    /// The site of this name; the first one if none is named.
+    /// The site of this name; where none is named, the only one if there is no choice.
     pub fn site(&self, name: Option<&str>) -> Option<&Arc<dyn Site>> {
         match name {
             Some(name) => self.sites.iter().find(|site| site.name() == name),
-            None => self.sites.first(),
+            None => self.sites.first().filter(|_| self.sites.len() == 1),
         }
     }
 

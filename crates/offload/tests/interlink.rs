@@ -670,3 +670,36 @@ async fn programs_run_in_a_pod_over_a_web_socket() {
     bench.admin().delete(&RawPod(pod)).await.expect("deleted");
     server.stop(Duration::from_secs(1)).await;
 }
+
+#[tokio::test]
+async fn a_pod_waits_for_what_the_site_lacks_and_old_pods_are_forgotten() {
+    let bench = Bench::with_site("resources = { \"nvidia.com/gpu\" = 1 }").await;
+    let asking = |script: &str, count: &str| {
+        let mut pod = pod(script);
+        pod["spec"]["containers"][0]["resources"] = json!({"limits": {"nvidia.com/gpu": count}});
+        pod
+    };
+    let first = asking("while ! test -e $DTE_OUTPUTS/end; do sleep 0.02; done", "1");
+    bench.admin().create(&PodCreateRequests::of(first.clone())).await.expect("created");
+    bench.wait_for_phase(&first, Phase::Running).await;
+    let (second, third) = (asking("true", "1"), asking("true", "2"));
+    for pod in [&second, &third] {
+        bench.admin().create(&PodCreateRequests::of(pod.clone())).await.expect("created");
+        bench.shows(pod, Some("InsufficientResources")).await;
+    }
+    let status = bench.status(&bench.admin(), &third).await.expect("a status");
+    let waiting = status.containers[0].state.as_ref().and_then(|state| state.waiting.as_ref()).expect("it waits");
+    assert!(waiting.message.as_deref().is_some_and(|text| text.contains("0 of 1 nvidia.com/gpu free")), "{waiting:?}");
+    assert_eq!(phase_of(&status), Phase::Pending);
+    let outputs = bench.data_dir.join(format!("runs/{}/outputs/end", first["metadata"]["uid"].as_str().expect("uid")));
+    std::fs::write(outputs, "").expect("the sign to end");
+    assert_eq!(bench.end_of(&second).await["phase"], "Succeeded");
+    assert_eq!(phase_of(&bench.status(&bench.admin(), &third).await.expect("a status")), Phase::Pending);
+    bench.admin().delete(&RawPod(third.clone())).await.expect("deleted");
+    assert_eq!(bench.end_of(&third).await["reason"], "Cancelled");
+
+    let now = dte_base::time::Timestamp::now();
+    assert_eq!(dte_offload::store::prune(&bench.store, now - Duration::from_secs(60)).await.expect("pruned"), 0);
+    assert_eq!(dte_offload::store::prune(&bench.store, now + Duration::from_secs(60)).await.expect("pruned"), 3);
+    assert!(bench.status(&bench.admin(), &second).await.is_none());
+}

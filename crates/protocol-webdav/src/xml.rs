@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use quick_xml::NsReader;
-use quick_xml::escape::resolve_xml_entity;
+use quick_xml::escape::{resolve_xml_entity, unescape};
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::ResolveResult;
 
@@ -122,7 +122,10 @@ pub fn parse(text: &str, max_elements: usize) -> Result<Element, BadXml> {
 fn element(namespace: &ResolveResult<'_>, start: &BytesStart<'_>) -> Result<Element, BadXml> {
     check_declarations(start)?;
     let namespace = match namespace {
-        ResolveResult::Bound(namespace) => namespace.as_ref().to_owned(),
+        // The name is what the attribute means, not how it was written: `a&amp;b` is `a&b`.
+        ResolveResult::Bound(namespace) => {
+            unescape(namespace.as_ref()).map_err(|e| BadXml::Malformed(e.to_string()))?.into_owned()
+        }
         ResolveResult::Unbound => String::new(),
         ResolveResult::Unknown(prefix) => return Err(BadXml::Namespace(prefix.clone())),
     };
@@ -176,6 +179,14 @@ mod tests {
         assert!(root.name.is("DAV:", "a"));
         assert_eq!(root.child("b").expect("child").text, "x & y A<");
         assert!(root.children[1].name.is("urn:c", "c"));
+    }
+
+    #[test]
+    fn namespaces_mean_what_their_attributes_mean() {
+        let root = parse(r#"<a xmlns="http://x/?a=1&amp;b=2" xmlns:D="&#68;AV:"><D:b/></a>"#, 10).expect("parses");
+        assert!(root.name.is("http://x/?a=1&b=2", "a"), "{root:?}");
+        assert!(root.child("b").is_some());
+        assert!(parse(r#"<a xmlns="&unknown;"/>"#, 10).is_err());
     }
 
     #[test]

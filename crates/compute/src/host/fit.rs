@@ -1,6 +1,8 @@
 //! Whether a pod fits this machine: images, resources that it has, and places of it that pods may mount.
 
-use super::site::{IMAGE, Inner};
+use std::collections::BTreeMap;
+
+use super::site::{IMAGE, Inner, Known, State};
 use super::volumes::real_host_path;
 use crate::pod::{PodPlan, VolumeSource};
 use crate::site::SiteError;
@@ -24,5 +26,36 @@ impl Inner {
             }
         }
         Ok(plan)
+    }
+
+    /// Extended resources that no running pod has. One that is suspended keeps its own.
+    pub(super) fn extended_free(&self, known: &Known) -> BTreeMap<String, u64> {
+        let mut free = self.config.resources.clone();
+        for run in known.runs.values().filter(|run| matches!(run.state, State::Running(_))) {
+            for (name, count) in &run.extended {
+                if let Some(left) = free.get_mut(name) {
+                    *left = left.saturating_sub(*count);
+                }
+            }
+        }
+        free
+    }
+
+    /// Whether what the pod asks for is free. It may wait for what the machine does not have at all: machines change.
+    pub(super) fn check_extended(&self, known: &Known, plan: &PodPlan) -> Result<(), SiteError> {
+        let needs = plan.extended();
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let free = self.extended_free(known);
+        for (resource, asked) in needs {
+            let left = free.get(resource).copied().unwrap_or(0);
+            if asked > left {
+                let total = self.config.resources.get(resource).copied().unwrap_or(0);
+                let (site, resource) = (self.config.name.clone(), resource.to_owned());
+                return Err(SiteError::Lacks { site, resource, asked, free: left, total });
+            }
+        }
+        Ok(())
     }
 }

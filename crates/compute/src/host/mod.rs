@@ -46,7 +46,7 @@ use serde::Deserialize;
 
 pub use probe::{probe, probe_at};
 pub use site::HostSite;
-pub(crate) use site::hand_over;
+pub(crate) use site::{hand_over, memory_bytes};
 
 pub(crate) const POD_SHIM: &str = "pod-shim";
 const POD_INIT: &str = "pod-init";

@@ -309,6 +309,7 @@ impl Inner {
             memory_bytes: amount(said.memory.as_deref(), &self.config.memory).map_or(0, |memory| memory.units()),
             pods: pods.map_or(self.config.pods, |pods| pods.min(self.config.pods)),
             pods_running: self.count(),
+            ..Capacity::default()
         };
         *locked(&self.pinged) = Some((Instant::now(), capacity.clone()));
         capacity

@@ -10,13 +10,14 @@ impl Inner {
         let all = self.index.all().map_err(SiteError::io(format!("the folder of site {}", self.config.name)))?;
         let mut jobs = self.jobs();
         for pod in all {
+            let user = pod.record.as_ref().and_then(|record| record.user);
             let stage = match (pod.exit, pod.record) {
                 (Some(report), _) => Stage::Ended(Box::new(report)),
                 (None, Some(record)) if record.job.is_some() => Stage::Queued(Box::new(record)),
                 (None, Some(record)) => Stage::Unsure(Box::new(record)),
                 (None, None) => Stage::Prepared,
             };
-            jobs.insert(pod.uid, Job::new(stage));
+            jobs.insert(pod.uid, Job { user, ..Job::new(stage) });
         }
         Ok(())
     }

@@ -65,9 +65,6 @@ impl Inner {
         if let (true, Some(number)) = (has_started, number) {
             self.slurm().signal_runner(uid, number, "USR1").await?;
         }
-        if let Some(job) = self.jobs().get_mut(&uid) {
-            job.suspended = wanted;
-        }
         Ok(())
     }
 

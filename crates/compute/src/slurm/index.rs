@@ -24,6 +24,9 @@ pub struct Record {
     pub plan: PodPlan,
     /// None: it was about to be handed over, and Slurm may have it or not.
     pub job: Option<u64>,
+    /// The user id that the pod got.
+    #[serde(default)]
+    pub user: Option<u32>,
 }
 
 impl Record {
@@ -35,7 +38,7 @@ impl Record {
             container.env.clear();
             container.argv.clear();
         }
-        Record { plan, job: None }
+        Record { plan, job: None, user: None }
     }
 }
 

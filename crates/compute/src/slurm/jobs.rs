@@ -27,7 +27,8 @@ pub struct Job {
     pub awaits_word: bool,
     /// When it has to have ended by itself.
     pub kill_at: Option<Instant>,
-    pub suspended: bool,
+    /// The user id that nobody else may have until its folder is gone.
+    pub user: Option<u32>,
 }
 
 pub enum Stage {
@@ -43,6 +44,10 @@ pub type Jobs = HashMap<Uuid, Job>;
 
 impl Job {
     pub fn new(stage: Stage) -> Job {
+        let user = match &stage {
+            Stage::Unsure(record) | Stage::Queued(record) => record.user,
+            Stage::Prepared | Stage::Ended(_) => None,
+        };
         Job {
             stage,
             queued: None,
@@ -51,7 +56,7 @@ impl Job {
             is_watched: false,
             awaits_word: false,
             kill_at: None,
-            suspended: false,
+            user,
         }
     }
 

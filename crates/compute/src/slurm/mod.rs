@@ -72,6 +72,9 @@ pub struct SlurmConfig {
     pub max_pods: u64,
     /// The walls around pods on the nodes.
     pub walls: WallsSetting,
+    /// With `walls = "other-user"`: the first of the user ids that pods get, one each. Nobody else may have them on any node.
+    pub uid_first: u32,
+    pub uid_count: u32,
     pub log_limit: Bytes,
     /// Time between SIGTERM and SIGKILL for pods that do not say.
     pub grace: Span,
@@ -96,6 +99,8 @@ pub enum WallsSetting {
     None,
     /// User namespaces on the nodes. A node that does not allow them fails the pod.
     UserNamespace,
+    /// A user id of its own for each pod, where jobs run as root.
+    OtherUser,
 }
 
 impl Default for SlurmConfig {
@@ -117,6 +122,8 @@ impl Default for SlurmConfig {
             jobcomp: None,
             max_pods: 10_000,
             walls: WallsSetting::None,
+            uid_first: 620_000,
+            uid_count: 20_000,
             log_limit: Bytes(16 << 20),
             grace: Span(Duration::from_secs(10)),
             max_processes: 4_096,
@@ -151,8 +158,14 @@ impl SlurmConfig {
             return wrong("poll must be at least 200ms and look at least 50ms".into());
         }
         if self.walls == WallsSetting::UserNamespace && self.ssh.is_none() && nix::unistd::geteuid().is_root() {
-            let why = "walls = \"user-namespace\" does not hold back root: run the engine as another account";
-            return wrong(why.into());
+            return wrong("walls = \"user-namespace\" does not hold back root: use \"other-user\"".into());
+        }
+        let is_root = match &self.ssh {
+            Some(ssh) => ssh.user == "root",
+            None => nix::unistd::geteuid().is_root(),
+        };
+        if self.walls == WallsSetting::OtherUser && !is_root {
+            return wrong("walls = \"other-user\" takes jobs that run as root: use \"user-namespace\"".into());
         }
         Ok(())
     }

@@ -49,7 +49,7 @@ impl Inner {
         self.index.save_exit(uid, &report).map_err(PlaceError::failed(format!("the folder of pod {uid}")))?;
         let first = match self.jobs().get_mut(&uid) {
             Some(job) if job.is_active() => {
-                *job = Job::new(Stage::Ended(Box::new(report)));
+                *job = Job { user: job.user, ..Job::new(Stage::Ended(Box::new(report))) };
                 true
             }
             _ => false,

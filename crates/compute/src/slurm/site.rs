@@ -216,7 +216,7 @@ impl Inner {
             }
         };
         let running = self.jobs().values().filter(|job| job.is_active()).count() as u64;
-        Capacity { cpu_millis, memory_bytes, pods: self.config.max_pods, pods_running: running }
+        Capacity { cpu_millis, memory_bytes, pods: self.config.max_pods, pods_running: running, ..Capacity::default() }
     }
 }
 
@@ -228,7 +228,9 @@ impl Site for SlurmSite {
     fn capabilities(&self) -> Capabilities {
         let sandbox = match self.inner.config.walls {
             WallsSetting::None => Sandbox::None { why: "its jobs run as the site's own account".into() },
+            // What the nodes' kernels have besides, each pod finds out for itself.
             WallsSetting::UserNamespace => Sandbox::UserNamespace { landlock: false },
+            WallsSetting::OtherUser => Sandbox::OtherUser { landlock: false },
         };
         Capabilities { sandbox, suspend: true, images: &[IMAGE] }
     }

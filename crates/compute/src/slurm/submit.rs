@@ -1,5 +1,6 @@
 //! Handing a pod to Slurm: once, however often it is asked for and wherever the engine dies.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use uuid::Uuid;
@@ -13,7 +14,7 @@ use super::{SlurmConfig, WallsSetting, resources, script};
 use crate::host::sandbox::HIDDEN_BY_DEFAULT;
 use crate::host::spec::{RunSpec, Walls, usual_restart_wait};
 use crate::place::{Order, PlaceError};
-use crate::pod::PodPlan;
+use crate::pod::{PodPlan, VolumeSource};
 use crate::site::SiteError;
 
 /// The longest time, in seconds, that a pod can ask for between being told to end and being ended.
@@ -36,6 +37,11 @@ impl Drop for Turn<'_> {
 impl Inner {
     pub(super) async fn submit(&self, plan: &PodPlan) -> Result<(), SiteError> {
         let uid = plan.uid;
+        if let Some(volume) = plan.volumes.iter().find(|volume| matches!(volume.source, VolumeSource::HostPath { .. }))
+        {
+            let (name, site) = (&volume.name, &self.config.name);
+            return Err(SiteError::Refused(format!("volume {name}: site {site} lets pods mount no hostPath")));
+        }
         let flags = flags_of(&self.config, plan).map_err(SiteError::Refused)?;
         let busy = || SiteError::Busy(self.config.name.clone());
         if !self.handing_over.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid) {
@@ -96,9 +102,13 @@ impl Inner {
             self.place.order(Order::Prepare { uid }).await?;
             self.send_inputs(uid).await?;
         }
+        match self.user_for(uid) {
+            Ok(user) => record.user = user,
+            Err(why) => return Ok(Err(Refusal::Later(why))),
+        }
         let folder = self.place.run_folder(uid);
         let text = script::render(uid, &folder, self.place.runner(), flags);
-        let spec = Box::new(self.spec(plan));
+        let spec = Box::new(self.spec(plan, record.user));
         self.place.ask(Order::Arrange { uid, spec }, text.into_bytes()).await?;
         // From here on, whoever comes back here asks Slurm first.
         self.index.save(uid, &record).map_err(failed())?;
@@ -131,20 +141,39 @@ impl Inner {
         match jobs.get_mut(&uid) {
             // It ended while we were told that it began.
             Some(Job { stage: Stage::Ended(_), .. }) => {}
-            Some(job) => job.stage = stage,
+            Some(job) => {
+                let user = job.user;
+                job.stage = stage;
+                job.user = job.record().and_then(|record| record.user).or(user);
+            }
             None => drop(jobs.insert(uid, Job::new(stage))),
         }
     }
 
-    fn spec(&self, plan: &PodPlan) -> RunSpec {
+    /// A user id that no other pod has, if pods get one.
+    fn user_for(&self, uid: Uuid) -> Result<Option<u32>, String> {
+        if self.config.walls != WallsSetting::OtherUser {
+            return Ok(None);
+        }
+        let mut jobs = self.jobs();
+        let taken: HashSet<u32> = jobs.values().filter_map(|job| job.user).collect();
+        let job = jobs.entry(uid).or_insert_with(|| Job::new(Stage::Prepared));
+        let last = self.config.uid_first.saturating_add(self.config.uid_count);
+        let user = job.user.or_else(|| (self.config.uid_first..last).find(|user| !taken.contains(user)));
+        job.user = user;
+        user.map(Some).ok_or_else(|| "all user ids for pods are taken".to_owned())
+    }
+
+    fn spec(&self, plan: &PodPlan, user: Option<u32>) -> RunSpec {
         let config = &self.config;
         let own = self.place.is_local().then_some(self.data_dir.clone());
         let hide = HIDDEN_BY_DEFAULT.iter().map(Into::into).chain(config.hide.clone()).chain(own);
         RunSpec {
             plan: plan.clone(),
-            walls: match config.walls {
-                WallsSetting::None => Walls::Open,
-                WallsSetting::UserNamespace => Walls::UserNamespace,
+            walls: match (config.walls, user) {
+                (WallsSetting::OtherUser, Some(uid)) => Walls::OtherUser { uid },
+                (WallsSetting::UserNamespace, _) => Walls::UserNamespace,
+                _ => Walls::Open,
             },
             // Other pods' folders are there, which is what the walls are about.
             data_dir: config.folder.clone(),

@@ -11,6 +11,7 @@ use url::Url;
 use super::administration::Administration;
 use crate::cli::{Audit, Auth, Ban, Client, Common, Keys, User};
 use crate::command::explain::explain;
+use crate::command::trace::trace;
 use crate::failure::Failure;
 use crate::remote::ADDRESS_FILE;
 use crate::show;
@@ -42,6 +43,19 @@ pub async fn user(common: &Common, command: User) -> Result<(), Failure> {
                 show::json(&dte_identity::User { admin: state.admin, active: state.active, ..known })?;
             } else {
                 show::line(format!("account {name} is {role}, and {word}"));
+            }
+        }
+        User::Erase { name, yes: _ } => {
+            let erasure = engine.erase_user(&name).await?;
+            if common.json {
+                show::json(&erasure)?;
+            } else {
+                show::line(format!("{name} is erased; what is kept stands under {}:", erasure.pseudonym));
+                let count =
+                    |one: &dte_identity::Remains| one.records.map_or_else(String::new, |count| count.to_string());
+                let rows: Vec<Vec<String>> =
+                    erasure.remains.iter().map(|one| vec![one.what.clone(), count(one), one.why.clone()]).collect();
+                show::table(&["KEPT", "RECORDS", "WHY"], &rows);
             }
         }
         User::Password { name, stdin: _ } => {
@@ -205,7 +219,7 @@ pub async fn audit(common: &Common, command: Audit) -> Result<(), Failure> {
                 return Err(Failure::new(format!("the audit trail is not whole: at record {at}, {why}")));
             }
         }
-        Audit::Trace { subject } => show::json(&engine.trace_audit(&subject).await?)?,
+        Audit::Trace(wanted) => trace(common, &engine, &wanted).await?,
     }
     engine.close().await
 }

@@ -5,7 +5,7 @@ use dte_base::secret::Secret;
 use dte_base::tasks::Tasks;
 use dte_identity::audit::{AuditRecord, AuditReport};
 use dte_identity::socket::{TokenWanted, UserState};
-use dte_identity::{AdminClient, AdminError, Ban, Identity, NewBan, NewNotBefore, NotBefore, User};
+use dte_identity::{AdminClient, AdminError, Ban, Erasure, Identity, NewBan, NewNotBefore, NotBefore, User};
 
 use crate::cli::Common;
 use crate::engine::identity_at_rest;
@@ -145,6 +145,24 @@ impl Administration {
         match self {
             Administration::Running(engine) => Ok(engine.verify_audit().await?),
             Administration::AtRest(identity, _) => Ok(identity.audit().verify().await?),
+        }
+    }
+
+    /// Erases a person, for good.
+    pub async fn erase_user(&self, name: &str) -> Result<Erasure, Failure> {
+        match self {
+            Administration::Running(engine) => Ok(engine.erase_user(name).await?),
+            Administration::AtRest(identity, _) => Ok(identity.erase(name, BY).await?),
+        }
+    }
+
+    /// Who was behind something.
+    pub async fn trace(&self, text: &str, after: i64) -> Result<serde_json::Value, Failure> {
+        match self {
+            Administration::Running(engine) => Ok(engine.trace(text, after).await?),
+            Administration::AtRest(identity, _) => {
+                identity.trace(text, after, BY).await.map_err(|problem| Failure::new(problem.detail()))
+            }
         }
     }
 

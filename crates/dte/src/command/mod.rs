@@ -6,11 +6,18 @@ mod config;
 mod demo;
 mod doctor;
 mod explain;
+mod group;
 mod lake;
+mod logs;
+mod manifest;
+mod pods;
 mod run;
+mod sites;
 pub mod token;
+mod trace;
 mod twin;
 mod up;
+mod vkubelet;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
@@ -24,6 +31,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Demo(demo) => demo::demo(common, &demo).await?,
         Command::Token(token) => token::token(common, &token).await?,
         Command::User(user) => account::user(common, user).await?,
+        Command::Group(group) => group::group(common, group).await?,
         Command::Client(client) => account::client(common, client).await?,
         Command::Ban(ban) => account::ban(common, ban).await?,
         Command::Audit(audit) => account::audit(common, audit).await?,
@@ -33,6 +41,10 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Twin(twin) => twin::twin(common, twin).await?,
         Command::Lake(lake) => lake::lake(common, lake).await?,
         Command::Run(run) => return run::run(common, &run).await,
+        Command::Pods(pods) => pods::pods(common, &pods).await?,
+        Command::Logs(logs) => logs::logs(common, &logs).await?,
+        Command::Sites => sites::sites(common).await?,
+        Command::Vkubelet(vkubelet) => vkubelet::vkubelet(common, &vkubelet).await?,
         Command::Ui => account::ui(common).await?,
     }
     Ok(0)

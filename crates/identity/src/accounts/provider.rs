@@ -15,6 +15,7 @@ use crate::config::{LoginProviderConfig, Register};
 use crate::context::OpenError;
 use crate::directory::is_name;
 use crate::model::decide::SKEW;
+use crate::model::plain::plain;
 use crate::model::token::{self, Claims};
 use crate::trust::{self, Issuer};
 
@@ -214,7 +215,7 @@ fn check_id_token(
 }
 
 fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(LONGEST_SHOWN).collect::<String>().trim().to_owned()
+    plain(text).chars().take(LONGEST_SHOWN).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -231,7 +232,7 @@ mod tests {
             claims[name] = value.clone();
         }
         let map = claims.as_object().cloned().unwrap_or_default().into_iter().filter(|(_, value)| !value.is_null());
-        check_id_token(&Claims(map.collect()), "https://idp", "us", "n-1", now)
+        check_id_token(&Claims::from(map.collect::<serde_json::Map<_, _>>()), "https://idp", "us", "n-1", now)
     }
 
     #[test]

@@ -167,9 +167,9 @@ impl Identity {
         let user = User { name: name.to_owned(), admin: false, active: true, created: Timestamp::now() };
         let detail = json!({"admin": false, "issuer": link.issuer, "subject": link.subject, "request": id});
         let entry = Entry::change(by, "user.add", name, detail);
-        let by = by.to_owned();
+        let (by, erased) = (by.to_owned(), self.erased_hash(name));
         self.change(vec![entry], move |tx| {
-            if store::is_taken(tx, &user.name)? {
+            if store::is_taken(tx, &user.name, &erased)? {
                 return Err(Error::Taken(user.name.clone()));
             }
             store::insert_user(tx, &user)?;

@@ -53,7 +53,9 @@ impl Identity {
             audit.append(tx, &entry)?;
             Ok(is_over)
         });
-        Ok(ended.await?)
+        let is_over = ended.await?;
+        self.sessions_ended();
+        Ok(is_over)
     }
 
     /// Ends all sessions of an account but the one with this secret.
@@ -71,6 +73,8 @@ impl Identity {
             audit.append(tx, &entry)?;
             Ok(ended)
         });
-        Ok(ended.await?)
+        let count = ended.await?;
+        self.sessions_ended();
+        Ok(count)
     }
 }

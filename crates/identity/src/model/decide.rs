@@ -1,5 +1,6 @@
 //! Whether the claims of a correctly signed token are good for us (checks 7 to 12 and 14 of the validation table).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dte_base::time::Timestamp;
@@ -54,9 +55,9 @@ pub struct Accepted {
     pub client_id: Option<String>,
     pub acting: Option<String>,
     pub scopes: Scopes,
-    pub groups: Vec<Group>,
+    pub groups: Arc<[Group]>,
     /// Capability entitlements.
-    pub capabilities: Vec<Capability>,
+    pub capabilities: Arc<[Capability]>,
     pub token_id: Option<String>,
     pub issued: Option<Timestamp>,
     pub expires: Timestamp,
@@ -120,8 +121,8 @@ pub fn decide(claims: &Claims, policy: &Policy, now: Timestamp) -> Result<Accept
         client_id: client_id.map(str::to_owned),
         acting: actor(claims)?,
         scopes,
-        groups,
-        capabilities,
+        groups: groups.into(),
+        capabilities: capabilities.into(),
         token_id: claims.text("jti")?.map(str::to_owned),
         issued: issued.map(Timestamp::from_seconds),
         expires: Timestamp::from_seconds(expires),
@@ -213,7 +214,7 @@ mod tests {
                 claims.insert(name, value);
             }
         }
-        decide(&Claims(claims), policy, Timestamp::from_seconds(NOW))
+        decide(&Claims::from(claims), policy, Timestamp::from_seconds(NOW))
     }
 
     fn outcome(changes: Value) -> Result<Accepted, Reject> {

@@ -146,7 +146,7 @@ mod tests {
             acting: None,
             scopes: Scopes::parse(scope, &base).expect("scopes"),
             granted: Scopes::parse(granted, &base).expect("scopes"),
-            groups: Vec::new(),
+            groups: std::sync::Arc::default(),
             vo: None,
             token_id: None,
             expires: Timestamp::EPOCH,

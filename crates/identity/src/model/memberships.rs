@@ -130,7 +130,7 @@ mod tests {
             required_scopes: Vec::new(),
             group_claims,
         };
-        Memberships::read(&Claims(claims.as_object().cloned().expect("an object")), &policy)
+        Memberships::read(&Claims::from(claims.as_object().cloned().expect("an object")), &policy)
     }
 
     fn names(found: &Memberships) -> Vec<String> {

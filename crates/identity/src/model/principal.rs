@@ -47,7 +47,7 @@ pub struct Identified {
     pub scopes: Scopes,
     /// What the operator grants; counts only when the token itself has no capabilities.
     pub granted: Scopes,
-    pub groups: Vec<Group>,
+    pub groups: Arc<[Group]>,
     pub vo: Option<String>,
     pub token_id: Option<String>,
     pub expires: Timestamp,
@@ -198,7 +198,7 @@ mod tests {
             acting: None,
             scopes: Scopes::parse(scope, &base).expect("scopes"),
             granted: Scopes::default(),
-            groups: Vec::new(),
+            groups: Arc::default(),
             vo: None,
             token_id: None,
             expires: Timestamp::EPOCH,

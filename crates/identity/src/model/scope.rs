@@ -1,5 +1,7 @@
 //! Scopes of a token as capabilities (WLCG token profile 1.3; `contracts`: "Capabilities and path semantics").
 
+use std::sync::Arc;
+
 use super::path::StoragePath;
 
 /// What somebody wants to do with a stored thing.
@@ -33,9 +35,12 @@ struct StorageScope {
     path: StoragePath,
 }
 
-/// The scopes of one token.
+/// The scopes of one token. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scopes {
+pub struct Scopes(Arc<Listed>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Listed {
     names: Vec<String>,
     storage: Vec<StorageScope>,
     capabilities: bool,
@@ -114,13 +119,43 @@ pub fn is_known(scope: &str) -> bool {
 impl Scopes {
     /// Reads the `scope` claim. Paths are relative to `base`, the issuer's area at this resource.
     pub fn parse(claim: &str, base: &StoragePath) -> Result<Self, BadScope> {
-        let mut scopes = Scopes::default();
+        let mut listed = Listed::default();
         for name in claim.split_ascii_whitespace() {
-            scopes.add(name, base)?;
+            listed.add(name, base)?;
         }
-        Ok(scopes)
+        Ok(Scopes(Arc::new(listed)))
     }
 
+    /// The scopes as they were written.
+    pub fn names(&self) -> &[String] {
+        &self.0.names
+    }
+
+    /// Whether the token says what it may do; then groups and local rights do not count.
+    pub fn have_capabilities(&self) -> bool {
+        self.0.capabilities
+    }
+
+    /// Whether the scope itself, or the same with a path or object (`compute.create:/x`), is there.
+    pub fn contain(&self, wanted: &str) -> bool {
+        self.0
+            .names
+            .iter()
+            .any(|name| name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
+    }
+
+    /// Whether exactly this scope is there.
+    pub fn contain_exactly(&self, wanted: &str) -> bool {
+        self.0.names.iter().any(|name| name == wanted)
+    }
+
+    /// Whether a storage scope permits `op` at `path`.
+    pub fn permit_storage(&self, op: StorageOp, path: &StoragePath) -> bool {
+        self.0.storage.iter().any(|scope| scope.permits(op, path))
+    }
+}
+
+impl Listed {
     fn add(&mut self, name: &str, base: &StoragePath) -> Result<(), BadScope> {
         let bad = |why: String| BadScope { scope: name.chars().take(80).collect(), why };
         if let Some(rest) = name.strip_prefix("storage.") {
@@ -142,33 +177,6 @@ impl Scopes {
         self.capabilities |= is_fts || CAPABILITY_FAMILIES.iter().any(|family| name.starts_with(family));
         self.names.push(name.to_owned());
         Ok(())
-    }
-
-    /// The scopes as they were written.
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// Whether the token says what it may do; then groups and local rights do not count.
-    pub fn have_capabilities(&self) -> bool {
-        self.capabilities
-    }
-
-    /// Whether the scope itself, or the same with a path or object (`compute.create:/x`), is there.
-    pub fn contain(&self, wanted: &str) -> bool {
-        self.names
-            .iter()
-            .any(|name| name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
-    }
-
-    /// Whether exactly this scope is there.
-    pub fn contain_exactly(&self, wanted: &str) -> bool {
-        self.names.iter().any(|name| name == wanted)
-    }
-
-    /// Whether a storage scope permits `op` at `path`.
-    pub fn permit_storage(&self, op: StorageOp, path: &StoragePath) -> bool {
-        self.storage.iter().any(|scope| scope.permits(op, path))
     }
 }
 

@@ -3,14 +3,66 @@
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::token::{Claims, Name};
+
+/// Names in one object up to which each is compared with all others; beyond, they are sorted.
+const FEW: usize = 24;
+
 /// An object and nothing else. Depth is bounded by the parser (128).
-pub(super) fn object(text: &[u8]) -> Option<Map<String, Value>> {
+pub(super) fn object(text: &[u8]) -> Option<Claims> {
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Strict.deserialize(&mut reader).ok()?;
+    let claims = reader.deserialize_map(Outermost).ok()?;
     reader.end().ok()?;
-    match value {
-        Value::Object(object) => Some(object),
-        _ => None,
+    Some(claims)
+}
+
+/// The outermost object: a list is quicker than a map for the dozen names that a token has.
+struct Outermost;
+
+impl<'de> Visitor<'de> for Outermost {
+    type Value = Claims;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Claims, A::Error> {
+        let mut list: Vec<(Name, Value)> = Vec::with_capacity(16);
+        while let Some(name) = access.next_key_seed(NameReader)? {
+            if list.len() < FEW && list.iter().any(|(other, _)| *other == name) {
+                return Err(A::Error::custom("a name comes twice"));
+            }
+            list.push((name, access.next_value_seed(Strict)?));
+        }
+        if list.len() > FEW {
+            let mut names: Vec<&str> = list.iter().map(|(name, _)| name.as_ref()).collect();
+            names.sort_unstable();
+            if names.windows(2).any(|pair| pair[0] == pair[1]) {
+                return Err(A::Error::custom("a name comes twice"));
+            }
+        }
+        Ok(Claims::of(list))
+    }
+}
+
+struct NameReader;
+
+impl<'de> DeserializeSeed<'de> for NameReader {
+    type Value = Name;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Name, D::Error> {
+        deserializer.deserialize_str(NameReader)
+    }
+}
+
+impl Visitor<'_> for NameReader {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Name, E> {
+        Ok(Claims::name(name))
     }
 }
 
@@ -98,6 +150,11 @@ mod tests {
         ] {
             assert!(object(bad.as_bytes()).is_none(), "{bad}");
         }
+        let many = |last: usize| (0..100).chain([last]).map(|n| format!(r#""n{n}":{n}"#)).collect::<Vec<_>>().join(",");
+        assert!(object(format!("{{{}}}", many(100)).as_bytes()).is_some());
+        for twice in [0, 23, 24, 99] {
+            assert!(object(format!("{{{}}}", many(twice)).as_bytes()).is_none(), "{twice}");
+        }
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
         assert!(object(deep.as_bytes()).is_none());
     }
@@ -107,7 +164,7 @@ mod tests {
         #[test]
         fn same_as_the_ordinary_reader(a in "\\PC{0,10}", b in -1_000_000i64..1_000_000, c in proptest::num::f64::NORMAL) {
             let text = serde_json::json!({"text": a, "list": [b, c, null, true], "inner": {"x": b}}).to_string();
-            prop_assert_eq!(object(text.as_bytes()).map(Value::Object), serde_json::from_str(&text).ok());
+            prop_assert_eq!(object(text.as_bytes()).map(|claims| Value::Object(claims.into_map())), serde_json::from_str(&text).ok());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The text of a token, before anybody believes it: size, form, algorithm (checks 1 to 3 of the validation table).
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
@@ -23,23 +25,79 @@ pub struct Unverified<'a> {
     pub signature: &'a str,
 }
 
+/// The name of a claim; those that every token has are not copied.
+pub type Name = Cow<'static, str>;
+
+/// Names that tokens and their headers have.
+const USUAL: &[&str] = &[
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "scope",
+    "client_id",
+    "azp",
+    "typ",
+    "alg",
+    "kid",
+    "wlcg.ver",
+    "wlcg.groups",
+    "entitlements",
+    "eduperson_entitlement",
+    "groups",
+    "act",
+    "auth_time",
+    "acr",
+    "sid",
+];
+
 /// The claims as they stand in the token, each name once.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Claims(pub Map<String, Value>);
+pub struct Claims(Vec<(Name, Value)>);
+
+impl From<Map<String, Value>> for Claims {
+    fn from(map: Map<String, Value>) -> Self {
+        Claims(map.into_iter().map(|(name, value)| (Cow::Owned(name), value)).collect())
+    }
+}
 
 impl Claims {
+    /// The caller saw to it that no name comes twice.
+    pub(super) fn of(list: Vec<(Name, Value)>) -> Self {
+        Claims(list)
+    }
+
+    pub(super) fn name(name: &str) -> Name {
+        match USUAL.iter().find(|usual| **usual == name) {
+            Some(usual) => Cow::Borrowed(usual),
+            None => Cow::Owned(name.to_owned()),
+        }
+    }
+
+    pub fn into_map(self) -> Map<String, Value> {
+        self.0.into_iter().map(|(name, value)| (name.into_owned(), value)).collect()
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let place = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.swap_remove(place).1)
+    }
+
     /// Reads a JSON object; names that come twice, and what is nested too deeply, are refused.
     pub fn read(text: &[u8]) -> Result<Self, Reject> {
-        strict::object(text).map(Claims).ok_or(Reject::Malformed)
+        strict::object(text).ok_or(Reject::Malformed)
     }
 
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// A claim that must be text when it is there.
     pub fn text(&self, name: &'static str) -> Result<Option<&str>, Reject> {
-        match self.0.get(name) {
+        match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(Reject::ClaimType(name)),
@@ -48,7 +106,7 @@ impl Claims {
 
     /// A time claim: a whole, positive number of seconds, never text or a fraction.
     pub fn seconds(&self, name: &'static str) -> Result<Option<i64>, Reject> {
-        match self.0.get(name) {
+        match self.get(name) {
             None => Ok(None),
             Some(Value::Number(number)) => match number.as_i64() {
                 Some(seconds) if seconds >= 0 => Ok(Some(seconds)),
@@ -73,7 +131,7 @@ pub fn parse(token: &str) -> Result<Unverified<'_>, Reject> {
     if head.is_empty() || body.is_empty() {
         return Err(Reject::Malformed);
     }
-    let header = object(head)?;
+    let mut header = object(head)?;
     let name = header.get("alg").and_then(Value::as_str).ok_or(Reject::Algorithm)?;
     let algorithm = match name {
         "RS256" => Algorithm::RS256,
@@ -85,7 +143,7 @@ pub fn parse(token: &str) -> Result<Unverified<'_>, Reject> {
         "EdDSA" => Algorithm::EdDSA,
         _ => return Err(Reject::Algorithm),
     };
-    if header.contains_key("crit") {
+    if header.get("crit").is_some() {
         return Err(Reject::Critical);
     }
     match header.get("typ") {
@@ -96,11 +154,11 @@ pub fn parse(token: &str) -> Result<Unverified<'_>, Reject> {
     if signature.is_empty() {
         return Err(Reject::Signature);
     }
-    let key_id = match header.get("kid") {
-        Some(Value::String(kid)) if !kid.is_empty() => kid.clone(),
+    let key_id = match header.take("kid") {
+        Some(Value::String(kid)) if !kid.is_empty() => kid,
         _ => return Err(Reject::KeyMissing),
     };
-    Ok(Unverified { algorithm, key_id, claims: Claims(object(body)?), message, signature })
+    Ok(Unverified { algorithm, key_id, claims: object(body)?, message, signature })
 }
 
 /// Whether a text can be an opaque token (RFC 6750 section 2.1): then its issuer may be asked about it.
@@ -114,7 +172,7 @@ fn is_access_token_type(kind: &str) -> bool {
     ["at+jwt", "application/at+jwt", "JWT"].iter().any(|known| known.eq_ignore_ascii_case(kind))
 }
 
-fn object(part: &str) -> Result<Map<String, Value>, Reject> {
+fn object(part: &str) -> Result<Claims, Reject> {
     let text = URL_SAFE_NO_PAD.decode(part).map_err(|_| Reject::Malformed)?;
     strict::object(&text).ok_or(Reject::Malformed)
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::door::{Peer, caller, see_other};
 use super::form::{alert, done, failed, must_be_in, new_password, present_password, retry_after, token, told};
-use super::{Viewer, page, programs, signed_in_form};
+use super::{Viewer, erase, page, programs, signed_in_form};
 use crate::Identity;
 use crate::accounts::second::Factor;
 use crate::accounts::sessions::OwnSession;
@@ -75,6 +75,7 @@ async fn content(identity: &Identity, headers: &HeaderMap, viewer: &Viewer) -> R
         (identities_card(identity, viewer, asks))
         (programs::card(viewer, &programs))
         (sessions_card(viewer, &sessions))
+        (erase::card(viewer, asks))
     })
 }
 

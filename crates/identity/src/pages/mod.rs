@@ -8,8 +8,10 @@ mod admin;
 mod assets;
 mod bans;
 mod door;
+mod erase;
 mod form;
 mod frame;
+mod leaving;
 mod login;
 mod people;
 mod programs;
@@ -19,6 +21,7 @@ mod second;
 
 pub(crate) use door::own_path;
 pub(crate) use frame::{page, refusal};
+pub(crate) use leaving::leaving;
 pub(crate) use people::people;
 
 use axum::response::{IntoResponse, Redirect, Response};

@@ -1,6 +1,6 @@
 //! The routes of these pages, under the issuer's prefix.
 
-use super::{account, admin, assets, bans, login, programs, provider, registrations, second};
+use super::{account, admin, assets, bans, erase, login, programs, provider, registrations, second};
 use crate::Identity;
 use crate::routes::{Require, Routes};
 
@@ -27,6 +27,7 @@ pub(crate) fn people(routes: Routes<Identity>) -> Routes<Identity> {
         .post("/account/unlink", OWN, account::unlink)
         .post("/account/programs/end", OWN, programs::end)
         .post("/account/sessions/end", OWN, account::end_session)
+        .post("/account/erase", OWN, erase::erase)
         .get("/account/second-factor", OWN, second::show)
         .post("/account/second-factor", OWN, second::offer)
         .post("/account/second-factor/confirm", OWN, second::confirm)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::agreements::Record;
 use super::change::Refusal;
 use super::store::acceptances::{self, Filter};
-use super::store::trace::{Line, mentioning};
+use super::store::trace::{Line, Told, events_about, mentioning};
 use crate::Identity;
 
 /// Records of the trail that are looked at in one read.
@@ -18,6 +18,8 @@ const WINDOW: i64 = 5_000;
 pub(crate) const MOST: usize = 1_000;
 /// Identities that one answer describes.
 const MOST_IDENTITIES: usize = 50;
+/// Events that one answer shows.
+const MOST_EVENTS: usize = 100;
 /// Acceptances of one identity that are shown.
 const MOST_ACCEPTANCES: usize = 1_000;
 /// Shorter texts would be found in nearly everything.
@@ -68,15 +70,33 @@ impl Identity {
         Ok(found)
     }
 
-    /// The answer to a question of incident response.
-    pub(crate) async fn trace(&self, text: &str, after: i64) -> Result<Value, Refusal> {
+    /// The newest events about something, for example a pod or a transfer.
+    async fn events_about(&self, text: &str) -> Result<Vec<Told>, Refusal> {
+        let (mut found, mut before) = (Vec::new(), None);
+        while found.len() < MOST_EVENTS {
+            let wanted = text.to_owned();
+            let (events, from) = self.0.store.read(move |tx| events_about(tx, &wanted, before, WINDOW)).await?;
+            found.extend(events);
+            match from {
+                Some(from) => before = Some(from),
+                None => break,
+            }
+        }
+        found.truncate(MOST_EVENTS);
+        Ok(found)
+    }
+
+    /// The answer to a question of incident response: the records in which something is named, the events about it, and
+    /// who the people and programs are that these name.
+    pub(crate) async fn traced(&self, text: &str, after: i64) -> Result<Value, Refusal> {
         if text.len() < SHORTEST {
             return Err(Refusal::Invalid(format!("name something of at least {SHORTEST} bytes")));
         }
         let lines = self.lines_about(text, after).await?;
-        let mut names = BTreeSet::new();
+        let events = self.events_about(text).await?;
+        let mut names: BTreeSet<String> = events.iter().filter_map(|event| event.4.clone()).collect();
         for (_, _, body) in &lines {
-            for member in ["by", "object", "subject"] {
+            for member in ["by", "object", "subject", "client_id"] {
                 names.extend(body[member].as_str().map(str::to_owned));
             }
         }
@@ -90,9 +110,30 @@ impl Identity {
             }
         }
         let next = if lines.len() == MOST { lines.last().map(|line| line.0) } else { None };
+        let event = |(seq, at, kind, subject, user): &Told| json!({"seq": seq, "at": at, "type": kind, "subject": subject, "user": user});
         Ok(json!({
-            "asked": text, "records": lines.iter().map(shown).collect::<Vec<_>>(), "identities": identities, "next": next,
+            "asked": text, "records": lines.iter().map(shown).collect::<Vec<_>>(),
+            "events": events.iter().map(event).collect::<Vec<_>>(), "identities": identities, "next": next,
         }))
+    }
+
+    /// The same for an administration that is no request. `by` is who asks: reading the trail is itself on record.
+    pub async fn trace(&self, text: &str, after: i64, by: &str) -> Result<Value, dte_http::Problem> {
+        let answer = self.traced(text, after).await?;
+        self.audit().note(crate::audit::Entry::change(by, "audit.trace", text, json!({})));
+        Ok(answer)
+    }
+
+    /// What a person did themselves with something, and who they are in that: nothing of others.
+    pub(crate) async fn own_trace(&self, name: &str, text: &str, after: i64) -> Result<Value, Refusal> {
+        let mut answer = self.traced(text, after).await?;
+        let is_own = |one: &Value| ["by", "subject", "name"].iter().any(|member| one[*member] == name);
+        for (list, whose) in [("records", ""), ("identities", ""), ("events", "user")] {
+            if let Value::Array(items) = &mut answer[list] {
+                items.retain(|one| if whose.is_empty() { is_own(one) } else { one[whose] == name });
+            }
+        }
+        Ok(answer)
     }
 
     /// Who a name is: the account or client, its groups, what it agreed to and when.

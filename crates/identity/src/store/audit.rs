@@ -1,8 +1,13 @@
 //! The audit table: each record is linked to the one before.
+//!
+//! The link is over what the record says and over a salt of its own. When a person is erased, their records are written anew
+//! under the pseudonym, the salts are destroyed and the links stay: what follows is still bound to what was written then, a
+//! seal binds what stands there now, and nobody can find out from a link what the record said.
 
 use dte_base::time::Timestamp;
 use dte_store::{Error, Tx, params, values};
 use serde_json::Value;
+use subtle::ConstantTimeEq;
 
 use crate::audit::Entry;
 use crate::vault::AuditKey;
@@ -14,7 +19,13 @@ pub(crate) struct Stored {
     pub(crate) at: Timestamp,
     pub(crate) body: String,
     pub(crate) link: Vec<u8>,
+    pub(crate) salt: Option<Vec<u8>>,
+    /// The seal of a record from which a person was erased.
+    pub(crate) erased: Option<Vec<u8>>,
 }
+
+/// Bytes of a record's salt.
+const SALT: usize = 16;
 
 /// Appends records to the chain.
 pub(crate) fn append(tx: &mut Tx<'_>, key: &AuditKey, entries: &[Entry]) -> Result<(), Error> {
@@ -23,13 +34,14 @@ pub(crate) fn append(tx: &mut Tx<'_>, key: &AuditKey, entries: &[Entry]) -> Resu
     for entry in entries {
         seq += 1;
         let body = entry.body.to_string();
-        link = key.link(&link, seq, entry.at, &body);
-        rows.push(values![seq, entry.at, entry.subject.clone(), body, link.as_slice()]);
+        let salt: [u8; SALT] = rand::random();
+        link = key.link(&link, seq, entry.at, &body, Some(&salt));
+        rows.push(values![seq, entry.at, entry.subject.clone(), body, link.as_slice(), salt.as_slice()]);
     }
     if rows.is_empty() {
         return Ok(());
     }
-    tx.insert_many("identity_audit", &["seq", "at", "subject", "body", "link"], &rows)?;
+    tx.insert_many("identity_audit", &["seq", "at", "subject", "body", "link", "salt"], &rows)?;
     put_end(tx, key, seq, &link)
 }
 
@@ -74,10 +86,52 @@ pub(crate) fn adopt(tx: &mut Tx<'_>, key: &AuditKey) -> Result<(), Error> {
 
 /// Records after `seq`, in order.
 pub(crate) fn after(tx: &mut Tx<'_>, seq: i64, limit: i64) -> Result<Vec<Stored>, Error> {
-    let sql = "SELECT seq, at, body, link FROM identity_audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    let sql = "SELECT seq, at, body, link, salt, erased FROM identity_audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     tx.query(sql, &params![seq, limit], |row| {
-        Ok(Stored { seq: row.get(0)?, at: row.get(1)?, body: row.get(2)?, link: row.get(3)? })
+        Ok(Stored {
+            seq: row.get(0)?,
+            at: row.get(1)?,
+            body: row.get(2)?,
+            link: row.get(3)?,
+            salt: row.get(4)?,
+            erased: row.get(5)?,
+        })
     })
+}
+
+impl Stored {
+    /// Whether the record is the one that was written there, or what an erasure left of it.
+    pub(crate) fn is_ours(&self, key: &AuditKey, before: &[u8]) -> bool {
+        match &self.erased {
+            Some(seal) => {
+                let expected = key.seal_erased(before, self.seq, self.at, &self.body, &self.link);
+                bool::from(expected.ct_eq(seal))
+            }
+            None => key.link(before, self.seq, self.at, &self.body, self.salt.as_deref()) == self.link,
+        }
+    }
+}
+
+/// Writes a record anew under a pseudonym, and destroys its salt. What was altered before stays as it is, for
+/// [`crate::audit::Audit::verify`] to tell. Says whether it was written.
+pub(crate) fn erase(
+    tx: &mut Tx<'_>,
+    key: &AuditKey,
+    seq: i64,
+    body: &Value,
+    subject: (&str, &str),
+) -> Result<bool, Error> {
+    let Some(known) = after(tx, seq - 1, 1)?.into_iter().find(|known| known.seq == seq) else { return Ok(false) };
+    let before = link_at(tx, seq - 1)?.unwrap_or_default();
+    if !known.is_ours(key, &before) {
+        return Ok(false);
+    }
+    let body = body.to_string();
+    let seal = key.seal_erased(&before, seq, known.at, &body, &known.link);
+    let (name, pseudonym) = subject;
+    let sql = "UPDATE identity_audit SET body = ?2, erased = ?3, salt = NULL,
+               subject = CASE WHEN subject = ?4 THEN CAST(?5 AS TEXT) ELSE subject END WHERE seq = ?1";
+    Ok(tx.execute(sql, &params![seq, body, seal.as_slice(), name, pseudonym])? > 0)
 }
 
 /// Records about a subject after `seq`, in order.

@@ -1,6 +1,7 @@
 //! The tables of identity, and nothing else's SQL.
 
 pub(crate) mod audit;
+pub(crate) mod erasure;
 pub(crate) mod not_before;
 
 use dte_base::time::Timestamp;
@@ -66,8 +67,11 @@ pub(crate) fn users(tx: &mut Tx<'_>) -> Result<Vec<User>, Error> {
     })
 }
 
-/// Whether a local account or client has this name.
-pub(crate) fn is_taken(tx: &mut Tx<'_>, name: &str) -> Result<bool, Error> {
+/// Whether a local account or client has this name, or an account had it that was erased (`erased`: the name's keyed hash).
+pub(crate) fn is_taken(tx: &mut Tx<'_>, name: &str, erased: &[u8]) -> Result<bool, Error> {
+    if erasure::is_erased(tx, erased)? {
+        return Ok(true);
+    }
     let sql = "SELECT name FROM identity_users WHERE name = ?1 UNION SELECT client_id FROM identity_clients WHERE client_id = ?1";
     tx.query_opt(sql, &params![name], |row| row.get::<String>(0)).map(|found| found.is_some())
 }

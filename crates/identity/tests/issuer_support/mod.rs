@@ -151,7 +151,10 @@ pub struct Page {
 impl Page {
     /// What the address that the browser is sent to says.
     pub fn answer(&self) -> HashMap<String, String> {
-        let place = self.location.as_deref().unwrap_or_else(|| panic!("no redirect but {} {}", self.status, self.body));
+        let shown = self.body.split_once("id=\"go-on\" href=\"").and_then(|(_, rest)| rest.split_once('"'));
+        let shown = shown.map(|(place, _)| place.replace("&amp;", "&"));
+        let place = self.location.as_deref().or(shown.as_deref());
+        let place = place.unwrap_or_else(|| panic!("no redirect but {} {}", self.status, self.body));
         let query = place.split_once('?').map_or("", |(_, query)| query);
         url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
     }

@@ -6,10 +6,11 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dte_base::time::Timestamp;
-use dte_compute::pod::ContainerPlan;
+use dte_compute::Site;
+use dte_compute::pod::{ContainerPlan, PodPlan};
 use dte_http::Json;
 use dte_identity::Principal;
-use dte_protocol_interlink::{CreateStruct, PodCreateRequests, RawPod, RetrievedPodData};
+use dte_protocol_interlink::{CreateStruct, PodCreateRequests, RawPod, RetrievedPodData, SITE_SELECTOR};
 use http::StatusCode;
 use serde_json::Value;
 use uuid::Uuid;
@@ -20,6 +21,7 @@ use crate::model::status::{Containers, Named};
 use crate::model::volumes;
 use crate::shared::Shared;
 use crate::store::{self, Accepted, NewPod};
+use crate::work::place;
 
 pub async fn create(State(shared): State<Arc<Shared>>, principal: Principal, body: Bytes) -> Result<Response, Refusal> {
     // Releases before 0.2 sent lists of pods.
@@ -47,6 +49,11 @@ async fn accept(shared: &Shared, principal: &Principal, body: Value) -> Result<C
         return Err(Refusal::bad_request("jobscriptURL: the sites of this engine make their job scripts themselves"));
     }
     let new = read_pod(shared, principal, request)?;
+    if !names_site(&new.pod)
+        && let Some(why) = place::hopeless(shared, &new.pod, new.trusted).await
+    {
+        return Err(Refusal::bad_request(why));
+    }
     let uid = new.uid.to_string();
     let (node, queues) = (shared.node.clone(), shared.queues);
     let named = new.uid;
@@ -82,35 +89,18 @@ fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) 
     let sealed = seal_volumes(shared, plan.uid, &request)?;
     let pod = request.pod;
     let order = Order::read(&pod).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let Some(site) = shared.site(order.site.as_deref()) else {
-        let known: Vec<&str> = shared.sites.iter().map(|site| site.name()).collect();
-        let wanted = order.site.unwrap_or_default();
-        return Err(Refusal::bad_request(format!("there is no site {wanted:?}; there is {}", known.join(", "))));
+    let site = match shared.site(order.site.as_deref()) {
+        None if order.site.is_some() => {
+            let known: Vec<&str> = shared.sites.iter().map(|site| site.name()).collect();
+            let wanted = order.site.unwrap_or_default();
+            return Err(Refusal::bad_request(format!("there is no site {wanted:?}; there is {}", known.join(", "))));
+        }
+        // It names none and there is a choice: it is placed when one takes it.
+        found => found,
     };
-    let able = site.capabilities();
     let trusted = principal.is_admin() || shared.acts_for_administrator(principal);
-    if let dte_compute::Sandbox::None { why } = &able.sandbox
-        && !trusted
-    {
-        let text = format!("site {} has no sandbox ({why}): it takes pods of administrators only", site.name());
-        return Err(Refusal::new(StatusCode::FORBIDDEN, text));
-    }
-    if let Some(container) = plan.all_containers().find(|container| !able.runs_image(&container.image)) {
-        let text = format!(
-            "container {}: site {} runs the images {} and not {:?}",
-            container.name,
-            site.name(),
-            able.images.join(", "),
-            container.image
-        );
-        return Err(Refusal::bad_request(text));
-    }
-    if !site.stages_data() && (!order.inputs.is_empty() || !order.outputs.is_empty() || order.code.is_some()) {
-        let text = format!(
-            "annotations dte.io/inputs, dte.io/outputs, dte.io/code: site {} sees no folder of this engine, so it takes no pods with data",
-            site.name()
-        );
-        return Err(Refusal::bad_request(text));
+    if let Some(site) = site {
+        check_at(site.as_ref(), &plan, &order, trusted)?;
     }
     if !trusted && plan.uid.get_version_num() == DERIVED {
         let text =
@@ -131,7 +121,7 @@ fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) 
         owner: principal.user_ref(),
         scopes: confined.then(|| principal.scopes.names().to_vec()),
         trusted,
-        site: site.name().to_owned(),
+        site: site.map(|site| site.name().to_owned()).unwrap_or_default(),
         containers: Containers { init: named(&plan.init_containers), main: named(&plan.containers) },
         pod,
         volumes: sealed,
@@ -147,6 +137,38 @@ fn seal_volumes(shared: &Shared, uid: Uuid, request: &PodCreateRequests) -> Resu
     let Some(content) = volumes::content(request) else { return Ok(None) };
     let text = serde_json::to_vec(&content).map_err(|error| failed(error.to_string()))?;
     shared.identity.seal(&volumes::seal_name(uid), &text).map(Some).map_err(|error| failed(error.to_string()))
+}
+
+fn names_site(pod: &RawPod) -> bool {
+    let selector = pod.0.pointer("/spec/nodeSelector").and_then(|selector| selector.get(SITE_SELECTOR));
+    selector.and_then(Value::as_str).is_some_and(|site| !site.is_empty())
+}
+
+/// Whether the site is one for such pods.
+fn check_at(site: &dyn Site, plan: &PodPlan, order: &Order, trusted: bool) -> Result<(), Refusal> {
+    let able = site.capabilities();
+    if let dte_compute::Sandbox::None { why } = &able.sandbox
+        && !trusted
+    {
+        let text = format!("site {} has no sandbox ({why}): it takes pods of administrators only", site.name());
+        return Err(Refusal::new(StatusCode::FORBIDDEN, text));
+    }
+    if let Some(container) = plan.all_containers().find(|container| !able.runs_image(&container.image)) {
+        return Err(Refusal::bad_request(format!(
+            "container {}: site {} runs the images {} and not {:?}",
+            container.name,
+            site.name(),
+            able.images.join(", "),
+            container.image
+        )));
+    }
+    if !site.stages_data() && (!order.inputs.is_empty() || !order.outputs.is_empty() || order.code.is_some()) {
+        return Err(Refusal::bad_request(format!(
+            "annotations dte.io/inputs, dte.io/outputs, dte.io/code: site {} sees no folder of this engine, so it takes no pods with data",
+            site.name()
+        )));
+    }
+    Ok(())
 }
 
 /// A person's pod cannot say that it belongs to a twin: it would be charged there.

@@ -1,4 +1,4 @@
-//! `/pods` and `/sites`: for people and pages. Not of interLink.
+//! `/pods`: for people and pages. Not of interLink.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::answer::{Refusal, visible};
 use super::status::live_reports;
 use crate::shared::Shared;
-use crate::store;
+use crate::store::{self, PodHead};
 
 const USUAL: usize = 100;
 const MOST: usize = 1_000;
@@ -23,6 +23,8 @@ const MOST: usize = 1_000;
 pub struct Page {
     limit: Option<usize>,
     after: Option<String>,
+    /// Only pods of this name, on one page.
+    name: Option<String>,
 }
 
 /// Pods, newest first.
@@ -36,39 +38,38 @@ pub async fn pods(
         Some(text) => Some(text.parse::<Timestamp>().map_err(|error| Refusal::bad_request(error.to_string()))?),
         None => None,
     };
-    let pods = store::newest(&shared.store, visible(&principal), before, limit).await?;
+    let pods = match page.name {
+        None => store::newest(&shared.store, visible(&principal), before, limit).await?,
+        Some(name) => {
+            let uids = store::placement::named(&shared.store, name, visible(&principal)).await?;
+            let mut found = store::heads(&shared.store, uids).await?;
+            found.sort_by_key(|pod| std::cmp::Reverse(pod.created));
+            found
+        }
+    };
     let live = live_reports(&shared, &pods).await?;
-    let items = pods.iter().map(|pod| {
-        let report = pod.report.as_ref().or(live.get(&pod.uid));
-        json!({
-            "uid": pod.uid,
-            "name": pod.name,
-            "namespace": pod.namespace,
-            "user": pod.owner.name,
-            "site": pod.site,
-            "phase": pod.state.phase(),
-            "state": pod.state.as_str(),
-            // A pod that stands still shows why.
-            "reason": pod.reason.as_ref().or(report.and_then(|report| report.reason.as_ref())),
-            "message": pod.message,
-            "exit_code": report.and_then(PodReport::exit_code),
-            "created": pod.created,
-            "started": report.and_then(|report| report.started),
-            "finished": pod.finished,
-            "usage": report.map(|report| report.usage),
-        })
-    });
-    let items: Vec<Value> = items.collect();
+    let items: Vec<Value> = pods.iter().map(|pod| line(pod, pod.report.as_ref().or(live.get(&pod.uid)))).collect();
     let next = (items.len() == limit).then(|| pods.last().map(|pod| pod.created)).flatten();
     Ok(Json(json!({ "items": items, "next": next })))
 }
 
-/// The sites and what they can do.
-pub async fn sites(State(shared): State<Arc<Shared>>, _principal: Principal) -> Result<Json<Value>, Refusal> {
-    let mut items = Vec::with_capacity(shared.sites.len());
-    for site in &shared.sites {
-        let (able, capacity) = (site.capabilities(), site.capacity().await?);
-        items.push(json!({ "name": site.name(), "plugin": able.images.first(), "state": "up", "capabilities": able, "capacity": capacity }));
-    }
-    Ok(Json(json!({ "items": items })))
+/// A pod in one line. A site that is not decided yet is null.
+pub fn line(pod: &PodHead, report: Option<&PodReport>) -> Value {
+    json!({
+        "uid": pod.uid,
+        "name": pod.name,
+        "namespace": pod.namespace,
+        "user": pod.owner.name,
+        "site": Some(&pod.site).filter(|site| !site.is_empty()),
+        "phase": pod.state.phase(),
+        "state": pod.state.as_str(),
+        // A pod that stands still shows why.
+        "reason": pod.reason.as_ref().or(report.and_then(|report| report.reason.as_ref())),
+        "message": pod.message.as_ref().or(report.and_then(|report| report.message.as_ref())),
+        "exit_code": report.and_then(PodReport::exit_code),
+        "created": pod.created,
+        "started": report.and_then(|report| report.started),
+        "finished": pod.finished,
+        "usage": report.map(|report| report.usage),
+    })
 }

@@ -11,6 +11,8 @@ mod exec;
 mod list;
 mod logs;
 mod ping;
+mod pod;
+mod sites;
 mod status;
 
 use std::sync::Arc;
@@ -49,7 +51,6 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         .any("/setKubeCFG", PING, ping::set_kubeconfig)
         // Ours: for people and pages.
         .get("/pods", READ, list::pods)
-        .get("/sites", READ, list::sites)
         .get("/events", READ, events::events)
         .get("/exec", MODIFY, exec::exec)
         // The south side: this engine as the plugin of another's API server.
@@ -58,5 +59,8 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         .any("/plugin/getLogs", READ, logs::logs)
         .any("/plugin/delete", CANCEL, delete::delete)
         .any("/plugin/system-info", PING, ping::system_info)
+        .get("/pods/{uid}", READ, pod::pod)
+        .get("/pods/{uid}/explain", READ, pod::explain)
+        .get("/sites", READ, sites::sites)
         .with_state(shared)
 }

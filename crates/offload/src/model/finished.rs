@@ -28,7 +28,8 @@ pub struct Ending {
 }
 
 /// The event; the same each time it is derived, so that it is one event however often it is told.
-pub fn event(pod: &PodRow, ending: &Ending, finished: dte_base::time::Timestamp) -> Event {
+/// `placed`: why it was given to its site, if it named none.
+pub fn event(pod: &PodRow, ending: &Ending, placed: Option<&str>, finished: dte_base::time::Timestamp) -> Event {
     let uid = pod.uid.to_string();
     let report = ending.report.as_ref();
     let mut annotations: Map<String, Value> =
@@ -48,7 +49,7 @@ pub fn event(pod: &PodRow, ending: &Ending, finished: dte_base::time::Timestamp)
         "message": ending.message,
         "exit_code": report.and_then(PodReport::exit_code),
         "site": pod.site,
-        "why": why(pod),
+        "why": why(pod, placed),
         "cores": cores(pod),
         "user": pod.owner.name,
         "owner": pod.owner,
@@ -74,11 +75,11 @@ pub fn paused(pod: &PodRow, is_paused: bool) -> Event {
 }
 
 /// Why the pod ran where it ran.
-fn why(pod: &PodRow) -> String {
+fn why(pod: &PodRow, placed: Option<&str>) -> String {
     let selector = pod.pod.0.pointer("/spec/nodeSelector").and_then(|selector| selector.get(SITE_SELECTOR));
     match selector.and_then(Value::as_str) {
         Some(site) if !site.is_empty() => format!("the pod asked for {SITE_SELECTOR}={site}"),
-        _ => "it is the default site".to_owned(),
+        _ => placed.unwrap_or("it is the only site").to_owned(),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::hold::{self, Wish};
-use super::{SUSPENDED, collect, stage};
+use super::{SUSPENDED, collect, place, stage};
 use crate::Service;
 use crate::model::failure::Failure;
 use crate::model::finished::Ending;
@@ -30,6 +30,10 @@ const LOOK_SHARED: Duration = Duration::from_secs(2);
 const OPENING: Duration = Duration::from_millis(5);
 /// When a full site is asked again.
 const BUSY: Duration = Duration::from_millis(500);
+
+/// The same for one that lacks something that another pod may have, and the reason that the pod shows meanwhile.
+const LACKING: Duration = Duration::from_secs(1);
+const INSUFFICIENT: &str = "InsufficientResources";
 
 /// How a step left the pod.
 enum Next {
@@ -101,6 +105,9 @@ async fn ready(shared: &Shared) -> bool {
 }
 
 async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Next, Failure> {
+    if pod.site.is_empty() {
+        return settle(shared, claim, pod).await;
+    }
     let Some(site) = shared.site(Some(&pod.site)) else {
         return Err(Failure::lasting("SiteUnknown", format!("there is no site {} any more", pod.site)));
     };
@@ -116,6 +123,7 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
                 shared.staging.acquire().await.map_err(|error| Failure::passing("Stopping", error.to_string()))?;
             let staged = stage::run(shared, site.as_ref(), pod, &order).await?;
             drop(turn);
+            place::note_staged(shared, pod, &staged.inputs).await?;
             store::staged(&shared.store, pod.uid, staged.inputs, staged.code).await?;
             shared.tell(pod.uid);
             Ok(Next::Again)
@@ -143,6 +151,11 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
             match site.submit_request(&request, &plan).await {
                 Ok(()) => {}
                 Err(SiteError::Busy(_)) => return Ok(Next::Later(BUSY)),
+                Err(lacking @ SiteError::Lacks { .. }) => {
+                    store::waits(&shared.store, pod.uid, INSUFFICIENT, lacking.to_string()).await?;
+                    shared.tell(pod.uid);
+                    return Ok(Next::Later(LACKING));
+                }
                 Err(SiteError::Refused(why)) => return Err(Failure::lasting("Refused", why)),
                 Err(error) => return Err(Failure::passing("StartError", error.to_string())),
             }
@@ -154,6 +167,23 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
         State::Running => watch(shared, claim, pod, site.as_ref(), None).await,
         State::Succeeded | State::Failed => Ok(Next::Done),
     }
+}
+
+/// Finds a site for a pod that has none yet.
+async fn settle(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Next, Failure> {
+    match hold::wish(shared, pod).await? {
+        Wish::End(reason) => {
+            let message = Some("the pod was ended before it was placed at a site".to_owned());
+            finish(shared, claim, pod, State::Failed, (Some(reason), message), None, Vec::new()).await?;
+            return Ok(Next::Done);
+        }
+        Wish::Wait => return hold_on(shared, pod).await,
+        Wish::Go => {}
+    }
+    Ok(match place::settle(shared, pod).await? {
+        None => Next::Again,
+        Some(wait) => Next::Later(wait),
+    })
 }
 
 /// Nothing of the pod runs, and nothing shall for now.
@@ -316,6 +346,9 @@ async fn finish(
     report: Option<PodReport>,
     outputs: Vec<CollectedOutput>,
 ) -> Result<(), Failure> {
+    if let Some(report) = &report {
+        shared.run_times.note(&pod.site, report);
+    }
     let ending = Ending { state, reason, message, report, outputs };
     let clean_at = Timestamp::now() + shared.settings.retention.0;
     store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await?;

@@ -16,6 +16,23 @@ pub(crate) fn forget(tx: &mut Tx<'_>, name: &str) -> Result<(), Error> {
     tx.execute("DELETE FROM identity_links WHERE name = ?1", &params![name]).map(drop)
 }
 
+/// Forgets what else is known of a person who is erased: how they asked for the account, and that they decided about others.
+/// `identities`: (issuer, subject) at other providers.
+pub(crate) fn erase(
+    tx: &mut Tx<'_>,
+    name: &str,
+    pseudonym: &str,
+    identities: &[(String, String)],
+) -> Result<(), Error> {
+    forget(tx, name)?;
+    for (issuer, subject) in identities {
+        let sql = "DELETE FROM identity_registrations WHERE issuer = ?1 AND subject = ?2";
+        tx.execute(sql, &params![issuer, subject])?;
+    }
+    let sql = "UPDATE identity_registrations SET decided_by = ?2 WHERE decided_by = ?1";
+    tx.execute(sql, &params![name, pseudonym]).map(drop)
+}
+
 pub(crate) fn password(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, Error> {
     tx.query_opt("SELECT hash FROM identity_passwords WHERE name = ?1", &params![name], |row| row.get(0))
 }

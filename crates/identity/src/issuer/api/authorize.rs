@@ -41,7 +41,7 @@ pub(super) struct Ask {
     pub(super) redirect_uri: String,
     pub(super) state: Option<String>,
     pub(super) scopes: Vec<String>,
-    audiences: Vec<String>,
+    pub(super) audiences: Vec<String>,
     nonce: Option<String>,
     challenge: Option<String>,
     prompt: Vec<String>,
@@ -54,7 +54,7 @@ pub(super) enum Wrong {
     /// Told to the person: there is no address that could be trusted.
     Page(&'static str),
     /// Told to the client.
-    Client(Box<(String, Option<String>, Refusal)>),
+    Client(Box<(Arc<Registration>, String, Option<String>, Refusal)>),
 }
 
 impl Wrong {
@@ -62,15 +62,21 @@ impl Wrong {
         match self {
             Wrong::Page(detail) => pages::refusal(StatusCode::BAD_REQUEST, "This link is not right", detail, None),
             Wrong::Client(told) => {
-                let (redirect_uri, state, refusal) = *told;
-                answer(identity, &redirect_uri, state.as_deref(), Err(&refusal))
+                let (client, redirect_uri, state, refusal) = *told;
+                tell(identity, &client, &redirect_uri, state.as_deref(), &refusal)
             }
         }
     }
 }
 
 impl Ask {
+    /// Refuses before the person has seen who asks.
     pub(super) fn refuse(&self, identity: &Identity, error: &'static str, detail: &str) -> Response {
+        tell(identity, &self.client, &self.redirect_uri, self.state.as_deref(), &Refusal::new(error, detail))
+    }
+
+    /// Refuses after the person has seen who asks and where the program is.
+    pub(super) fn refuse_agreed(&self, identity: &Identity, error: &'static str, detail: &str) -> Response {
         answer(identity, &self.redirect_uri, self.state.as_deref(), Err(&Refusal::new(error, detail)))
     }
 
@@ -130,15 +136,16 @@ async fn begin(identity: &Identity, headers: &HeaderMap, text: &[u8]) -> Respons
     match agreed(identity, &ask, user, &scopes).await {
         Ok(true) => give_code(identity, &ask, &viewer, scopes).await,
         Ok(false) if ask.prompts("none") => ask.refuse(identity, "consent_required", "the person has to agree first"),
-        Ok(false) => consent::page(&ask, &viewer, &scopes, &params.query_without(&[])),
-        Err(refusal) => answer(identity, &ask.redirect_uri, ask.state.as_deref(), Err(&refusal)),
+        Ok(false) => consent::page(identity, &ask, &viewer, &scopes, &params.query_without(&[])),
+        Err(refusal) => tell(identity, &ask.client, &ask.redirect_uri, ask.state.as_deref(), &refusal),
     }
 }
 
 /// Whether the person once agreed to all of it. What other programs of the same computer could receive is asked each time,
 /// unless the client has a secret of its own.
 async fn agreed(identity: &Identity, ask: &Ask, user: &str, scopes: &[String]) -> Result<bool, Refusal> {
-    if ask.prompts("consent") || (ask.client.is_public() && redirect::is_shared(&ask.redirect_uri)) {
+    let is_new = consent::must_show_audiences(identity, &ask.client, &ask.audiences);
+    if is_new || ask.prompts("consent") || (ask.client.is_public() && redirect::is_shared(&ask.redirect_uri)) {
         return Ok(false);
     }
     let (user, client_id) = (user.to_owned(), ask.client.client_id.clone());
@@ -172,7 +179,8 @@ pub(super) async fn read(identity: &Identity, text: &[u8]) -> Result<(Ask, Param
     if state.as_ref().is_some_and(|state| state.len() > LONGEST_STATE) {
         return Err(Wrong::Page("Its state is too long."));
     }
-    let back = |refusal: Refusal| Wrong::Client(Box::new((redirect_uri.clone(), state.clone(), refusal)));
+    let back =
+        |refusal: Refusal| Wrong::Client(Box::new((Arc::clone(&client), redirect_uri.clone(), state.clone(), refusal)));
     let wrong = |error: &'static str, detail: &str| back(Refusal::new(error, detail));
     if !client.may(Grant::Code) {
         return Err(wrong("unauthorized_client", "the client is not registered for authorization_code"));
@@ -263,8 +271,30 @@ pub(super) async fn give_code(identity: &Identity, ask: &Ask, viewer: &Viewer, s
     answer(identity, &ask.redirect_uri, ask.state.as_deref(), outcome)
 }
 
-/// Back to the client, with who we are (RFC 9207).
+/// Tells a program that it gets nothing. A program that registered itself may be anybody's who wants us to send people to
+/// their page: the person sees where they would go, and goes there or not (RFC 9700 section 4.11).
+fn tell(
+    identity: &Identity,
+    client: &Registration,
+    redirect_uri: &str,
+    state: Option<&str>,
+    refusal: &Refusal,
+) -> Response {
+    if !redirect::must_be_shown(client.registered_by.is_some(), redirect_uri) {
+        return answer(identity, redirect_uri, state, Err(refusal));
+    }
+    let place = address(identity, redirect_uri, state, Err(refusal));
+    let words = format!("A program asked to be let in, and it cannot be: {}.", refusal.detail.trim_end_matches('.'));
+    pages::leaving(StatusCode::BAD_REQUEST, "This program is not let in", &words, client.title(), &place)
+}
+
+/// Back to the client.
 fn answer(identity: &Identity, redirect_uri: &str, state: Option<&str>, outcome: Result<&str, &Refusal>) -> Response {
+    see_other(&address(identity, redirect_uri, state, outcome))
+}
+
+/// The client's address with the answer, and with who we are (RFC 9207).
+fn address(identity: &Identity, redirect_uri: &str, state: Option<&str>, outcome: Result<&str, &Refusal>) -> String {
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     match outcome {
         Ok(code) => pairs.push(("code", code)),
@@ -280,5 +310,5 @@ fn answer(identity: &Identity, redirect_uri: &str, state: Option<&str>, outcome:
         pairs.push(("state", state));
     }
     pairs.push(("iss", identity.issuer()));
-    see_other(&redirect::with_answer(redirect_uri, &pairs))
+    redirect::with_answer(redirect_uri, &pairs)
 }

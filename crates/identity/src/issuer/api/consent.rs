@@ -15,6 +15,7 @@ use crate::issuer::clients::Registration;
 use crate::issuer::model::scope;
 use crate::issuer::refusal::Refusal;
 use crate::issuer::store::clients as table;
+use crate::model::plain::plain;
 use crate::pages::{self, Viewer};
 
 /// What the person sends back.
@@ -26,11 +27,11 @@ pub(super) struct Decision {
     decision: String,
 }
 
-pub(super) fn page(ask: &Ask, viewer: &Viewer, scopes: &[String], request: &str) -> Response {
+pub(super) fn page(identity: &Identity, ask: &Ask, viewer: &Viewer, scopes: &[String], request: &str) -> Response {
     let place = url::Url::parse(&ask.redirect_uri).ok();
     let place = place.as_ref().and_then(url::Url::host_str).unwrap_or("a program on your computer").to_owned();
     let content = html! {
-        (what_it_wants(&ask.client, scopes))
+        (what_it_wants(identity, &ask.client, scopes, &ask.audiences))
         p { "You go back to " strong { (place) } ". Signed in as " strong { (viewer.principal.name()) } "." }
         form method="post" action="/oidc/consent" {
             input type="hidden" name="csrf" value=(viewer.csrf);
@@ -44,11 +45,30 @@ pub(super) fn page(ask: &Ask, viewer: &Viewer, scopes: &[String], request: &str)
     pages::page(StatusCode::OK, "Let this program in?", Some(viewer), &content)
 }
 
-/// Who asks, and for what.
-pub(super) fn what_it_wants(client: &Registration, scopes: &[String]) -> Markup {
+/// Whether an audience is this engine.
+fn is_here(identity: &Identity, audience: &str) -> bool {
+    identity.0.own_policy.audiences.iter().any(|own| own == audience)
+}
+
+/// Whether the person must see where tokens will be good: a program that nobody checked asks for other services.
+pub(super) fn must_show_audiences(identity: &Identity, client: &Registration, audiences: &[String]) -> bool {
+    client.registered_by.is_none() && audiences.iter().any(|audience| !is_here(identity, audience))
+}
+
+/// Who asks, for what, and where it will be good.
+pub(super) fn what_it_wants(
+    identity: &Identity,
+    client: &Registration,
+    scopes: &[String],
+    audiences: &[String],
+) -> Markup {
     html! {
-        p { strong { (client.title()) } " wants to:" }
+        p { strong { (plain(client.title())) } " wants to:" }
         ul { @for scope in scopes { li { (scope::in_words(scope)) " " code { (scope) } } } }
+        @if audiences.iter().any(|audience| !is_here(identity, audience)) {
+            p { "What it gets for that is good at these services, and nowhere else:" }
+            ul { @for audience in audiences { li { code { (plain(audience)) } @if is_here(identity, audience) { " (this engine)" } } } }
+        }
         p {
             "Program " code { (client.client_id) }
             @if let Some(uri) = &client.metadata.client_uri { ", which says it is of " (uri) }
@@ -74,22 +94,22 @@ pub(super) async fn post(
         Err(wrong) => return wrong.response(&identity),
     };
     if decision.decision != "allow" {
-        return ask.refuse(&identity, "access_denied", "the person said no");
+        return ask.refuse_agreed(&identity, "access_denied", "the person said no");
     }
     let user = viewer.principal.name();
     if let Some(obstacle) = identity.obstacle(user) {
         return to_obstacle(&obstacle, &format!("/oidc/authorize?{}", params.query_without(&[])));
     }
     if let Err(refusal) = identity.check_person(user) {
-        return ask.refuse(&identity, refusal.error, &refusal.detail);
+        return ask.refuse_agreed(&identity, refusal.error, &refusal.detail);
     }
     let scopes = identity.scopes_for(user, &ask.client, &ask.scopes);
     if scopes.is_empty() {
-        return ask.refuse(&identity, "invalid_scope", "none of the scopes is permitted");
+        return ask.refuse_agreed(&identity, "invalid_scope", "none of the scopes is permitted");
     }
     match remember(&identity, user, &ask.client.client_id, &scopes).await {
         Ok(()) => authorize::give_code(&identity, &ask, &viewer, scopes).await,
-        Err(refusal) => ask.refuse(&identity, refusal.error, &refusal.detail),
+        Err(refusal) => ask.refuse_agreed(&identity, refusal.error, &refusal.detail),
     }
 }
 

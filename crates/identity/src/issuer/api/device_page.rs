@@ -100,7 +100,7 @@ async fn confirmation(identity: &Identity, viewer: &Viewer, code: &str, device: 
     let scopes = identity.scopes_for(viewer.principal.name(), &client, &device.scopes);
     let content = html! {
         p { "The device shows the code " strong { (code) } "." }
-        (what_it_wants(&client, &scopes))
+        (what_it_wants(identity, &client, &scopes, &device.audiences))
         p role="note" {
             "Go on only if you began this yourself, just now, and your own device shows this code. Whoever sent you a link or a "
             "code would get in as " strong { (viewer.principal.name()) } "."

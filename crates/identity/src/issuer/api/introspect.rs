@@ -64,7 +64,7 @@ fn concerns(own: &OwnToken, client: &Registration) -> bool {
 }
 
 fn shown(own: OwnToken) -> Value {
-    let mut answer = own.claims.0;
+    let mut answer = own.claims.into_map();
     answer.insert("active".to_owned(), true.into());
     answer.insert("token_type".to_owned(), "Bearer".into());
     answer.insert("username".to_owned(), own.principal.name().into());

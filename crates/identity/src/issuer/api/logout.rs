@@ -58,6 +58,13 @@ async fn begin(identity: &Identity, headers: &HeaderMap, text: &[u8], posted: bo
     }
 }
 
+/// Where to go when the person is signed out.
+struct Back {
+    place: String,
+    /// The program, if the person is to see the address first.
+    shown: Option<String>,
+}
+
 struct Hint {
     subject: String,
     client_id: String,
@@ -77,7 +84,7 @@ fn read_hint(identity: &Identity, text: &str) -> Option<Hint> {
 }
 
 /// Where to go afterwards: only an address that the client registered, letter by letter.
-async fn go_back(identity: &Identity, params: &Params, hint: Option<&Hint>) -> Result<Option<String>, &'static str> {
+async fn go_back(identity: &Identity, params: &Params, hint: Option<&Hint>) -> Result<Option<Back>, &'static str> {
     let Some(wanted) = params.get("post_logout_redirect_uri") else { return Ok(None) };
     let client_id = match (hint, params.get("client_id")) {
         (Some(hint), Some(named)) if hint.client_id != named => return Err("The ID token is of another program."),
@@ -85,13 +92,15 @@ async fn go_back(identity: &Identity, params: &Params, hint: Option<&Hint>) -> R
         (None, Some(named)) => named,
         (None, None) => return Err("It does not say which program asks."),
     };
-    let client = identity.find_client(client_id).await.ok().flatten();
-    let known = client.is_some_and(|client| client.metadata.post_logout_redirect_uris.iter().any(|uri| uri == wanted));
-    if !known {
-        return Err("The address to go to is not one that the program registered.");
+    let unknown = "The address to go to is not one that the program registered.";
+    let client = identity.find_client(client_id).await.ok().flatten().ok_or(unknown)?;
+    if !client.metadata.post_logout_redirect_uris.iter().any(|uri| uri == wanted) {
+        return Err(unknown);
     }
+    let shown = redirect::must_be_shown(client.registered_by.is_some(), wanted).then(|| client.title().to_owned());
     let state: Vec<(&str, &str)> = params.get("state").map(|state| ("state", state)).into_iter().collect();
-    Ok(Some(if state.is_empty() { wanted.to_owned() } else { redirect::with_answer(wanted, &state) }))
+    let place = if state.is_empty() { wanted.to_owned() } else { redirect::with_answer(wanted, &state) };
+    Ok(Some(Back { place, shown }))
 }
 
 fn question(viewer: &Viewer, params: &Params) -> Response {
@@ -108,9 +117,12 @@ fn question(viewer: &Viewer, params: &Params) -> Response {
     pages::page(StatusCode::OK, TITLE, Some(viewer), &content)
 }
 
-fn done(identity: &Identity, ended: Option<()>, back: Option<String>) -> Response {
+fn done(identity: &Identity, ended: Option<()>, back: Option<Back>) -> Response {
     let mut response = match back {
-        Some(place) => see_other(&place),
+        Some(Back { place, shown: None }) => see_other(&place),
+        Some(Back { place, shown: Some(program) }) => {
+            pages::leaving(StatusCode::OK, "Signed out", "You are signed out.", &program, &place)
+        }
         None => pages::page(StatusCode::OK, "Signed out", None, &html! { p role="status" { "You are signed out." } }),
     };
     let name = identity.session_cookie_name();

@@ -99,6 +99,12 @@ pub(crate) fn is_shared(uri: &str) -> bool {
     Url::parse(uri).is_ok_and(|url| url.scheme() != "https")
 }
 
+/// Whether a person must see the address before we send them there: nobody has checked whose it is, and it is not on their own
+/// computer.
+pub(crate) fn must_be_shown(is_checked: bool, uri: &str) -> bool {
+    !is_checked && !is_shared(uri)
+}
+
 /// The address with the answer in its query.
 pub(crate) fn with_answer(uri: &str, answer: &[(&str, &str)]) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(answer).finish();

@@ -66,6 +66,17 @@ pub(crate) fn set_active(tx: &mut Tx<'_>, client_id: &str, active: bool) -> Resu
     Ok(registered + made > 0)
 }
 
+/// Registrations of one owner.
+pub(crate) fn of_owner(tx: &mut Tx<'_>, name: &str, limit: usize) -> Result<Vec<Registration>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM identity_programs WHERE registered_by = ?1 ORDER BY client_id LIMIT ?2");
+    tx.query(&sql, &params![name, limit], registration)
+}
+
+pub(crate) fn set_owner(tx: &mut Tx<'_>, client_id: &str, name: &str) -> Result<(), Error> {
+    let sql = "UPDATE identity_programs SET registered_by = ?2 WHERE client_id = ?1";
+    tx.execute(sql, &params![client_id, name]).map(drop)
+}
+
 /// Takes a client away with all that it was given.
 pub(crate) fn delete(tx: &mut Tx<'_>, client_id: &str) -> Result<bool, Error> {
     let mut gone = 0;

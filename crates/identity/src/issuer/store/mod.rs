@@ -4,6 +4,7 @@ pub(crate) mod clients;
 pub(crate) mod codes;
 pub(crate) mod grants;
 pub(crate) mod keys;
+pub(crate) mod person;
 pub(crate) mod revoked;
 
 use dte_store::Migration;

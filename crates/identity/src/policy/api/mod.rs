@@ -3,6 +3,7 @@
 
 mod acceptances;
 mod aups;
+mod erasures;
 mod groups;
 mod iam_aup;
 mod onboarding;
@@ -42,7 +43,7 @@ const OWN: Require = Require::HandlerChecks("each their own; administrators all"
 pub(crate) fn mounts(identity: &Identity) -> Vec<Mount> {
     let native = Routes::new("policy").body_limit(BODY);
     let native = onboarding::native(trace::native(acceptances::native(aups::native(native))));
-    let native = groups::native(native).with_state(identity.clone());
+    let native = groups::native(erasures::native(native)).with_state(identity.clone());
     let iam = Routes::new("policy").on_denied(iam_denied).body_limit(BODY);
     let iam = scope_policies::iam(requests::iam(iam_aup::iam(iam))).with_state(identity.clone());
     vec![

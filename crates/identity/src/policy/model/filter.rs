@@ -377,6 +377,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::testing::parsers::written;
 
     fn alice() -> Value {
         json!({
@@ -463,23 +464,6 @@ mod tests {
         }
     }
 
-    fn text_of(filter: &Filter) -> String {
-        let path = |path: &AttributePath| match &path.sub {
-            Some(sub) => format!("{}.{sub}", path.attribute),
-            None => path.attribute.clone(),
-        };
-        match filter {
-            Filter::Compare(attribute, operator, value) => {
-                format!("{} {} {value}", path(attribute), format!("{operator:?}").to_lowercase())
-            }
-            Filter::Present(attribute) => format!("{} pr", path(attribute)),
-            Filter::Some(attribute, inner) => format!("{}[{}]", path(attribute), text_of(inner)),
-            Filter::And(a, b) => format!("({}) and ({})", text_of(a), text_of(b)),
-            Filter::Or(a, b) => format!("({}) or ({})", text_of(a), text_of(b)),
-            Filter::Not(inner) => format!("not ({})", text_of(inner)),
-        }
-    }
-
     fn some_filter() -> impl Strategy<Value = Filter> {
         let path = ("[a-z][a-zA-Z0-9]{0,8}", proptest::option::of("[a-z$][a-zA-Z]{0,5}"))
             .prop_map(|(attribute, sub)| AttributePath { attribute, sub });
@@ -517,7 +501,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(filter in some_filter()) {
-            let text = text_of(&filter);
+            let text = written(&filter);
             if text.len() <= LONGEST {
                 prop_assert_eq!(Filter::parse(&text), Ok(filter), "{}", text);
             }

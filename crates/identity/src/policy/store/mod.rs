@@ -7,6 +7,7 @@ pub(crate) mod acceptances;
 pub(crate) mod aups;
 pub(crate) mod groups;
 pub(crate) mod onboarding;
+pub(crate) mod person;
 pub(crate) mod profiles;
 pub(crate) mod scope_policies;
 pub(crate) mod trace;

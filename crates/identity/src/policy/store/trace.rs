@@ -27,3 +27,31 @@ pub(crate) fn mentioning(
         tx.query(sql, &params![seq, end, format!("%{escaped}%")], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok((found, Some(end)))
 }
+
+/// An event: its number, its time, its type, its subject, whose it was.
+pub(crate) type Told = (i64, Timestamp, String, String, Option<String>);
+
+/// Events before `seq` that are about a thing or about parts of it (`ID/1`), among the `window` ones before; and the first
+/// number that was looked at, or nothing when there are no more.
+pub(crate) fn events_about(
+    tx: &mut Tx<'_>,
+    thing: &str,
+    seq: Option<i64>,
+    window: i64,
+) -> Result<(Vec<Told>, Option<i64>), Error> {
+    let newest = tx.query_one("SELECT COALESCE(MAX(seq), 0) FROM event_log", &params![], |row| row.get::<i64>(0))?;
+    let before = seq.unwrap_or(newest + 1);
+    let from = (before - window).max(0);
+    if before <= 1 {
+        return Ok((Vec::new(), None));
+    }
+    let escaped = thing.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let sql = "SELECT seq, time, type, subject, data FROM event_log WHERE seq >= ?1 AND seq < ?2
+               AND (subject = ?3 OR subject LIKE ?4 ESCAPE '\\') ORDER BY seq DESC";
+    let found = tx.query(sql, &params![from, before, thing, format!("{escaped}/%")], |row| {
+        let data: Value = row.get(4)?;
+        let named = ["/owner/subject", "/user/subject", "/user"].iter().find_map(|place| data.pointer(place)?.as_str());
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, named.map(str::to_owned)))
+    })?;
+    Ok((found, Some(from)))
+}

@@ -1,0 +1,234 @@
+#!/usr/bin/env bash
+# A real Kubernetes (kube-apiserver, controller-manager, scheduler, etcd, kubectl; built once by build.sh) whose pods run at an
+# engine through `dte vkubelet`. Needs DTE_BIN. Engine, virtual kubelet and cluster are its own, because it kills them.
+# SKIPPED when Kubernetes cannot be built here.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+bin=${DTE_BIN:-${CARGO_TARGET_DIR:-$root/target}/debug/dte}
+work=$(mktemp -d "${TMPDIR:-/tmp}/dte-kubernetes.XXXXXX")
+chmod 711 "$work"
+engine='' kubelet='' started=''
+finish() {
+  local status=$?
+  [ -z "$kubelet" ] || kill "$kubelet" 2>/dev/null || true
+  [ -z "$engine" ] || kill "$engine" 2>/dev/null || true
+  [ -z "$started" ] || "$here/cluster.sh" stop "$work/cluster" || true
+  [ -z "$kubelet" ] || wait "$kubelet" 2>/dev/null || true
+  [ -z "$engine" ] || wait "$engine" 2>/dev/null || true
+  if [ "${KEEP-}" = 1 ]; then echo "kept: $work" >&2; else rm -rf "$work"; fi
+  exit "$status"
+}
+trap finish EXIT
+
+passed=0 failed=0 skipped=0
+check() { local name=$1; shift; if "$@" >"$work/out" 2>&1; then passed=$((passed + 1)); echo "ok: $name"; else failed=$((failed + 1)); echo "FAILED: $name"; head -n 12 "$work/out" | sed 's/^/    /'; fi; }
+skip() { skipped=$((skipped + 1)); echo "SKIPPED: $1"; }
+# has TEXT: like grep -qF, but reads to the end, so that the writer does not die of a closed pipe.
+has() { grep -F -- "$1" >/dev/null; }
+# within SECONDS COMMAND…: it succeeds in time.
+within() { local end=$((SECONDS + $1)); shift; until "$@" >/dev/null 2>&1; do [ "$SECONDS" -lt "$end" ] || { "$@"; return 1; }; sleep 0.3; done; }
+is() { [ "$1" = "$2" ] || { echo "$1 is not $2"; return 1; }; }
+
+k() { "$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig" "$@"; }
+phase() { k get pod "$1" -o jsonpath='{.status.phase}'; }
+in_phase() { is "$(phase "$1")" "$2"; }
+count() { k get pods -l "$1" --field-selector "status.phase=$2" --no-headers 2>/dev/null | wc -l; }
+ready_is() { is "$(k get node dte-host -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" "$1"; }
+
+apply() { k apply -f "$here/manifests/$1.yaml" >/dev/null || { failed=$((failed + 1)); echo "FAILED: the cluster refused $1.yaml"; }; }
+
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+start_engine() {
+  rm -f "$work/ready"
+  "$bin" up --data-dir "$work/data" --listen "127.0.0.1:$port" --ready-file "$work/ready" >>"$work/engine.log" 2>&1 &
+  engine=$!
+  within 60 test -s "$work/ready"
+}
+start_kubelet() {
+  "$bin" vkubelet --data-dir "$work/data" --kubeconfig "$work/cluster/vkubelet.kubeconfig" --node-name dte-host \
+    --interlink-url "http://127.0.0.1:$port/interlink" --token-file "$work/token" --state-dir "$work/state" \
+    --listen 127.0.0.1:0 --ping-every 2s >>"$work/kubelet.log" 2>&1 &
+  kubelet=$!
+}
+
+"$here/cluster.sh" start "$work/cluster" >"$work/cluster.out" && code=0 || code=$?
+if [ "$code" = 3 ]; then echo "SKIPPED: Kubernetes cannot be had here"; exit 0; fi
+[ "$code" = 0 ] || exit "$code"
+started=yes
+start_engine
+"$bin" token --data-dir "$work/data" --lifetime 8h >"$work/token"
+start_kubelet
+
+only='{"spec":{"nodeSelector":{"kubernetes.io/hostname":"dte-host"},"tolerations":[{"key":"virtual-node.interlink/no-schedule","operator":"Exists"}]}}'
+# pod NAME COMMAND…: kubectl run
+pod() { local name=$1; shift; k run "$name" --image=host --restart=Never --overrides="$only" --command -- "$@"; }
+
+# --- the node
+check "the node is ready" within 30 ready_is True
+version() { k version -o json | has "\"gitVersion\": \"v$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$here/module/go.mod")\""; }
+check "kubectl and the server say their version" version
+capacity() { [ "$(k get node dte-host -o jsonpath='{.status.allocatable.pods}')" -gt 0 ] && k get node dte-host -o jsonpath='{.status.allocatable.cpu}{.status.allocatable.memory}'; }
+check "the node says what the site has" capacity
+check "its taint keeps others away" bash -c "$(declare -f k has); work=$work; k get node dte-host -o jsonpath='{.spec.taints}' | has virtual-node.interlink/no-schedule"
+lease() { is "$(k -n kube-node-lease get lease dte-host -o jsonpath='{.spec.holderIdentity} {.metadata.ownerReferences[0].kind}')" "dte-host Node"; }
+check "it holds its lease" lease
+
+# --- one pod
+check "kubectl run" pod hello /bin/sh -c 'echo hello; echo again'
+check "it succeeds" within 30 in_phase hello Succeeded
+check "kubectl logs" bash -c "$(declare -f k); work=$work; diff <(k logs hello) <(printf 'hello\nagain\n')"
+check "kubectl logs --tail" bash -c "$(declare -f k); work=$work; diff <(k logs hello --tail=1) <(echo again)"
+check "kubectl logs --timestamps" bash -c "$(declare -f k); work=$work; k logs hello --timestamps | grep -E '^[0-9]{4}-.*Z hello' >/dev/null"
+check "kubectl logs --limit-bytes" bash -c "$(declare -f k); work=$work; [ \"\$(k logs hello --limit-bytes=5)\" = hello ]"
+described() { k describe pod hello >"$work/described"; for text in "Exit Code:    0" "Reason:       Completed" "ProviderCreateSuccess" "Node:             dte-host"; do has "$text" <"$work/described" || { echo "no $text"; cat "$work/described"; return 1; }; done; }
+check "kubectl describe" described
+check "the end has both times" bash -c "$(declare -f k); work=$work; k get pod hello -o jsonpath='{.status.containerStatuses[0].state.terminated.startedAt} {.status.containerStatuses[0].state.terminated.finishedAt}' | grep -E '^[0-9]+-.*Z .*Z$' >/dev/null"
+pod follow /bin/sh -c 'for i in 1 2 3 4 5; do echo line $i; sleep 1; done' >/dev/null
+within 30 in_phase follow Running || true
+follow() { timeout 30 "$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig" logs -f follow >"$work/followed" && is "$(tail -n 1 "$work/followed")" "line 5" && is "$(wc -l <"$work/followed")" 5; }
+check "kubectl logs -f follows to the end" follow
+apply exit-codes
+check "a pod with a container that fails has failed" within 30 in_phase exit-codes Failed
+code_of() { k get pod "$1" -o jsonpath="{.status.$2[?(@.name==\"$3\")].state.terminated.exitCode}"; }
+check "each container has its own exit code" bash -c "$(declare -f k code_of); work=$work; [ \"\$(code_of exit-codes containerStatuses good) \$(code_of exit-codes containerStatuses bad)\" = '0 7' ]"
+check "and its own log" bash -c "$(declare -f k); work=$work; [ \"\$(k logs exit-codes -c bad)\" = bad ]"
+
+# --- environment, volumes, init containers
+apply environment
+check "the pod with all kinds of variables runs" within 30 in_phase environment Succeeded
+environment() {
+  k logs environment >"$work/env"
+  for line in 'COLOUR=blue' 'SIZE=small' 'MY_PASSWORD=pa$$word$(SIZE)' 'ONE_KEY=pa$$word$(SIZE)' 'POD_NAME=environment' 'NODE=dte-host' 'TIER=batch' \
+    'NOTE=say "hi"' 'ACCOUNT=default' 'MILLIS=150' 'CORES=1' 'MY_DB_SERVICE_PORT=5432' 'MY_DB_SERVICE_PORT_SQL=5432' 'KUBERNETES_SERVICE_PORT=443' \
+    'GREETING=hello-blue-$(COLOUR)-5432' 'expanded=hello-blue-$(COLOUR)-5432 escaped=$(GREETING) unknown=$(NOBODY)'; do
+    grep -xF -- "$line" "$work/env" >/dev/null || { echo "no $line"; cat "$work/env"; return 1; }
+  done
+  ! grep '^MAYBE=' "$work/env"
+}
+check "its variables are as on a real node" environment
+check "what is optional and missing is told" bash -c "$(declare -f k has); work=$work; k describe pod environment | has OptionalSecretKeyNotFound"
+apply volumes
+check "the pod with all kinds of volumes runs" within 30 in_phase volumes Succeeded
+volumes() {
+  k logs volumes >"$work/volumes"
+  for line in config=first item=second items=deep raw=00ff secret=s3cret mode=440 sub=second shared=from-init 'labels=app="volumes" tier="batch" ' \
+    joined=second token=eyJ namespace=default 'authority=-----BEGIN CERTIFICATE-----' written=no; do
+    grep -F -- "$line" "$work/volumes" >/dev/null || { echo "no $line"; cat "$work/volumes"; return 1; }
+  done
+}
+check "its files are as on a real node" volumes
+apply init-fails
+check "a failed init container fails the pod" within 30 in_phase init-fails Failed
+inits() { is "$(code_of init-fails initContainerStatuses good) $(code_of init-fails initContainerStatuses bad)" "0 3" && is "$(k logs init-fails -c bad)" cannot; }
+check "its exit code and log are there" inits
+apply waits
+waiting() { is "$(k get pod "$1" -o jsonpath='{.status.containerStatuses[0].state.waiting.reason}')" "$2"; }
+check "a pod waits for its ConfigMap and says so" within 20 waiting waits CreateContainerConfigError
+k create configmap later --from-literal=value=it >/dev/null
+check "it runs once the ConfigMap is there" within 30 in_phase waits Succeeded
+apply unsupported
+check "a volume that cannot be is named" within 20 bash -c "$(declare -f k has); work=$work; k describe pod unsupported | has 'nfs cannot be mounted'"
+k delete pod unsupported --wait=false >/dev/null
+gone() { ! k get pod "$1" >/dev/null 2>&1; }
+check "it can be deleted" within 20 gone unsupported
+apply daemonset
+check "pods of a DaemonSet are rejected" within 20 bash -c "$(declare -f k has); work=$work; k get pods -l app=everywhere -o jsonpath='{.items[*].status.reason}' | has RejectedDaemonSet"
+k delete -f "$here/manifests/daemonset.yaml" >/dev/null
+
+# --- many
+apply job
+check "a Job with 50 completions" k wait --for=condition=Complete job/fifty --timeout=180s
+fifty() { is "$(k get job fifty -o jsonpath='{.status.succeeded} {.status.failed}')" "50 " && is "$(k logs -l job-name=fifty --tail=-1 --max-log-requests=60 | sort -u | wc -l)" 50; }
+check "each ran once and has its own log" fifty
+apply deployment
+check "a Deployment is available" k rollout status deployment/web --timeout=60s
+k scale deployment web --replicas=4 >/dev/null
+running() { is "$(count app=web Running)" "$1" && is "$(k get pods -l app=web --no-headers | wc -l)" "$1"; }
+check "it is scaled up" within 60 running 4
+k scale deployment web --replicas=1 >/dev/null
+check "it is scaled down" within 60 running 1
+web=$(k get pods -l app=web -o jsonpath='{.items[0].metadata.name}')
+first=$(k get pod "$web" -o jsonpath='{.metadata.uid}')
+k delete pod "$web" --grace-period=0 --force >/dev/null 2>&1
+ended() { python3 - "http://127.0.0.1:$port" "$(cat "$work/token")" "$1" <<'PY'
+import json, sys, urllib.request
+url, token, uid = sys.argv[1:]
+request = urllib.request.Request(url + "/interlink/status", data=json.dumps([{"metadata": {"uid": uid}}]).encode(), headers={"Authorization": "Bearer " + token}, method="POST")
+assert json.load(urllib.request.urlopen(request)) == []
+PY
+}
+check "a pod deleted by force ends at the site" within 30 ended "$first"
+check "its place is taken" within 60 running 1
+k delete deployment web >/dev/null
+check "all pods of the Deployment end" within 60 running 0
+
+# --- the kubelet's own address
+raw() { k get --raw "/api/v1/nodes/dte-host/proxy/$1"; }
+check "the API server reads figures" bash -c "$(declare -f k raw has); work=$work; raw stats/summary | has dte-host && raw metrics/resource | has node_cpu_usage_seconds_total"
+check "the API server reads the pods" bash -c "$(declare -f k raw has); work=$work; raw pods | has PodList"
+own=$(k get node dte-host -o jsonpath='{.status.daemonEndpoints.kubeletEndpoint.Port}')
+status_of() { curl -sk -o /dev/null -w '%{http_code}' "$@"; }
+check "strangers are refused" is "$(status_of "https://127.0.0.1:$own/pods")" 401
+pki=$work/cluster/pki
+check "who may not is refused" is "$(status_of --cert "$pki/scheduler.crt" --key "$pki/scheduler.key" "https://127.0.0.1:$own/containerLogs/default/hello/main")" 403
+check "a token that may not is refused" is "$(status_of -H "Authorization: Bearer $(k create token default)" "https://127.0.0.1:$own/pods")" 403
+
+# --- exec
+pod stays /bin/sh -c 'echo up; exec sleep 600' >/dev/null
+check "a pod that stays" within 30 in_phase stays Running
+if k exec stays -- /bin/true 2>"$work/exec.err"; then
+  check "kubectl exec" bash -c "$(declare -f k); work=$work; [ \"\$(k exec stays -- /bin/echo inside)\" = inside ]"
+  check "with standard input" bash -c "$(declare -f k); work=$work; [ \"\$(echo typed | k exec -i stays -- /bin/cat)\" = typed ]"
+  check "with its exit code" bash -c "$(declare -f k); work=$work; k exec stays -- /bin/sh -c 'exit 5'; [ \$? = 5 ]"
+else
+  skip "kubectl exec: $(tail -n 1 "$work/exec.err")"
+fi
+
+# --- links and kills
+since=$(k get pod stays -o jsonpath='{.status.containerStatuses[0].state.running.startedAt}')
+kill -9 "$engine"; wait "$engine" 2>/dev/null || true
+check "a site that is away makes the node NotReady" within 30 ready_is False
+tolerates() { k get pod stays -o json | python3 -c '
+import json, sys
+all = json.load(sys.stdin)["spec"]["tolerations"]
+for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+    assert [t for t in all if t.get("key") == key and "tolerationSeconds" not in t], all'; }
+check "its pods are not evicted" tolerates
+k apply -f - >/dev/null <<EOF
+{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "queued"}, "spec": {"nodeName": "dte-host", "restartPolicy": "Never",
+ "tolerations": [{"operator": "Exists"}], "containers": [{"name": "main", "image": "host", "command": ["/bin/echo", "never"]}]}}
+EOF
+queued=$(k get pod queued -o jsonpath='{.metadata.uid}')
+sleep 3
+k delete pod queued --wait=false >/dev/null
+start_engine
+check "the node is ready again when the site is back" within 30 ready_is True
+check "a pod that was deleted while it waited goes away" within 30 gone queued
+check "and never ran" ended "$queued"
+check "the pod from before still runs, and was not started again" bash -c "$(declare -f k); work=$work; [ \"\$(k get pod stays -o jsonpath='{.status.phase} {.status.containerStatuses[0].state.running.startedAt} {.status.containerStatuses[0].restartCount}')\" = 'Running $since 0' ]"
+k delete pod stays --wait=false --grace-period=1 >/dev/null
+check "it can be deleted" within 40 gone stays
+
+apply job-under-fire
+for round in 1 2 3; do
+  sleep 2
+  kill -9 "$kubelet"; wait "$kubelet" 2>/dev/null || true
+  [ "$round" = 2 ] || { kill -9 "$engine"; wait "$engine" 2>/dev/null || true; start_engine; }
+  start_kubelet
+done
+check "a Job under fire completes" k wait --for=condition=Complete job/under-fire --timeout=240s
+once() {
+  is "$(k get job under-fire -o jsonpath='{.status.succeeded} {.status.failed}')" "60 " || return 1
+  is "$(k get pods -l job-name=under-fire --no-headers | wc -l)" 60 || return 1
+  k logs -l job-name=under-fire --tail=-1 --max-log-requests=100 >"$work/fire"
+  is "$(wc -l <"$work/fire")" 120 && is "$(sort -u "$work/fire" | wc -l)" 120
+}
+check "each of its pods ran exactly once" once
+kill -9 "$kubelet"; wait "$kubelet" 2>/dev/null || true
+orphan=$(k get pods -l job-name=under-fire -o jsonpath='{.items[0].metadata.uid}')
+k delete job under-fire >/dev/null
+start_kubelet
+check "what the cluster forgot meanwhile is cleaned up at the site" within 40 ended "$orphan"
+echo "kubernetes: $passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
