@@ -48,6 +48,15 @@ pub fn report_of(uid: Uuid, pod: &RawPod, status: &PodStatus) -> Option<PodRepor
     })
 }
 
+/// Whether a status is more than a name.
+pub fn says_something(status: &PodStatus) -> bool {
+    status
+        .containers
+        .iter()
+        .filter_map(|container| container.state.as_ref())
+        .any(|state| state.terminated.is_some() || state.running.is_some() || state.waiting.is_some())
+}
+
 /// The report of a pod that nothing is known of yet: all containers wait, for this reason.
 pub fn waiting(uid: Uuid, pod: &RawPod, reason: &str) -> PodReport {
     every(uid, pod, Phase::Pending, &ContainerState::Waiting { reason: reason.to_owned() })

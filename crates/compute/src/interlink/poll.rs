@@ -32,7 +32,7 @@ pub async fn run(inner: Arc<Inner>, tasks: Tasks) {
             () = tokio::time::sleep(inner.config.every.0) => {}
             () = tasks.stopping() => return,
         }
-        let pods = inner.running();
+        let pods = inner.unended();
         if pods.is_empty() {
             continue;
         }
@@ -143,6 +143,10 @@ async fn question(inner: &Arc<Inner>, pods: &[(Uuid, RawPod)]) -> Result<HashSet
         let Some(status) = said.remove(pod.uid()) else { continue };
         answered.insert(*uid);
         let Some(report) = news::report_of(*uid, pod, status) else { continue };
+        if let Err(error) = inner.noticed(*uid, &status.jid) {
+            tracing::error!(%uid, %error, "that a pod was taken cannot be kept");
+            continue;
+        }
         if report.phase.is_terminal() {
             logs::keep(inner, *uid, pod).await;
         }
