@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import socket
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -257,10 +258,66 @@ def hostile(door):
     refused("no such site", lambda pod: pod["spec"].update(nodeSelector={"dte.site": "nowhere"}), "nowhere")
 
 
+def kubectl(*words, given=None):
+    """Its output, or None when it fails."""
+    command = [f"{WORK}/kubernetes/bin/kubectl", "--kubeconfig", f"{WORK}/kubernetes/kubeconfig", *words]
+    ran = subprocess.run(command, input=given and json.dumps(given), capture_output=True, text=True)
+    return ran.stdout if ran.returncode == 0 else None
+
+
+def kubelet():
+    """Kubernetes → upstream's virtual kubelet → this engine."""
+    def until(name, done, patience=PATIENCE):
+        end = time.time() + patience
+        while time.time() < end:
+            if done():
+                return check(name, True)
+            time.sleep(1)
+        check(name, False, kubectl("get", "pods,nodes", "-o", "wide"))
+
+    def value(what, path):
+        return kubectl("get", *what.split(), "-o", "jsonpath={" + path + "}")
+
+    ready = '.status.conditions[?(@.type=="Ready")].status'
+    until("kubelet: the node is ready", lambda: value("node upstream", ready) == "True")
+    told = json.loads(Door("engine").ask("POST", "/pinglink")[1])["resources"]["pods"]
+    until("kubelet: the node has what the engine has", lambda: value("node upstream", ".status.capacity.pods") == told, 60)
+
+    def spec(script, **more):
+        return {"restartPolicy": "Never", "automountServiceAccountToken": False, "tolerations": [{"operator": "Exists"}],
+                "containers": [{"name": "main", "image": "host", "command": ["/bin/sh", "-c", script], **more}]}
+
+    def pod(name, spec):
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+    init = spec("echo never")
+    init["initContainers"] = [{"name": "first", "image": "host", "command": ["/bin/sh", "-c", "exit 4"]}]
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "many"},
+           "spec": {"completions": 12, "parallelism": 6, "template": {"spec": spec("echo part")}}}
+    variables = [{"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, {"name": "TEXT", "value": "$(WHO)!"}]
+    for one in [pod("good", spec("echo hello $TEXT; sleep 1", env=variables)), pod("bad", spec("exit 3")), pod("init", init),
+                pod("long", spec("echo begun; sleep 600")), job]:
+        check("kubelet: apply", kubectl("apply", "-f", "-", given=one) is not None, one["metadata"]["name"])
+    until("kubelet: exit 0", lambda: value("pod good", ".status.phase") == "Succeeded")
+    check("kubelet: kubectl logs", kubectl("logs", "good") == "hello good!\n", kubectl("logs", "good"))
+    until("kubelet: exit 3", lambda: value("pod bad", ".status.phase") == "Failed")
+    code = ".status.containerStatuses[0].state.terminated.exitCode"
+    check("kubelet: its exit code", value("pod bad", code) == "3", value("pod bad", code))
+    until("kubelet: a failing init container", lambda: value("pod init", ".status.phase") == "Failed")
+    until("kubelet: running", lambda: value("pod long", ".status.phase") == "Running")
+    check("kubelet: the last lines", kubectl("logs", "long", "--tail=1") == "begun\n", kubectl("logs", "long"))
+    uid = value("pod long", ".metadata.uid")
+    check("kubelet: kubectl delete", kubectl("delete", "pod", "long", "--wait=true", "--timeout=60s") is not None)
+    until("kubelet: the engine has let it go", lambda: not Door("engine").status([{"metadata": {"uid": uid}}]), 30)
+    until("kubelet: a Job of 12", lambda: value("job many", ".status.succeeded") == "12")
+
+
 for one in CHAINS:
     print(f"-- {one}", flush=True)
     if one == "interface":
         interface()
+    elif one == "a":
+        kubelet()
     elif one == "b":
         left, _ = chain(Door("upstream API -> engine", sock=f"{WORK}/near.sock"))
         time.sleep(1)

@@ -36,6 +36,8 @@ in_phase() { is "$(phase "$1")" "$2"; }
 count() { k get pods -l "$1" --field-selector "status.phase=$2" --no-headers 2>/dev/null | wc -l; }
 ready_is() { is "$(k get node dte-host -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" "$1"; }
 
+apply() { k apply -f "$here/manifests/$1.yaml" >/dev/null || { failed=$((failed + 1)); echo "FAILED: the cluster refused $1.yaml"; }; }
+
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 start_engine() {
   rm -f "$work/ready"
@@ -86,14 +88,14 @@ pod follow /bin/sh -c 'for i in 1 2 3 4 5; do echo line $i; sleep 1; done' >/dev
 within 30 in_phase follow Running || true
 follow() { timeout 30 "$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig" logs -f follow >"$work/followed" && is "$(tail -n 1 "$work/followed")" "line 5" && is "$(wc -l <"$work/followed")" 5; }
 check "kubectl logs -f follows to the end" follow
-k apply -f "$here/manifests/exit-codes.yaml" >/dev/null
+apply exit-codes
 check "a pod with a container that fails has failed" within 30 in_phase exit-codes Failed
 code_of() { k get pod "$1" -o jsonpath="{.status.$2[?(@.name==\"$3\")].state.terminated.exitCode}"; }
 check "each container has its own exit code" bash -c "$(declare -f k code_of); work=$work; [ \"\$(code_of exit-codes containerStatuses good) \$(code_of exit-codes containerStatuses bad)\" = '0 7' ]"
 check "and its own log" bash -c "$(declare -f k); work=$work; [ \"\$(k logs exit-codes -c bad)\" = bad ]"
 
 # --- environment, volumes, init containers
-k apply -f "$here/manifests/environment.yaml" >/dev/null
+apply environment
 check "the pod with all kinds of variables runs" within 30 in_phase environment Succeeded
 environment() {
   k logs environment >"$work/env"
@@ -106,7 +108,7 @@ environment() {
 }
 check "its variables are as on a real node" environment
 check "what is optional and missing is told" bash -c "$(declare -f k has); work=$work; k describe pod environment | has OptionalSecretKeyNotFound"
-k apply -f "$here/manifests/volumes.yaml" >/dev/null
+apply volumes
 check "the pod with all kinds of volumes runs" within 30 in_phase volumes Succeeded
 volumes() {
   k logs volumes >"$work/volumes"
@@ -116,30 +118,30 @@ volumes() {
   done
 }
 check "its files are as on a real node" volumes
-k apply -f "$here/manifests/init-fails.yaml" >/dev/null
+apply init-fails
 check "a failed init container fails the pod" within 30 in_phase init-fails Failed
 inits() { is "$(code_of init-fails initContainerStatuses good) $(code_of init-fails initContainerStatuses bad)" "0 3" && is "$(k logs init-fails -c bad)" cannot; }
 check "its exit code and log are there" inits
-k apply -f "$here/manifests/waits.yaml" >/dev/null
+apply waits
 waiting() { is "$(k get pod "$1" -o jsonpath='{.status.containerStatuses[0].state.waiting.reason}')" "$2"; }
 check "a pod waits for its ConfigMap and says so" within 20 waiting waits CreateContainerConfigError
 k create configmap later --from-literal=value=it >/dev/null
 check "it runs once the ConfigMap is there" within 30 in_phase waits Succeeded
-k apply -f "$here/manifests/unsupported.yaml" >/dev/null
+apply unsupported
 check "a volume that cannot be is named" within 20 bash -c "$(declare -f k has); work=$work; k describe pod unsupported | has 'nfs cannot be mounted'"
 k delete pod unsupported --wait=false >/dev/null
 gone() { ! k get pod "$1" >/dev/null 2>&1; }
 check "it can be deleted" within 20 gone unsupported
-k apply -f "$here/manifests/daemonset.yaml" >/dev/null
+apply daemonset
 check "pods of a DaemonSet are rejected" within 20 bash -c "$(declare -f k has); work=$work; k get pods -l app=everywhere -o jsonpath='{.items[*].status.reason}' | has RejectedDaemonSet"
 k delete -f "$here/manifests/daemonset.yaml" >/dev/null
 
 # --- many
-k apply -f "$here/manifests/job.yaml" >/dev/null
+apply job
 check "a Job with 50 completions" k wait --for=condition=Complete job/fifty --timeout=180s
 fifty() { is "$(k get job fifty -o jsonpath='{.status.succeeded} {.status.failed}')" "50 " && is "$(k logs -l job-name=fifty --tail=-1 --max-log-requests=60 | sort -u | wc -l)" 50; }
 check "each ran once and has its own log" fifty
-k apply -f "$here/manifests/deployment.yaml" >/dev/null
+apply deployment
 check "a Deployment is available" k rollout status deployment/web --timeout=60s
 k scale deployment web --replicas=4 >/dev/null
 running() { is "$(count app=web Running)" "$1" && is "$(k get pods -l app=web --no-headers | wc -l)" "$1"; }
@@ -208,7 +210,7 @@ check "the pod from before still runs, and was not started again" bash -c "$(dec
 k delete pod stays --wait=false --grace-period=1 >/dev/null
 check "it can be deleted" within 40 gone stays
 
-k apply -f "$here/manifests/job-under-fire.yaml" >/dev/null
+apply job-under-fire
 for round in 1 2 3; do
   sleep 2
   kill -9 "$kubelet"; wait "$kubelet" 2>/dev/null || true

@@ -19,6 +19,9 @@ pub struct HttpConfig {
     pub public_url: Option<Url>,
     /// Further names under which requests may come (`Host`), each `name` or `name:port`.
     pub hosts: Vec<String>,
+    /// Proxies in front of this engine, `10.1.0.7` or `10.1.0.0/16`: what they say of where a request came from
+    /// (`Forwarded`, `X-Forwarded-For`) counts. Each must write one of these headers. None by default.
+    pub trusted_proxies: Vec<Network>,
     /// Certificate chain, PEM.
     pub tls_cert: Option<PathBuf>,
     /// Private key, PEM.
@@ -39,6 +42,7 @@ impl Default for HttpConfig {
         HttpConfig {
             public_url: None,
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             tls_cert: None,
             tls_key: None,
             body_limit: Bytes(16 << 20),
@@ -92,23 +96,64 @@ impl ListenConfig {
     }
 }
 
+/// An address, or a range of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    network: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |ip: IpAddr| match ip {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, true),
+            IpAddr::V6(v6) => (u128::from(v6), false),
+        };
+        let ((network, is_v4), (other, other_is_v4)) = (bits(self.network), bits(address.to_canonical()));
+        let mask = if self.prefix == 0 { 0 } else { u128::MAX << (128 - u32::from(self.prefix)) };
+        is_v4 == other_is_v4 && (network ^ other) & mask == 0
+    }
+}
+
+/// A text that is not `ADDR` or `CIDR`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not an address or range such as 10.1.0.7, 10.1.0.0/16 or fd00::/8")]
+pub struct BadNetwork(String);
+
+impl FromStr for Network {
+    type Err = BadNetwork;
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        parse_network(text.trim()).ok_or_else(|| BadNetwork(text.to_owned()))
+    }
+}
+
+fn parse_network(text: &str) -> Option<Network> {
+    let (addr, length) = match text.split_once('/') {
+        Some((addr, length)) => (addr, Some(length.parse::<u8>().ok()?)),
+        None => (text, None),
+    };
+    let network: IpAddr = addr.parse().ok()?;
+    let longest = if network.is_ipv4() { 32 } else { 128 };
+    let prefix = length.unwrap_or(longest);
+    (prefix <= longest).then_some(Network { network, prefix })
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// A private address, or a range of them, that may be reached all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllowRule {
-    network: IpAddr,
-    prefix: u8,
+    network: Network,
     port: Option<u16>,
 }
 
 impl AllowRule {
     pub fn covers(&self, address: SocketAddr) -> bool {
-        let bits = |ip: IpAddr| match ip {
-            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, true),
-            IpAddr::V6(v6) => (u128::from(v6), false),
-        };
-        let ((network, is_v4), (other, other_is_v4)) = (bits(self.network), bits(address.ip().to_canonical()));
-        let mask = if self.prefix == 0 { 0 } else { u128::MAX << (128 - u32::from(self.prefix)) };
-        is_v4 == other_is_v4 && (network ^ other) & mask == 0 && self.port.is_none_or(|port| port == address.port())
+        self.network.contains(address.ip()) && self.port.is_none_or(|port| port == address.port())
     }
 }
 
@@ -138,14 +183,7 @@ fn parse_rule(text: &str) -> Option<AllowRule> {
     } else {
         (text.to_owned(), None)
     };
-    let (addr, length) = match range.split_once('/') {
-        Some((addr, length)) => (addr, Some(length.parse::<u8>().ok()?)),
-        None => (range.as_str(), None),
-    };
-    let network: IpAddr = addr.parse().ok()?;
-    let longest = if network.is_ipv4() { 32 } else { 128 };
-    let prefix = length.unwrap_or(longest);
-    (prefix <= longest).then_some(AllowRule { network, prefix, port })
+    Some(AllowRule { network: parse_network(&range)?, port })
 }
 
 impl<'de> Deserialize<'de> for AllowRule {

@@ -10,12 +10,13 @@
 //! * [`Problem`] is the error body (RFC 9457), [`Page`] the paging, [`RequestId`] what ties log lines, events and
 //!   outbound calls of one request together.
 //!
-//! Rooms: [`problem`], [`page`], [`extract`], [`request`] (ids and hops), [`config`], [`host`], [`front`] (assembly and
+//! Rooms: [`problem`], [`page`], [`extract`], [`request`] (ids and hops), [`config`], [`host`], `forwarded` (what proxies say), [`front`] (assembly and
 //! dispatch), [`listen`] and `tls`, [`metrics`], [`client`].
 
 pub mod client;
 pub mod config;
 pub mod extract;
+mod forwarded;
 pub mod front;
 pub mod host;
 pub mod listen;
@@ -27,7 +28,7 @@ mod stall;
 mod tls;
 
 pub use client::{Client, ClientError, Reply, RequestBuilder, unix};
-pub use config::{AllowRule, HttpConfig, ListenConfig, OutboundConfig};
+pub use config::{AllowRule, HttpConfig, ListenConfig, Network, OutboundConfig};
 pub use extract::{Form, Json, Query};
 pub use front::{Assembly, AssemblyError, Front, Mounted};
 pub use listen::{ListenError, Listeners, ServerHandle};

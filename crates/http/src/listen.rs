@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use crate::config::{HttpConfig, ListenConfig, MAIN_LISTENER};
+use crate::config::{HttpConfig, ListenConfig, MAIN_LISTENER, Network};
+use crate::forwarded;
 use crate::front::{Entrance, Front};
 use crate::host::Hosts;
 use crate::metrics::OpenConnection;
@@ -128,6 +129,7 @@ impl Listeners {
                 entrance,
                 hosts: Hosts::new(bound.address, public_url, &config.hosts),
                 read_timeout: config.read_timeout.0,
+                trusted_proxies: config.trusted_proxies.as_slice().into(),
                 protocol: protocol(config.header_timeout.0),
                 tls: self.tls.clone(),
                 slots: Arc::clone(&slots),
@@ -170,6 +172,7 @@ struct Door {
     entrance: Entrance,
     hosts: Hosts,
     read_timeout: Duration,
+    trusted_proxies: Arc<[Network]>,
     protocol: Builder<TokioExecutor>,
     tls: Option<TlsAcceptor>,
     slots: Arc<Semaphore>,
@@ -229,13 +232,14 @@ impl Door {
             let door = Arc::clone(&door);
             async move {
                 let limit = door.read_timeout;
+                let from = forwarded::origin(peer, request.headers(), &door.trusted_proxies);
                 let mut request = request
                     .map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(Paced::new(body, limit)) });
-                request.extensions_mut().insert(PeerAddress(peer));
+                request.extensions_mut().insert(PeerAddress(from));
                 Ok::<_, Infallible>(door.front.serve(request, door.entrance, &door.hosts).await)
             }
         });
-        let connection = self.protocol.serve_connection(TokioIo::new(stream), service);
+        let connection = self.protocol.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let stopping = std::pin::pin!(self.stop.cancelled());
         let outcome = match futures_util::future::select(connection.as_mut(), stopping).await {

@@ -18,8 +18,8 @@ pub const HOP_LIMIT: u8 = 8;
 /// Longer ids are replaced.
 const LONGEST_ID: usize = 128;
 
-/// The address at the other end of the connection: an extension of requests that came over a socket. Behind a proxy it is
-/// the proxy's. Calls in memory have none.
+/// Where a request came from: an extension of requests that came over a socket. It is the address at the other end of the
+/// connection, or, when that is one of `[http] trusted_proxies`, what the proxy says. Calls in memory have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(pub std::net::IpAddr);
 

@@ -11,7 +11,7 @@ const FRESH: Duration = Duration::from_secs(6 * 3_600);
 const LEAST_FRESH: Duration = Duration::from_secs(3_600);
 /// While the issuer is down, what it said is used for this long.
 const USABLE: Duration = Duration::from_secs(2 * 86_400);
-/// At most one fetch in this time, also for keys that nobody knows.
+/// At most one fetch in this time, unless whoever remembers says otherwise.
 const PAUSE: Duration = Duration::from_secs(60);
 /// The same while nothing is remembered and the last fetch failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -54,6 +54,8 @@ fn plan(age: Option<(Duration, Duration)>, enough: bool, asked: Option<Duration>
 
 /// A fetched thing of one issuer.
 pub(crate) struct Remembered<T> {
+    /// The least time between two fetches.
+    pause: Duration,
     known: RwLock<Option<Known<T>>>,
     /// Held while fetching, so that many requests lead to one fetch. Says when the last began.
     asked: tokio::sync::Mutex<Asked>,
@@ -73,7 +75,7 @@ struct Asked {
 
 impl<T> Default for Remembered<T> {
     fn default() -> Self {
-        Remembered { known: RwLock::new(None), asked: tokio::sync::Mutex::default() }
+        Remembered::pausing(PAUSE)
     }
 }
 
@@ -87,6 +89,11 @@ impl Drop for Running<'_> {
 }
 
 impl<T> Remembered<T> {
+    /// Fetched again no sooner than after `pause`, also for keys that nobody knows.
+    pub(crate) fn pausing(pause: Duration) -> Self {
+        Remembered { pause, known: RwLock::new(None), asked: tokio::sync::Mutex::default() }
+    }
+
     /// What is remembered, after a fetch where the rules want one; `enough` says whether what is wanted is in it.
     pub(crate) async fn get<F, Fut>(&self, issuer: &str, enough: impl Fn(&T) -> bool, fetch: F) -> Option<Arc<T>>
     where
@@ -94,7 +101,7 @@ impl<T> Remembered<T> {
         Fut: Future<Output = Result<Fetched<T>, String>>,
     {
         let (value, age, is_enough) = self.look(&enough);
-        if is_enough && plan(age, true, None, PAUSE) == Plan::Use {
+        if is_enough && plan(age, true, None, self.pause) == Plan::Use {
             return value;
         }
         let is_usable = is_enough && age.is_some_and(|(age, _)| age < USABLE);
@@ -122,12 +129,12 @@ impl<T> Remembered<T> {
         std::mem::forget(running);
         match outcome {
             Ok(fetched) => {
-                asked.pause = PAUSE;
+                asked.pause = self.pause;
                 Some(self.put(fetched))
             }
             Err(error) => {
                 tracing::warn!(issuer, %error, "what an issuer publishes could not be fetched");
-                asked.pause = if plan == Plan::Fetch { PAUSE_AFTER_FAILURE } else { PAUSE };
+                asked.pause = if plan == Plan::Fetch { PAUSE_AFTER_FAILURE.min(self.pause) } else { self.pause };
                 value.filter(|_| plan == Plan::FetchOrUse)
             }
         }

@@ -156,7 +156,7 @@ impl Issuer {
                 uri.ok_or("the issuer's metadata has no jwks_uri")?
             }
         };
-        let (document, max_age) = document_with_age(client, &uri).await?;
+        let (document, max_age) = document_with_age(client, &uri, LARGEST_DOCUMENT).await?;
         let list = document.get("keys").and_then(Value::as_array).ok_or_else(|| format!("{uri} has no keys"))?;
         let keys = list.iter().take(MOST_KEYS).filter_map(PublicKey::from_jwk).collect();
         Ok(Fetched { value: keys, max_age })
@@ -165,7 +165,7 @@ impl Issuer {
     async fn fetch_metadata(&self, client: &Client) -> Result<Fetched<Metadata>, String> {
         let mut last = "no metadata".to_owned();
         for place in metadata_places(&self.policy.issuer) {
-            let (metadata, max_age) = match document_with_age(client, &place).await {
+            let (metadata, max_age) = match document_with_age(client, &place, LARGEST_DOCUMENT).await {
                 Ok(metadata) => metadata,
                 Err(error) => {
                     last = error;
@@ -199,15 +199,19 @@ impl Holder {
 
 /// A JSON document.
 pub(crate) async fn document(client: &Client, url: &str) -> Result<Value, String> {
-    document_with_age(client, url).await.map(|(value, _)| value)
+    document_with_age(client, url, LARGEST_DOCUMENT).await.map(|(value, _)| value)
 }
 
 /// A JSON document, and how long its server says that it is good.
-async fn document_with_age(client: &Client, url: &str) -> Result<(Value, Option<Duration>), String> {
+pub(crate) async fn document_with_age(
+    client: &Client,
+    url: &str,
+    largest: usize,
+) -> Result<(Value, Option<Duration>), String> {
     let said = |error: dte_http::ClientError| format!("{url}: {error}");
     let reply = client.get(url).timeout(FETCH_TIMEOUT).send().await.map_err(said)?.ok().await.map_err(said)?;
     let max_age = reply.header("cache-control").and_then(max_age);
-    let bytes = tokio::time::timeout(FETCH_TIMEOUT, reply.bytes(LARGEST_DOCUMENT))
+    let bytes = tokio::time::timeout(FETCH_TIMEOUT, reply.bytes(largest))
         .await
         .map_err(|_| format!("{url}: too slow"))?
         .map_err(said)?;

@@ -38,7 +38,7 @@ use site::Site;
 pub enum Error {
     #[error("the kubeconfig: {0}")]
     Kubeconfig(String),
-    #[error("the cluster: {0}")]
+    #[error("the cluster: {}", cluster::words(.0))]
     Cluster(#[from] kube::Error),
     #[error("the site: {0}")]
     Site(#[from] InterlinkError),

@@ -1,6 +1,6 @@
 //! The engine's side of the plugin: starts shims, watches them, and adopts those that run already.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -62,6 +62,8 @@ pub(super) struct Run {
     pub(super) uid: Option<u32>,
     /// It stands still, and its place is free for another.
     pub(super) suspended: bool,
+    /// Extended resources that it has while it is there, also when it stands still.
+    pub(super) extended: BTreeMap<String, u64>,
 }
 
 impl Run {
@@ -171,7 +173,13 @@ impl Inner {
         let folder =
             RunFolder::create(&self.runs, uid).map_err(SiteError::io(format!("the run folder of pod {uid}")))?;
         let staging = Staging { inputs: folder.sub(INPUTS), outputs: folder.sub(OUTPUTS) };
-        self.known().runs.entry(uid).or_insert(Run { folder, state: State::Prepared, uid: None, suspended: false });
+        self.known().runs.entry(uid).or_insert(Run {
+            folder,
+            state: State::Prepared,
+            uid: None,
+            suspended: false,
+            extended: BTreeMap::new(),
+        });
         Ok(staging)
     }
 
@@ -188,6 +196,7 @@ impl Inner {
         if running >= self.slots {
             return Err(SiteError::Busy(self.config.name.clone()));
         }
+        self.check_extended(&known, plan)?;
         let folder = run.folder.clone();
         let user = match run.uid {
             Some(user) => Some(user),
@@ -201,6 +210,7 @@ impl Inner {
         known.uids.extend(user);
         if let Some(run) = known.runs.get_mut(&uid) {
             run.uid = user;
+            run.extended = plan.extended().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
         }
         // The lock is held while the shim starts (under a millisecond), so that a second call finds the first one's shim.
         let shim = self.start_shim(plan, &folder, user).map_err(SiteError::io(format!("starting pod {uid}")));
@@ -229,6 +239,7 @@ impl Inner {
             log_limit: self.config.log_limit.0,
             max_processes: self.config.max_processes,
             restart_wait_millis: u64::try_from(self.config.restart_wait.0.as_millis()).unwrap_or(u64::MAX),
+            host_paths: self.config.host_paths.clone(),
             walls,
         };
         folder.write_spec(&spec)?;
@@ -356,6 +367,8 @@ impl Site for HostSite {
                 memory_bytes: memory_bytes(),
                 pods: self.inner.slots as u64,
                 pods_running: running as u64,
+                extended: self.inner.config.resources.clone(),
+                extended_free: self.inner.extended_free(&known),
             })
         })
     }

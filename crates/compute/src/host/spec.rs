@@ -43,10 +43,13 @@ pub struct RunSpec {
     /// How long a container that ended again waits before its next start; doubled each time.
     #[serde(default = "usual_restart_wait")]
     pub restart_wait_millis: u64,
+    /// Folders of the machine that the pod may mount (`hostPath`).
+    #[serde(default)]
+    pub host_paths: Vec<PathBuf>,
 }
 
 /// What kubelet does.
-fn usual_restart_wait() -> u64 {
+pub fn usual_restart_wait() -> u64 {
     10_000
 }
 
@@ -179,6 +182,7 @@ mod tests {
             log_limit: 1,
             max_processes: 1,
             restart_wait_millis: 1,
+            host_paths: vec![],
         };
         let launch = spec.launch(&container, &RunFolder::at("/d/runs/u"));
         assert_eq!(launch.argv, ["/d/runs/u/inputs/m", "x/d/runs/u/inputs"]);

@@ -127,7 +127,7 @@ async fn one_by_one(inner: &Arc<Inner>, pods: &[(Uuid, RawPod)]) -> Result<(), T
 /// Asks for these pods and takes in what is said of them; which of them something was said of.
 async fn question(inner: &Arc<Inner>, pods: &[(Uuid, RawPod)]) -> Result<HashSet<Uuid>, Trouble> {
     let asked: Vec<RawPod> = pods.iter().map(|(_, pod)| pod.clone()).collect();
-    let answer = match inner.client()?.status(&asked).await {
+    let answer = match inner.client().await?.status(&asked).await {
         Ok(answer) => answer,
         Err(InterlinkError::Refused { status: StatusCode::NOT_FOUND, .. }) => Vec::new(),
         Err(error) => {

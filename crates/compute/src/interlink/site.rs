@@ -9,7 +9,7 @@ use dte_base::time::Timestamp;
 use dte_http::{Client, HttpConfig};
 use dte_protocol_interlink::{InterlinkClient, InterlinkError, PodCreateRequests, RawPod, Side};
 use http::StatusCode;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use url::Url;
 use uuid::Uuid;
 
@@ -43,8 +43,22 @@ pub(super) struct Inner {
     pub(super) notes: Notes,
     pods: Mutex<HashMap<Uuid, Entry>>,
     ended: broadcast::Sender<Uuid>,
+    turns: Semaphore,
     pinged: Mutex<Option<(Instant, Capacity)>>,
     forgetting: Mutex<HashMap<Uuid, u32>>,
+}
+
+/// A client, and the right to use it now.
+pub(super) struct Turn<'a> {
+    client: InterlinkClient,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl std::ops::Deref for Turn<'_> {
+    type Target = InterlinkClient;
+    fn deref(&self) -> &InterlinkClient {
+        &self.client
+    }
 }
 
 /// One pod.
@@ -79,6 +93,7 @@ impl InterlinkSite {
         }
         let inner = Arc::new(Inner {
             client: Client::new(&HttpConfig::default(), nowhere),
+            turns: Semaphore::new(config.at_once.clamp(1, Semaphore::MAX_PERMITS)),
             config,
             base,
             notes,
@@ -93,8 +108,10 @@ impl InterlinkSite {
 }
 
 impl Inner {
-    /// A client with the token of this moment.
-    pub(super) fn client(&self) -> Result<InterlinkClient, SiteError> {
+    /// A client with the token of this moment, when it is our turn.
+    pub(super) async fn client(&self) -> Result<Turn<'_>, SiteError> {
+        let permit = self.turns.acquire().await;
+        let permit = permit.map_err(|error| SiteError::io(self.config.url.clone())(std::io::Error::other(error)))?;
         let token = match &self.config.token_file {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(SiteError::io(path.display().to_string()))?;
@@ -102,7 +119,8 @@ impl Inner {
             }
             None => None,
         };
-        Ok(InterlinkClient::new(self.client.clone(), &self.base, token).on_side(self.config.side))
+        let client = InterlinkClient::new(self.client.clone(), &self.base, token).on_side(self.config.side);
+        Ok(Turn { client, _permit: permit })
     }
 
     pub(super) fn away(&self, error: InterlinkError) -> SiteError {
@@ -145,7 +163,7 @@ impl Inner {
 
     /// Whether the place has a pod of this UID; what it calls it.
     async fn find(&self, pod: &RawPod) -> Result<Option<String>, SiteError> {
-        let answer = match self.client()?.status(std::slice::from_ref(pod)).await {
+        let answer = match self.client().await?.status(std::slice::from_ref(pod)).await {
             Ok(answer) => answer,
             Err(InterlinkError::Refused { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
             Err(error) => return Err(self.away(error)),
@@ -181,7 +199,7 @@ impl Inner {
     }
 
     async fn hand_over(&self, request: &PodCreateRequests, uid: Uuid) -> Result<(), SiteError> {
-        match self.client()?.create(request).await {
+        match self.client().await?.create(request).await {
             Ok(answer) if answer.pod_uid.is_empty() || answer.pod_uid == request.pod.uid() => {
                 self.taken(uid, answer.pod_jid)
             }
@@ -209,7 +227,7 @@ impl Inner {
         }
         if note.job.is_some() || self.find(&pod).await?.is_some() {
             logs::keep(self, uid, &pod).await;
-            match self.client()?.delete(&pod).await {
+            match self.client().await?.delete(&pod).await {
                 Ok(_) => {}
                 Err(InterlinkError::Refused { status, text }) if !may_have_taken(status) => {
                     tracing::info!(%uid, %status, text, "a pod to be ended is not there");
@@ -227,7 +245,7 @@ impl Inner {
         if note.report.is_none() {
             return Err(SiteError::Refused(format!("pod {uid} has not ended")));
         }
-        if let Err(error) = self.client()?.delete(&pod).await {
+        if let Err(error) = self.client().await?.delete(&pod).await {
             let tries = *locked(&self.forgetting).entry(uid).and_modify(|tries| *tries += 1).or_insert(1);
             if matches!(error, InterlinkError::Http(_)) && tries < FORGET_TRIES {
                 return Err(self.away(error));
@@ -248,19 +266,14 @@ impl Inner {
         }
         let amount =
             |text: Option<&str>, usual: &str| text.and_then(Quantity::parse).or_else(|| Quantity::parse(usual));
-        let said = match self.client() {
-            Ok(client) => match tokio::time::timeout(PING_LIMIT, client.ping()).await {
-                Ok(Ok(answer)) => answer.and_then(|answer| answer.resources),
-                Ok(Err(error)) => {
-                    tracing::info!(site = self.config.name, %error, "a site does not answer a ping");
-                    None
-                }
-                Err(_) => None,
-            },
-            Err(error) => {
-                tracing::warn!(site = self.config.name, %error, "a site cannot be asked");
+        let ping = async { self.client().await?.ping().await.map_err(|error| self.away(error)) };
+        let said = match tokio::time::timeout(PING_LIMIT, ping).await {
+            Ok(Ok(answer)) => answer.and_then(|answer| answer.resources),
+            Ok(Err(error)) => {
+                tracing::info!(site = self.config.name, %error, "a site does not answer a ping");
                 None
             }
+            Err(_) => None,
         };
         let said = said.unwrap_or_default();
         let pods = said.pods.as_deref().and_then(|text| text.parse::<u64>().ok());
@@ -269,6 +282,7 @@ impl Inner {
             memory_bytes: amount(said.memory.as_deref(), &self.config.memory).map_or(0, |memory| memory.units()),
             pods: pods.map_or(self.config.pods, |pods| pods.min(self.config.pods)),
             pods_running: self.count(),
+            ..Capacity::default()
         };
         *locked(&self.pinged) = Some((Instant::now(), capacity.clone()));
         capacity

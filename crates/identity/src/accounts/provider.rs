@@ -15,6 +15,7 @@ use crate::config::{LoginProviderConfig, Register};
 use crate::context::OpenError;
 use crate::directory::is_name;
 use crate::model::decide::SKEW;
+use crate::model::plain::plain;
 use crate::model::token::{self, Claims};
 use crate::trust::{self, Issuer};
 
@@ -214,7 +215,7 @@ fn check_id_token(
 }
 
 fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(LONGEST_SHOWN).collect::<String>().trim().to_owned()
+    plain(text).chars().take(LONGEST_SHOWN).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]

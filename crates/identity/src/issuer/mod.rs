@@ -1,7 +1,7 @@
 //! The built-in issuer (`contracts`: "Embedded issuer"): OAuth 2.0 and OpenID Connect for people, their programs and services.
 //!
 //! Rooms: `model` (pure rules), `store` (its SQL), `api` (one file for each endpoint); beside them `clients` (who is
-//! registered), `grant` (tokens for a person, and the chain of refresh tokens), `programs` (what a person
+//! registered), `client_keys` (keys that clients publish), `grant` (tokens for a person, and the chain of refresh tokens), `programs` (what a person
 //! ends), `rules` (what was taken back), `rotation` (signing keys).
 //!
 //! * An access token is never stored. Its `jti` begins with the id of the grant that it came from, so that one entry in the
@@ -10,6 +10,7 @@
 //!   made; the store knows which number is good.
 
 pub(crate) mod api;
+pub(crate) mod client_keys;
 pub(crate) mod clients;
 pub(crate) mod grant;
 mod inspect;
@@ -59,6 +60,8 @@ pub struct IssuerConfig {
     pub registration: bool,
     /// So many strangers may register in a minute.
     pub registrations_per_minute: u32,
+    /// The keys at a client's `jwks_uri` are fetched no more often: 1 second to 1 hour.
+    pub client_keys_pause: Span,
     /// How long a signing key signs.
     pub key_life: Span,
     /// How long a signing key is published before it signs: as long as others remember our keys.
@@ -77,6 +80,7 @@ impl Default for IssuerConfig {
             rotate_for_all: false,
             registration: true,
             registrations_per_minute: 30,
+            client_keys_pause: seconds(60),
             key_life: seconds(182 * DAY),
             key_publish: seconds(2 * DAY),
         }
@@ -90,6 +94,7 @@ impl IssuerConfig {
             ("refresh_lifetime", self.refresh_lifetime, 60, 400 * 86_400),
             ("refresh_idle", self.refresh_idle, 1, 400 * 86_400),
             ("refresh_grace", self.refresh_grace, 0, 86_400),
+            ("client_keys_pause", self.client_keys_pause, 1, 3_600),
             ("key_life", self.key_life, 1, 366 * 86_400),
             ("key_publish", self.key_publish, 0, 60 * 86_400),
         ];
@@ -107,6 +112,7 @@ impl IssuerConfig {
 pub(crate) struct Issuing {
     pub(crate) config: IssuerConfig,
     pub(crate) clients: clients::Cache,
+    pub(crate) client_keys: client_keys::ClientKeys,
     /// Taken back by this process since it started: in force before the directory is read again.
     pub(crate) taken_back: RwLock<HashMap<Vec<u8>, Timestamp>>,
     /// When each device asked last, and how long it must wait between.
@@ -122,6 +128,7 @@ impl Issuing {
         Ok(Issuing {
             registrations: limit::Limit::new(config.registrations_per_minute, Duration::from_secs(60)),
             guesses: limit::Limit::new(10, Duration::from_secs(600)),
+            client_keys: client_keys::ClientKeys::new(config.client_keys_pause.0),
             config,
             clients: clients::Cache::default(),
             taken_back: RwLock::default(),

@@ -11,6 +11,7 @@ use crate::Identity;
 use crate::accounts::store as ways_in;
 use crate::directory::{User, is_name};
 use crate::issuer::programs;
+use crate::model::plain::is_plain;
 use crate::policy::groups::GroupRecord;
 use crate::store as accounts;
 use crate::trust::GUEST_PREFIX;
@@ -38,9 +39,9 @@ impl Profile {
 
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         let texts = [&self.display, &self.given, &self.family, &self.email];
-        if texts.iter().any(|text| text.len() > LONGEST_NAME || text.chars().any(char::is_control)) {
+        if texts.iter().any(|text| text.len() > LONGEST_NAME || !is_plain(text)) {
             return Err(Refusal::Invalid(format!(
-                "names and addresses have at most {LONGEST_NAME} bytes and no control characters"
+                "names and addresses have at most {LONGEST_NAME} bytes and only characters that can be seen"
             )));
         }
         let is_address = self.email.split_once('@').is_some_and(|(who, host)| !who.is_empty() && !host.is_empty());

@@ -101,7 +101,7 @@ fn in_volume(name: &str, error: Unresolved) -> Unresolved {
 fn kind_of(volume: &Volume) -> String {
     let fields = serde_json::to_value(volume).unwrap_or_default();
     let names = fields.as_object().into_iter().flat_map(|fields| fields.keys());
-    names.filter(|name| *name != "name").cloned().next().unwrap_or_else(|| "that this version does not know".to_owned())
+    names.filter(|name| *name != "name").next().cloned().unwrap_or_else(|| "that this version does not know".to_owned())
 }
 
 /// The secrets with which images are pulled.

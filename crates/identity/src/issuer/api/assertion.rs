@@ -41,15 +41,23 @@ pub(super) async fn authenticate(
         return Err(refused());
     }
     let client = identity.find_client(client_id).await?.ok_or_else(refused)?;
-    let keys = client.metadata.jwks.as_ref().and_then(|jwks| jwks["keys"].as_array());
-    let found = keys.into_iter().flatten().filter_map(PublicKey::from_jwk).find(|(kid, _)| *kid == read.key_id);
-    let (_, key) = found.ok_or_else(refused)?;
-    key.verify(read.algorithm, read.message, read.signature).map_err(|_| refused())?;
+    // First what costs nothing: nobody makes us fetch keys with an assertion that no key could save.
     let now = Timestamp::now();
     let (id, expires) = check(identity, &read.claims, client_id, now).ok_or_else(refused)?;
+    let key = key(identity, &client, &read.key_id).await.ok_or_else(refused)?;
+    key.verify(read.algorithm, read.message, read.signature).map_err(|_| refused())?;
     let hash = identity.0.vault.hash_secret(&format!("assertion {client_id} {id}"));
     let fresh = identity.0.store.write(move |tx| table::use_assertion(tx, &hash, expires, now)).await?;
     if fresh { Ok(client) } else { Err(refused()) }
+}
+
+/// The key that an assertion names, as registered or as published.
+async fn key(identity: &Identity, client: &Registration, kid: &str) -> Option<PublicKey> {
+    if let Some(uri) = &client.metadata.jwks_uri {
+        return identity.published_key(client, uri, kid).await;
+    }
+    let keys = client.metadata.jwks.as_ref().and_then(|jwks| jwks["keys"].as_array());
+    keys.into_iter().flatten().filter_map(PublicKey::from_jwk).find(|(known, _)| known == kid).map(|(_, key)| key)
 }
 
 /// Of the client itself, for us, for a short while, and with a name that is used once.

@@ -1,4 +1,4 @@
-//! `/register`: programs register themselves and look after it (RFC 7591, RFC 7592). Nothing that they name is fetched.
+//! `/register`: programs register themselves and look after it (RFC 7591, RFC 7592). Nothing that they name is fetched here.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -60,6 +60,7 @@ async fn create(identity: &Identity, headers: &HeaderMap, body: &[u8]) -> Result
         note_attempt(identity, read.is_ok())?;
     }
     let metadata = read?;
+    refuse_own_keys(identity, &metadata)?;
     let registered = identity.register(metadata, administrator.as_deref()).await?;
     Ok((StatusCode::CREATED, answer(identity, &registered)))
 }
@@ -72,6 +73,17 @@ fn note_attempt(identity: &Identity, is_good: bool) -> Result<(), Refusal> {
         return Err(Refusal::too_many(wait));
     }
     limit.note(kind);
+    Ok(())
+}
+
+/// Our own routes are reached without a socket, which no address that came from outside may do.
+fn refuse_own_keys(identity: &Identity, metadata: &Metadata) -> Result<(), Refusal> {
+    if metadata.jwks_uri.as_deref().is_some_and(|uri| identity.0.client.is_own(uri)) {
+        return Err(Refusal::new(
+            "invalid_client_metadata",
+            "jwks_uri is an address of this engine, not of the client",
+        ));
+    }
     Ok(())
 }
 
@@ -149,6 +161,7 @@ async fn replace(
         return Err(Refusal::new("invalid_client_metadata", "a client cannot choose its client_secret"));
     }
     let metadata = Metadata::read(&sent, false)?;
+    refuse_own_keys(identity, &metadata)?;
     let kind = |metadata: &Metadata| {
         let method = metadata.token_endpoint_auth_method;
         (method.has_secret(), method == AuthMethod::None)

@@ -7,6 +7,7 @@ use super::redirect::{self, ApplicationType};
 use super::scope;
 use crate::keys::PublicKey;
 use crate::model::plain::is_plain;
+use crate::trust;
 
 /// Longer texts of a registration are refused.
 const LONGEST_TEXT: usize = 256;
@@ -82,6 +83,8 @@ pub(crate) struct Metadata {
     pub(crate) software_id: Option<String>,
     /// The client's public keys (RFC 7517), for `private_key_jwt`.
     pub(crate) jwks: Option<Value>,
+    /// Where it publishes them instead.
+    pub(crate) jwks_uri: Option<String>,
 }
 
 /// Why a registration is refused: the error code of RFC 7591 section 3.2.2, and words.
@@ -96,8 +99,9 @@ fn bad(detail: impl Into<String>) -> BadRegistration {
 }
 
 impl Metadata {
-    /// Reads what a client sends. What is not understood is left out, as the RFC wants; nothing is ever fetched: neither
-    /// `logo_uri` nor `jwks_uri`, `sector_identifier_uri` or `request_uris`. `trusted`: an administrator registers it.
+    /// Reads what a client sends. What is not understood is left out, as the RFC wants, and so is what would have to be
+    /// fetched (`logo_uri`, `sector_identifier_uri`, `request_uris`), save for `jwks_uri`, which is fetched when the client
+    /// signs. `trusted`: an administrator registers it.
     pub(crate) fn read(sent: &Map<String, Value>, trusted: bool) -> Result<Self, BadRegistration> {
         let text = |name: &str| match sent.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -182,6 +186,7 @@ impl Metadata {
         if client_uri.as_deref().is_some_and(|uri| !uri.starts_with("https://") && !uri.starts_with("http://")) {
             return Err(bad("client_uri must be a web address"));
         }
+        let (jwks, jwks_uri) = keys(sent, method, text("jwks_uri")?)?;
         let audiences = if trusted { list("audiences")?.unwrap_or_default() } else { Vec::new() };
         Ok(Metadata {
             client_name: text("client_name")?.unwrap_or_default(),
@@ -195,7 +200,8 @@ impl Metadata {
             contacts,
             client_uri,
             software_id: text("software_id")?,
-            jwks: if method == AuthMethod::PrivateKeyJwt { Some(keys(sent)?) } else { None },
+            jwks,
+            jwks_uri,
         })
     }
 
@@ -207,7 +213,9 @@ impl Metadata {
             "grant_types": self.grant_types, "response_types": ["code"], "scope": self.scopes.join(" "),
             "contacts": self.contacts,
         });
-        for (name, value) in [("client_uri", &self.client_uri), ("software_id", &self.software_id)] {
+        for (name, value) in
+            [("client_uri", &self.client_uri), ("software_id", &self.software_id), ("jwks_uri", &self.jwks_uri)]
+        {
             if let Some(value) = value {
                 shown[name] = value.as_str().into();
             }
@@ -226,18 +234,47 @@ impl Metadata {
     }
 }
 
-/// The keys themselves: an address of keys (`jwks_uri`) would have to be fetched.
-fn keys(sent: &Map<String, Value>) -> Result<Value, BadRegistration> {
-    let list = sent.get("jwks").and_then(|jwks| jwks.get("keys")).and_then(Value::as_array);
-    let list = list.ok_or_else(|| bad("private_key_jwt needs the public keys in jwks; jwks_uri is not fetched"))?;
-    let private = |key: &Value| ["d", "k", "p", "q"].iter().any(|part| key.get(part).is_some());
-    if list.iter().any(private) {
+/// The keys of `private_key_jwt`, or where they are published; never both (RFC 7591 section 2).
+fn keys(
+    sent: &Map<String, Value>,
+    method: AuthMethod,
+    uri: Option<String>,
+) -> Result<(Option<Value>, Option<String>), BadRegistration> {
+    let jwks = sent.get("jwks").filter(|jwks| !jwks.is_null());
+    if jwks.is_some() && uri.is_some() {
+        return Err(bad("jwks and jwks_uri must not both be there (RFC 7591): send one of them"));
+    }
+    if method != AuthMethod::PrivateKeyJwt {
+        return Ok((None, None));
+    }
+    if let Some(uri) = uri {
+        check_place(&uri)?;
+        return Ok((None, Some(uri)));
+    }
+    let list = jwks.and_then(|jwks| jwks.get("keys")).and_then(Value::as_array);
+    let list = list.ok_or_else(|| bad("private_key_jwt needs the public keys: jwks, or jwks_uri where they are"))?;
+    if list.iter().any(is_private) {
         return Err(bad("jwks has a private key: keep it to yourself, and make another"));
     }
     if list.len() > MOST_KEYS || !list.iter().any(|key| PublicKey::from_jwk(key).is_some()) {
         return Err(bad(format!("jwks must have a public signing key with a kid, and at most {MOST_KEYS} keys")));
     }
-    Ok(json!({"keys": list}))
+    Ok((Some(json!({"keys": list})), None))
+}
+
+/// Whether a key has a part that only its owner may know.
+pub(crate) fn is_private(key: &Value) -> bool {
+    ["d", "k", "p", "q"].iter().any(|part| key.get(part).is_some())
+}
+
+/// Whether keys may be fetched from there: `https`, or `http` on this machine, with nothing in the address that is a secret
+/// or that no server sees. Whether the address may be reached is asked when it is.
+fn check_place(uri: &str) -> Result<(), BadRegistration> {
+    trust::check_url(uri).map_err(|what| bad(format!("jwks_uri: {what}")))?;
+    let is_plain_place = url::Url::parse(uri).is_ok_and(|url| {
+        url.username().is_empty() && url.password().is_none() && url.fragment().is_none() && url.port() != Some(0)
+    });
+    if is_plain_place { Ok(()) } else { Err(bad("jwks_uri must have no user, no password and no fragment")) }
 }
 
 fn text_of_scopes(sent: &Map<String, Value>) -> Result<Option<Vec<String>>, BadRegistration> {
@@ -257,6 +294,15 @@ mod tests {
 
     fn read(sent: Value, trusted: bool) -> Result<Metadata, BadRegistration> {
         Metadata::read(sent.as_object().expect("an object"), trusted)
+    }
+
+    fn with_keys(more: Value) -> Value {
+        let mut sent =
+            json!({"redirect_uris": ["https://rp.example/cb"], "token_endpoint_auth_method": "private_key_jwt"});
+        for (name, value) in more.as_object().expect("an object") {
+            sent[name] = value.clone();
+        }
+        sent
     }
 
     #[test]
@@ -283,9 +329,20 @@ mod tests {
             json!({"redirect_uris": ["https://rp.example/cb"], "response_types": ["token"]}),
             json!({"redirect_uris": ["https://rp.example/cb"], "post_logout_redirect_uris": ["http://evil.example/"]}),
             json!({"grant_types": ["client_credentials"]}),
+            with_keys(json!({"jwks_uri": "http://keys.example/jwk"})),
+            with_keys(json!({"jwks_uri": "file:///etc/passwd"})),
+            with_keys(json!({"jwks_uri": "https://user:secret@keys.example/jwk"})),
+            with_keys(json!({"jwks_uri": "https://keys.example/jwk#mine"})),
+            with_keys(json!({"jwks_uri": "https://keys.example/jwk", "jwks": {"keys": []}})),
+            json!({"redirect_uris": ["https://rp.example/cb"], "jwks_uri": "https://keys.example/jwk", "jwks": {"keys": []}}),
         ] {
             assert!(read(bad.clone(), false).is_err(), "{bad}");
         }
+        let place = read(with_keys(json!({"jwks_uri": "https://keys.example/jwk"})), false).expect("taken");
+        assert_eq!(place.render()["jwks_uri"], "https://keys.example/jwk");
+        let unused =
+            read(json!({"redirect_uris": ["https://rp.example/cb"], "jwks_uri": "https://keys.example/"}), false);
+        assert_eq!(unused.expect("taken").jwks_uri, None);
         let custom = read(json!({"redirect_uris": ["edu.kit.data.oidc-agent:/redirect"]}), false).expect_err("refused");
         assert_eq!(custom.detail, "Custom redirect_uri not allowed for web client");
     }
