@@ -26,7 +26,7 @@ use super::logfile::{self, LogWriter};
 use super::outcome::Outcome;
 use super::process::ProcessIdentity;
 use super::session::hand_over;
-use super::spec::{RunSpec, Walls};
+use super::spec::{RunSpec, Walls, given_devices};
 use super::{POD_INIT, SELF};
 use super::{sandbox, volumes};
 use crate::report::PodReport;
@@ -150,6 +150,7 @@ fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<(StartedInit, Ve
         .arg(POD_INIT)
         .arg(folder.path())
         .env_clear()
+        .envs(given_devices())
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .spawn()?;

@@ -12,6 +12,15 @@ use super::mounts::Placed;
 /// `PATH` of a pod that sets none.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
+/// By these a batch system tells which of a machine's devices are the job's. Programs look for them, so pods get them too.
+pub const DEVICES: [&str; 4] =
+    ["CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"];
+
+/// Those of [`DEVICES`] that the calling process was given.
+pub fn given_devices() -> impl Iterator<Item = (String, String)> {
+    DEVICES.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+}
+
 /// The walls around one pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -101,6 +110,7 @@ impl RunSpec {
             ("DTE_OUTPUTS", text(folder.sub(OUTPUTS))),
         ];
         env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        env.extend(given_devices());
         for (name, value) in &container.env {
             if name.starts_with("DTE_") && env.iter().any(|(known, _)| known == name) {
                 continue;
