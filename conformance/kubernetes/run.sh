@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # A real Kubernetes (kube-apiserver, controller-manager, scheduler, etcd, kubectl; built once by build.sh) whose pods run at an
 # engine through `dte vkubelet`. Needs DTE_BIN. Engine, virtual kubelet and cluster are its own, because it kills them.
+#   run.sh         the engine's own machine is the site
+#   run.sh slurm   a private Slurm is the site (scripts/slurm.sh, as root, with DTE_TEST_SYSTEM=1)
 # SKIPPED when Kubernetes cannot be built here.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -8,7 +10,7 @@ root=$(cd "$here/../.." && pwd)
 bin=${DTE_BIN:-${CARGO_TARGET_DIR:-$root/target}/debug/dte}
 work=$(mktemp -d "${TMPDIR:-/tmp}/dte-kubernetes.XXXXXX")
 chmod 711 "$work"
-engine='' kubelet='' started=''
+engine='' kubelet='' started='' slurm=''
 finish() {
   local status=$?
   [ -z "$kubelet" ] || kill "$kubelet" 2>/dev/null || true
@@ -16,10 +18,33 @@ finish() {
   [ -z "$started" ] || "$here/cluster.sh" stop "$work/cluster" || true
   [ -z "$kubelet" ] || wait "$kubelet" 2>/dev/null || true
   [ -z "$engine" ] || wait "$engine" 2>/dev/null || true
+  [ -z "$slurm" ] || "$root/scripts/slurm.sh" stop "$work/slurm" || true
   if [ "${KEEP-}" = 1 ]; then echo "kept: $work" >&2; else rm -rf "$work"; fi
   exit "$status"
 }
 trap finish EXIT
+
+touch "$work/dte.toml"
+if [ "${1-}" = slurm ]; then
+  if [ "$(id -u)" != 0 ] || [ "${DTE_TEST_SYSTEM-}" != 1 ]; then
+    echo "SKIPPED: it starts Slurm's daemons, which takes root and DTE_TEST_SYSTEM=1"
+    exit 0
+  fi
+  slurm=$("$root/scripts/slurm.sh" start "$work/slurm")
+  eval "$slurm"
+  cat >"$work/dte.toml" <<TOML
+[[compute.sites]]
+plugin = "slurm"
+name = "batch"
+folder = "$work/shared"
+conf = "$SLURM_CONF"
+jobcomp = "$DTE_SLURM_JOBCOMP"
+poll = "1s"
+file_lag = "2s"
+# Jobs run as root here, and volumes need namespaces.
+walls = "other-user"
+TOML
+fi
 
 passed=0 failed=0 skipped=0
 check() { local name=$1; shift; if "$@" >"$work/out" 2>&1; then passed=$((passed + 1)); echo "ok: $name"; else failed=$((failed + 1)); echo "FAILED: $name"; head -n 12 "$work/out" | sed 's/^/    /'; fi; }
@@ -41,7 +66,7 @@ apply() { k apply -f "$here/manifests/$1.yaml" >/dev/null || { failed=$((failed 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 start_engine() {
   rm -f "$work/ready"
-  "$bin" up --data-dir "$work/data" --listen "127.0.0.1:$port" --ready-file "$work/ready" >>"$work/engine.log" 2>&1 &
+  "$bin" up --data-dir "$work/data" --config "$work/dte.toml" --listen "127.0.0.1:$port" --ready-file "$work/ready" >>"$work/engine.log" 2>&1 &
   engine=$!
   within 60 test -s "$work/ready"
 }
@@ -68,7 +93,7 @@ pod() { local name=$1; shift; k run "$name" --image=host --restart=Never --overr
 check "the node is ready" within 30 ready_is True
 version() { k version -o json | has "\"gitVersion\": \"v$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$here/module/go.mod")\""; }
 check "kubectl and the server say their version" version
-capacity() { [ "$(k get node dte-host -o jsonpath='{.status.allocatable.pods}')" -gt 0 ] && k get node dte-host -o jsonpath='{.status.allocatable.cpu}{.status.allocatable.memory}'; }
+capacity() { [ "$(k get node dte-host -o jsonpath='{.status.allocatable.pods}')" != 0 ] && k get node dte-host -o jsonpath='{.status.allocatable.cpu}{.status.allocatable.memory}'; }
 check "the node says what the site has" capacity
 check "its taint keeps others away" bash -c "$(declare -f k has); work=$work; k get node dte-host -o jsonpath='{.spec.taints}' | has virtual-node.interlink/no-schedule"
 lease() { is "$(k -n kube-node-lease get lease dte-host -o jsonpath='{.spec.holderIdentity} {.metadata.ownerReferences[0].kind}')" "dte-host Node"; }

@@ -87,6 +87,10 @@ fn give(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
+/// Where a Kubernetes cluster mounts the token of a pod's service account, and how it calls that volume.
+const ACCOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const ACCOUNT_VOLUME: &str = "kube-api-access-";
+
 /// Without namespaces nothing can be mounted: volumes appear as links in the working folder, and nowhere else.
 fn link_all(spec: &RunSpec, folder: &RunFolder) -> io::Result<()> {
     for container in spec.plan.all_containers() {
@@ -95,6 +99,10 @@ fn link_all(spec: &RunSpec, folder: &RunFolder) -> io::Result<()> {
                 let (name, path) = (&container.name, &mount.path);
                 Err(io::Error::other(format!("container {name}: volumeMounts: mountPath {path:?}: {why}")))
             };
+            // Nobody asked for this one: every pod of a Kubernetes cluster has it.
+            if mount.path == ACCOUNT_PATH && mount.volume.starts_with(ACCOUNT_VOLUME) {
+                continue;
+            }
             if mount.path.starts_with('/') {
                 return refuse(
                     "pods of this site have no namespaces, so that volumes can only be mounted at paths relative to the \
