@@ -86,6 +86,8 @@ pub enum Command {
     Pods(Pods),
     /// What a pod writes
     Logs(Logs),
+    /// Run a program in a container of a pod that runs
+    Exec(Exec),
     /// The places where pods run: what they have, and how busy they are
     Sites,
     /// Be a node of a Kubernetes cluster whose pods run at a site
@@ -467,6 +469,21 @@ pub struct Logs {
     /// What the container wrote before it was started again
     #[arg(short, long)]
     pub previous: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// The pod's name or UID
+    pub name: String,
+    /// In this container [default: the only or first one]
+    #[arg(short, long, default_value = "")]
+    pub container: String,
+    /// Pass the standard input on
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 mod harness;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -103,6 +103,8 @@ fn a_program_as_a_pod() {
         (&["run", "--env", "A", "--", "true"], 2, "NAME=VALUE"),
         (&["run"], 2, "required"),
         (&["pods", "nobody"], 1, "there is no pod nobody"),
+        (&["exec", "hello", "--", "true"], 1, ""),
+        (&["exec", "nobody", "--", "true"], 1, "there is no pod nobody"),
         (&["logs", "nobody"], 1, "there is no pod nobody"),
         (&["pods", "explain", "00000000-0000-4000-8000-000000000000"], 1, "there is no pod"),
     ] {
@@ -134,6 +136,16 @@ fn a_pod_that_goes_on() {
     assert_eq!(scene.text(&["logs", "--tail", "1", "long"]), "line 3\n");
     let stamped = scene.text(&["logs", "--timestamps", "--tail", "1", "-c", "main", "long"]);
     assert!(stamped.contains("Z line 3"), "{stamped}");
+
+    let inside = ["exec", "long", "--", "/bin/sh", "-c", "echo in; echo err >&2; exit 5"];
+    let output = scene.output(&inside);
+    assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"in\n"[..], &b"err\n"[..]));
+    let mut cat = scene.command(&["exec", "-i", "-c", "main", "long", "--", "/bin/cat"]);
+    let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("runs");
+    cat.stdin.take().expect("input").write_all(b"through\n").expect("written");
+    let output = cat.wait_with_output().expect("ends");
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"through\n"[..]));
 
     // The one place of the site is taken.
     scene.text(&["run", "--detach", "--site", "small", "next", "--", "true"]);

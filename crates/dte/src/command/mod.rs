@@ -5,6 +5,7 @@ mod administration;
 mod config;
 mod demo;
 mod doctor;
+mod exec;
 mod explain;
 mod group;
 mod lake;
@@ -43,6 +44,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Run(run) => return run::run(common, &run).await,
         Command::Pods(pods) => pods::pods(common, &pods).await?,
         Command::Logs(logs) => logs::logs(common, &logs).await?,
+        Command::Exec(exec) => return exec::exec(common, &exec).await,
         Command::Sites => sites::sites(common).await?,
         Command::Vkubelet(vkubelet) => vkubelet::vkubelet(common, &vkubelet).await?,
         Command::Ui => account::ui(common).await?,
