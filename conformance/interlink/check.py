@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import socket
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -157,6 +158,26 @@ def chain(door, inits_apart=True, is_plugin=False):
     return long, [pod["metadata"]["uid"] for pod in [*ended, long]]
 
 
+def volumes(door):
+    """What ConfigMaps, Secrets and projected volumes hold arrives where it is mounted."""
+    pod = door.pod("cat /etc/model/settings /etc/key/token /var/run/own/where; echo; test -w /etc/model/settings || echo fast")
+    pod["spec"]["volumes"] = [
+        {"name": "model", "configMap": {"name": "model", "defaultMode": 420}},
+        {"name": "key", "secret": {"secretName": "key", "defaultMode": 256}},
+        {"name": "own", "projected": {"sources": [{"downwardAPI": {"items": []}}], "defaultMode": 420}}]
+    pod["spec"]["containers"][0]["volumeMounts"] = [
+        {"name": "model", "mountPath": "/etc/model", "readOnly": True}, {"name": "key", "mountPath": "/etc/key", "readOnly": True},
+        {"name": "own", "mountPath": "/var/run/own", "readOnly": True}]
+    status, text = door.create(
+        pod, configmaps=[{"metadata": {"name": "model", "creationTimestamp": None}, "data": {"settings": "one "}}],
+        secrets=[{"metadata": {"name": "key", "creationTimestamp": None}, "data": {"token": "dHdvIA=="}, "type": "Opaque"}],
+        projectedvolumesmaps=[{"metadata": {"name": "own", "creationTimestamp": None}, "data": {"where": "three"}}])
+    check(f"{door.name}: create with volumes", status == 200, (status, text))
+    word, = wait(door, [pod], over, 30)
+    status, text = door.log(pod)
+    check(f"{door.name}: what volumes hold", codes(word) == [0] and text == "one two three\nfast\n", (word, text))
+
+
 def jobs_of(uids):
     """Ended jobs of Slurm, by the pod whose name they have."""
     with open(os.environ["DTE_SLURM_JOBCOMP"]) as file:
@@ -230,6 +251,7 @@ def interface():
     check("times", len(text.splitlines()) == 2 and text.startswith("20") and text.endswith(" two\n"), (status, text))
     check("delete", door.ask("DELETE", "/delete", pod)[0] == 200)
     check("deleted pods do not come back", door.status([pod]) == {})
+    volumes(door)
     hostile(door)
 
 
@@ -252,17 +274,90 @@ def hostile(door):
     refused("image with shell characters", container("image", "host; reboot"), "image")
     refused("privileged", container("securityContext", {"privileged": True}), "privileged")
     refused("variable's name", container("env", [{"name": "A=B", "value": "x"}]), "environment variable")
-    refused("mount of a host path", lambda pod: (pod["spec"].update(volumes=[{"name": "v", "hostPath": {"path": "/etc"}}]),
-            pod["spec"]["containers"][0].update(volumeMounts=[{"name": "v", "mountPath": "/v"}])), "v")
+    # What a site lets pods mount is the site's to say: the pod is taken, and fails for that reason.
+    pod = door.pod("true")
+    pod["spec"]["volumes"] = [{"name": "v", "hostPath": {"path": "/etc"}}]
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/v"}]
+    status, text = door.create(pod)
+    if status == 200:
+        text = json.dumps(wait(door, [pod], over, 30))
+    check("hostile: mount of a host path", "hostPath" in text and '"exitCode": 0' not in text, (status, text))
     refused("no such site", lambda pod: pod["spec"].update(nodeSelector={"dte.site": "nowhere"}), "nowhere")
+
+
+def kubectl(*words, given=None):
+    """Its output, or None when it fails."""
+    command = [f"{WORK}/kubernetes/bin/kubectl", "--kubeconfig", f"{WORK}/kubernetes/kubeconfig", *words]
+    ran = subprocess.run(command, input=given and json.dumps(given), capture_output=True, text=True)
+    return ran.stdout if ran.returncode == 0 else None
+
+
+def kubelet():
+    """Kubernetes → upstream's virtual kubelet → this engine."""
+    def until(name, done, patience=PATIENCE):
+        end = time.time() + patience
+        while time.time() < end:
+            if done():
+                return check(name, True)
+            time.sleep(1)
+        check(name, False, kubectl("get", "pods,nodes", "-o", "wide"))
+
+    def value(what, path):
+        return kubectl("get", *what.split(), "-o", "jsonpath={" + path + "}")
+
+    ready = '.status.conditions[?(@.type=="Ready")].status'
+    until("kubelet: the node is ready", lambda: value("node upstream", ready) == "True")
+    told = json.loads(Door("engine").ask("POST", "/pinglink")[1])["resources"]["pods"]
+    until("kubelet: the node has what the engine has", lambda: value("node upstream", ".status.capacity.pods") == told, 60)
+
+    def spec(script, **more):
+        return {"restartPolicy": "Never", "automountServiceAccountToken": False, "tolerations": [{"operator": "Exists"}],
+                "containers": [{"name": "main", "image": "host", "command": ["/bin/sh", "-c", script], **more}]}
+
+    def pod(name, spec):
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+    init = spec("echo never")
+    init["initContainers"] = [{"name": "first", "image": "host", "command": ["/bin/sh", "-c", "exit 4"]}]
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "many"},
+           "spec": {"completions": 12, "parallelism": 6, "template": {"spec": spec("echo part")}}}
+    variables = [{"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, {"name": "TEXT", "value": "$(WHO)!"}]
+    full = spec("cat /etc/model/settings /etc/key/token; test -s /var/run/secrets/kubernetes.io/serviceaccount/token && echo token")
+    full["automountServiceAccountToken"] = True
+    full["volumes"] = [{"name": "model", "configMap": {"name": "model"}}, {"name": "key", "secret": {"secretName": "key"}}, {"name": "space", "emptyDir": {}}]
+    full["containers"][0]["volumeMounts"] = [{"name": "model", "mountPath": "/etc/model"}, {"name": "key", "mountPath": "/etc/key"},
+                                             {"name": "space", "mountPath": "/space"}]
+    kubectl("create", "configmap", "model", "--from-literal=settings=one ")
+    kubectl("create", "secret", "generic", "key", "--from-literal=token=two ")
+    for one in [pod("full", full), pod("good", spec("echo hello $TEXT; sleep 1", env=variables)), pod("bad", spec("exit 3")), pod("init", init),
+                pod("long", spec("echo begun; sleep 600")), job]:
+        check("kubelet: apply", kubectl("apply", "-f", "-", given=one) is not None, one["metadata"]["name"])
+    until("kubelet: exit 0", lambda: value("pod good", ".status.phase") == "Succeeded")
+    check("kubelet: kubectl logs", kubectl("logs", "good") == "hello good!\n", kubectl("logs", "good"))
+    until("kubelet: a pod with volumes", lambda: value("pod full", ".status.phase") == "Succeeded", 60)
+    check("kubelet: what volumes hold", kubectl("logs", "full") == "one two token\n", kubectl("logs", "full"))
+    until("kubelet: exit 3", lambda: value("pod bad", ".status.phase") == "Failed")
+    code = ".status.containerStatuses[0].state.terminated.exitCode"
+    check("kubelet: its exit code", value("pod bad", code) == "3", value("pod bad", code))
+    until("kubelet: a failing init container", lambda: value("pod init", ".status.phase") == "Failed")
+    until("kubelet: running", lambda: value("pod long", ".status.phase") == "Running")
+    check("kubelet: the last lines", kubectl("logs", "long", "--tail=1") == "begun\n", kubectl("logs", "long"))
+    uid = value("pod long", ".metadata.uid")
+    check("kubelet: kubectl delete", kubectl("delete", "pod", "long", "--wait=true", "--timeout=60s") is not None)
+    until("kubelet: the engine has let it go", lambda: not Door("engine").status([{"metadata": {"uid": uid}}]), 30)
+    until("kubelet: a Job of 12", lambda: value("job many", ".status.succeeded") == "12")
 
 
 for one in CHAINS:
     print(f"-- {one}", flush=True)
     if one == "interface":
         interface()
+    elif one == "a":
+        kubelet()
     elif one == "b":
-        left, _ = chain(Door("upstream API -> engine", sock=f"{WORK}/near.sock"))
+        near = Door("upstream API -> engine", sock=f"{WORK}/near.sock")
+        left, _ = chain(near)
+        volumes(near)
         time.sleep(1)
         # The engine knows it no more.
         check("upstream API -> engine: deleted there", left["metadata"]["uid"] not in Door("engine").status([left]))

@@ -94,23 +94,26 @@ while len(codes) < PODS and time.time() < end:
         if ended:
             codes[entry["UID"]] = ended
     time.sleep(1)
-wrong = []
+wrong = {}
 for number, one in enumerate(pods):
     uid = one["metadata"]["uid"]
     ended = codes.get(uid)
     if not ended or ended["exitCode"] != number % 7:
-        wrong.append(f"pod {number}: {ended}")
+        wrong[number] = ended
         continue
     log = ask("GET", "/getLogs", {"Namespace": "default", "PodUID": uid, "PodName": "p", "ContainerName": "main", "Opts": {}})
     if not log or f"pod {number}\n" not in log:
-        wrong.append(f"pod {number}: log {log!r}")
+        wrong[number] = f"log {log!r}"
 with open(os.environ["DTE_SLURM_JOBCOMP"]) as file:
     lines = file.read().splitlines()
 jobs = collections.Counter(one["metadata"]["uid"] for line in lines for one in pods if f"Name={one['metadata']['uid']}" in line)
-wrong += [f"pod {number}: {jobs[one['metadata']['uid']]} jobs" for number, one in enumerate(pods) if jobs[one["metadata"]["uid"]] != 1]
+for number, one in enumerate(pods):
+    count = jobs[one["metadata"]["uid"]]
+    if count != 1:
+        wrong[number] = f"{count} jobs"
 engine.send_signal(signal.SIGTERM)
 engine.wait()
-for text in wrong[:10]:
-    print(f"FAILED: {text}"[:400])
+for number, text in list(wrong.items())[:10]:
+    print(f"FAILED: pod {number}: {text}"[:400])
 print(f"{PODS - len(wrong)} passed, {len(wrong)} failed")
 sys.exit(1 if wrong else 0)

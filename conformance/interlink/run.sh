@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # interLink in both directions, beside upstream's own unmodified parts:
 #
+#   a  Kubernetes → upstream's virtual kubelet → this engine
 #   b  a client → upstream's API server → this engine as its plugin
 #   c  this engine → upstream's Slurm plugin → Slurm
 #   d  this engine → upstream's API server → upstream's Slurm plugin → Slurm
@@ -21,11 +22,13 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/dte-interlink.XXXXXX")
 started=()
 slurm=
+cluster=
 finish() {
   status=$?
   for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
   for pid in "${started[@]}"; do wait "$pid" 2>/dev/null || true; done
   [ -z "$slurm" ] || "$root/scripts/slurm.sh" stop "$slurm" || true
+  [ -z "$cluster" ] || "$root/conformance/kubernetes/cluster.sh" stop "$cluster" || true
   if [ "$status" != 0 ]; then tail -n 15 "$work"/*.log >&2 || true; fi
   rm -rf "$work"
   exit "$status"
@@ -86,14 +89,49 @@ YAML
   start plugin "$work/plugin.sock" env SHARED_FS=true SLURMCONFIGPATH="$work/plugin.yaml" "$INTERLINK_SLURM_PLUGIN"
 }
 
+# Upstream's virtual kubelet as a node of the cluster. It may start before the engine: it asks again.
+kubelet() {
+  local port
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  cat >"$work/kubelet.yaml" <<YAML
+InterlinkURL: "unix://$work/kubelet.sock"
+InterlinkPort: "0"
+VerboseLogging: false
+ErrorsOnlyLogging: true
+ServiceAccount: "default"
+Namespace: "default"
+VKTokenFile: ""
+DisableCSR: true
+Resources: {CPU: "1", Memory: "1Gi", Pods: "1"}
+HTTP: {Insecure: true}
+KubeletHTTP: {Insecure: true}
+YAML
+  env KUBECONFIG="$cluster/kubeconfig" CONFIGPATH="$work/kubelet.yaml" NODENAME=upstream POD_IP=127.0.0.1 \
+    KUBELET_URL=127.0.0.1 KUBELET_PORT="$port" "$INTERLINK_VIRTUAL_KUBELET" >"$work/kubelet.log" 2>&1 &
+  started+=($!)
+}
+
 chains=interface
 config="[[offload.sockets]]
 path = '$work/engine.sock'
 account = 'admin'
+[[offload.sockets]]
+path = '$work/kubelet.sock'
+account = 'admin'
+side = 'api'
 [[compute.sites]]
 plugin = 'host'
 name = 'local'
 "
+if [ -z "$INTERLINK_VIRTUAL_KUBELET" ]; then
+  echo "SKIPPED: upstream's virtual kubelet is not here (see conformance/interlink/parts.sh)"
+elif "$root/conformance/kubernetes/cluster.sh" start "$work/kubernetes" >"$work/cluster.log" 2>&1; then
+  cluster=$work/kubernetes
+  kubelet
+  chains="$chains a"
+else
+  echo "SKIPPED: upstream's virtual kubelet: there is no Kubernetes here ($(tail -n 1 "$work/cluster.log"))"
+fi
 if [ -z "$INTERLINK_API" ]; then
   echo "SKIPPED: upstream's API server is not here (see conformance/interlink/parts.sh)"
 else

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # A real Kubernetes (kube-apiserver, controller-manager, scheduler, etcd, kubectl; built once by build.sh) whose pods run at an
 # engine through `dte vkubelet`. Needs DTE_BIN. Engine, virtual kubelet and cluster are its own, because it kills them.
+#   run.sh         the engine's own machine is the site
+#   run.sh slurm   a private Slurm is the site (scripts/slurm.sh, as root, with DTE_TEST_SYSTEM=1)
 # SKIPPED when Kubernetes cannot be built here.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -8,7 +10,7 @@ root=$(cd "$here/../.." && pwd)
 bin=${DTE_BIN:-${CARGO_TARGET_DIR:-$root/target}/debug/dte}
 work=$(mktemp -d "${TMPDIR:-/tmp}/dte-kubernetes.XXXXXX")
 chmod 711 "$work"
-engine='' kubelet='' started=''
+engine='' kubelet='' started='' slurm=''
 finish() {
   local status=$?
   [ -z "$kubelet" ] || kill "$kubelet" 2>/dev/null || true
@@ -16,10 +18,33 @@ finish() {
   [ -z "$started" ] || "$here/cluster.sh" stop "$work/cluster" || true
   [ -z "$kubelet" ] || wait "$kubelet" 2>/dev/null || true
   [ -z "$engine" ] || wait "$engine" 2>/dev/null || true
+  [ -z "$slurm" ] || "$root/scripts/slurm.sh" stop "$work/slurm" || true
   if [ "${KEEP-}" = 1 ]; then echo "kept: $work" >&2; else rm -rf "$work"; fi
   exit "$status"
 }
 trap finish EXIT
+
+touch "$work/dte.toml"
+if [ "${1-}" = slurm ]; then
+  if [ "$(id -u)" != 0 ] || [ "${DTE_TEST_SYSTEM-}" != 1 ]; then
+    echo "SKIPPED: it starts Slurm's daemons, which takes root and DTE_TEST_SYSTEM=1"
+    exit 0
+  fi
+  slurm=$("$root/scripts/slurm.sh" start "$work/slurm")
+  eval "$slurm"
+  cat >"$work/dte.toml" <<TOML
+[[compute.sites]]
+plugin = "slurm"
+name = "batch"
+folder = "$work/shared"
+conf = "$SLURM_CONF"
+jobcomp = "$DTE_SLURM_JOBCOMP"
+poll = "1s"
+file_lag = "2s"
+# Jobs run as root here, and volumes need namespaces.
+walls = "other-user"
+TOML
+fi
 
 passed=0 failed=0 skipped=0
 check() { local name=$1; shift; if "$@" >"$work/out" 2>&1; then passed=$((passed + 1)); echo "ok: $name"; else failed=$((failed + 1)); echo "FAILED: $name"; head -n 12 "$work/out" | sed 's/^/    /'; fi; }
@@ -36,10 +61,12 @@ in_phase() { is "$(phase "$1")" "$2"; }
 count() { k get pods -l "$1" --field-selector "status.phase=$2" --no-headers 2>/dev/null | wc -l; }
 ready_is() { is "$(k get node dte-host -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" "$1"; }
 
+apply() { k apply -f "$here/manifests/$1.yaml" >/dev/null || { failed=$((failed + 1)); echo "FAILED: the cluster refused $1.yaml"; }; }
+
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 start_engine() {
   rm -f "$work/ready"
-  "$bin" up --data-dir "$work/data" --listen "127.0.0.1:$port" --ready-file "$work/ready" >>"$work/engine.log" 2>&1 &
+  "$bin" up --data-dir "$work/data" --config "$work/dte.toml" --listen "127.0.0.1:$port" --ready-file "$work/ready" >>"$work/engine.log" 2>&1 &
   engine=$!
   within 60 test -s "$work/ready"
 }
@@ -66,7 +93,7 @@ pod() { local name=$1; shift; k run "$name" --image=host --restart=Never --overr
 check "the node is ready" within 30 ready_is True
 version() { k version -o json | has "\"gitVersion\": \"v$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$here/module/go.mod")\""; }
 check "kubectl and the server say their version" version
-capacity() { [ "$(k get node dte-host -o jsonpath='{.status.allocatable.pods}')" -gt 0 ] && k get node dte-host -o jsonpath='{.status.allocatable.cpu}{.status.allocatable.memory}'; }
+capacity() { [ "$(k get node dte-host -o jsonpath='{.status.allocatable.pods}')" != 0 ] && k get node dte-host -o jsonpath='{.status.allocatable.cpu}{.status.allocatable.memory}'; }
 check "the node says what the site has" capacity
 check "its taint keeps others away" bash -c "$(declare -f k has); work=$work; k get node dte-host -o jsonpath='{.spec.taints}' | has virtual-node.interlink/no-schedule"
 lease() { is "$(k -n kube-node-lease get lease dte-host -o jsonpath='{.spec.holderIdentity} {.metadata.ownerReferences[0].kind}')" "dte-host Node"; }
@@ -86,60 +113,60 @@ pod follow /bin/sh -c 'for i in 1 2 3 4 5; do echo line $i; sleep 1; done' >/dev
 within 30 in_phase follow Running || true
 follow() { timeout 30 "$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig" logs -f follow >"$work/followed" && is "$(tail -n 1 "$work/followed")" "line 5" && is "$(wc -l <"$work/followed")" 5; }
 check "kubectl logs -f follows to the end" follow
-k apply -f "$here/manifests/exit-codes.yaml" >/dev/null
+apply exit-codes
 check "a pod with a container that fails has failed" within 30 in_phase exit-codes Failed
 code_of() { k get pod "$1" -o jsonpath="{.status.$2[?(@.name==\"$3\")].state.terminated.exitCode}"; }
 check "each container has its own exit code" bash -c "$(declare -f k code_of); work=$work; [ \"\$(code_of exit-codes containerStatuses good) \$(code_of exit-codes containerStatuses bad)\" = '0 7' ]"
 check "and its own log" bash -c "$(declare -f k); work=$work; [ \"\$(k logs exit-codes -c bad)\" = bad ]"
 
 # --- environment, volumes, init containers
-k apply -f "$here/manifests/environment.yaml" >/dev/null
+apply environment
 check "the pod with all kinds of variables runs" within 30 in_phase environment Succeeded
 environment() {
   k logs environment >"$work/env"
   for line in 'COLOUR=blue' 'SIZE=small' 'MY_PASSWORD=pa$$word$(SIZE)' 'ONE_KEY=pa$$word$(SIZE)' 'POD_NAME=environment' 'NODE=dte-host' 'TIER=batch' \
     'NOTE=say "hi"' 'ACCOUNT=default' 'MILLIS=150' 'CORES=1' 'MY_DB_SERVICE_PORT=5432' 'MY_DB_SERVICE_PORT_SQL=5432' 'KUBERNETES_SERVICE_PORT=443' \
-    'GREETING=hello-blue-$(COLOUR)-5432' 'expanded=hello-blue-$(COLOUR)-5432 escaped=$(GREETING) unknown=$(NOBODY)'; do
+    'GREETING=hello-blue-$(COLOUR)-5432' 'expanded=hello-blue-$(COLOUR)-5432' 'escaped=$(GREETING)' 'unknown=$(NOBODY)'; do
     grep -xF -- "$line" "$work/env" >/dev/null || { echo "no $line"; cat "$work/env"; return 1; }
   done
   ! grep '^MAYBE=' "$work/env"
 }
 check "its variables are as on a real node" environment
 check "what is optional and missing is told" bash -c "$(declare -f k has); work=$work; k describe pod environment | has OptionalSecretKeyNotFound"
-k apply -f "$here/manifests/volumes.yaml" >/dev/null
+apply volumes
 check "the pod with all kinds of volumes runs" within 30 in_phase volumes Succeeded
 volumes() {
   k logs volumes >"$work/volumes"
-  for line in config=first item=second items=deep raw=00ff secret=s3cret mode=440 sub=second shared=from-init 'labels=app="volumes" tier="batch" ' \
+  for line in config=first item=second items=deep raw=00ff secret=s3cret mode=440 sub=second shared=from-init 'labels=app="volumes" tier="batch"' \
     joined=second token=eyJ namespace=default 'authority=-----BEGIN CERTIFICATE-----' written=no; do
     grep -F -- "$line" "$work/volumes" >/dev/null || { echo "no $line"; cat "$work/volumes"; return 1; }
   done
 }
 check "its files are as on a real node" volumes
-k apply -f "$here/manifests/init-fails.yaml" >/dev/null
+apply init-fails
 check "a failed init container fails the pod" within 30 in_phase init-fails Failed
 inits() { is "$(code_of init-fails initContainerStatuses good) $(code_of init-fails initContainerStatuses bad)" "0 3" && is "$(k logs init-fails -c bad)" cannot; }
 check "its exit code and log are there" inits
-k apply -f "$here/manifests/waits.yaml" >/dev/null
+apply waits
 waiting() { is "$(k get pod "$1" -o jsonpath='{.status.containerStatuses[0].state.waiting.reason}')" "$2"; }
 check "a pod waits for its ConfigMap and says so" within 20 waiting waits CreateContainerConfigError
 k create configmap later --from-literal=value=it >/dev/null
 check "it runs once the ConfigMap is there" within 30 in_phase waits Succeeded
-k apply -f "$here/manifests/unsupported.yaml" >/dev/null
+apply unsupported
 check "a volume that cannot be is named" within 20 bash -c "$(declare -f k has); work=$work; k describe pod unsupported | has 'nfs cannot be mounted'"
 k delete pod unsupported --wait=false >/dev/null
 gone() { ! k get pod "$1" >/dev/null 2>&1; }
 check "it can be deleted" within 20 gone unsupported
-k apply -f "$here/manifests/daemonset.yaml" >/dev/null
+apply daemonset
 check "pods of a DaemonSet are rejected" within 20 bash -c "$(declare -f k has); work=$work; k get pods -l app=everywhere -o jsonpath='{.items[*].status.reason}' | has RejectedDaemonSet"
 k delete -f "$here/manifests/daemonset.yaml" >/dev/null
 
 # --- many
-k apply -f "$here/manifests/job.yaml" >/dev/null
+apply job
 check "a Job with 50 completions" k wait --for=condition=Complete job/fifty --timeout=180s
 fifty() { is "$(k get job fifty -o jsonpath='{.status.succeeded} {.status.failed}')" "50 " && is "$(k logs -l job-name=fifty --tail=-1 --max-log-requests=60 | sort -u | wc -l)" 50; }
 check "each ran once and has its own log" fifty
-k apply -f "$here/manifests/deployment.yaml" >/dev/null
+apply deployment
 check "a Deployment is available" k rollout status deployment/web --timeout=60s
 k scale deployment web --replicas=4 >/dev/null
 running() { is "$(count app=web Running)" "$1" && is "$(k get pods -l app=web --no-headers | wc -l)" "$1"; }
@@ -162,13 +189,18 @@ k delete deployment web >/dev/null
 check "all pods of the Deployment end" within 60 running 0
 
 # --- the kubelet's own address
-raw() { k get --raw "/api/v1/nodes/dte-host/proxy/$1"; }
-check "the API server reads figures" bash -c "$(declare -f k raw has); work=$work; raw stats/summary | has dte-host && raw metrics/resource | has node_cpu_usage_seconds_total"
-check "the API server reads the pods" bash -c "$(declare -f k raw has); work=$work; raw pods | has PodList"
 own=$(k get node dte-host -o jsonpath='{.status.daemonEndpoints.kubeletEndpoint.Port}')
+pki=$work/cluster/pki
+# The API server passes no requests on to loopback addresses, so these come with its certificate.
+raw() { curl -skf --cert "$pki/kubelet-client.crt" --key "$pki/kubelet-client.key" "https://127.0.0.1:$own/$1"; }
+summary() { raw stats/summary | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["node"]["nodeName"] == "dte-host", s'; }
+check "figures for autoscalers" summary
+metrics() { raw metrics/resource >"$work/metrics" && has node_cpu_usage_seconds_total <"$work/metrics" && has "scrape_error 0" <"$work/metrics"; }
+check "figures for metrics-server" metrics
+listed() { raw pods | python3 -c 'import json, sys; assert "hello" in [p["metadata"]["name"] for p in json.load(sys.stdin)["items"]]'; }
+check "the list of pods" listed
 status_of() { curl -sk -o /dev/null -w '%{http_code}' "$@"; }
 check "strangers are refused" is "$(status_of "https://127.0.0.1:$own/pods")" 401
-pki=$work/cluster/pki
 check "who may not is refused" is "$(status_of --cert "$pki/scheduler.crt" --key "$pki/scheduler.key" "https://127.0.0.1:$own/containerLogs/default/hello/main")" 403
 check "a token that may not is refused" is "$(status_of -H "Authorization: Bearer $(k create token default)" "https://127.0.0.1:$own/pods")" 403
 
@@ -208,7 +240,7 @@ check "the pod from before still runs, and was not started again" bash -c "$(dec
 k delete pod stays --wait=false --grace-period=1 >/dev/null
 check "it can be deleted" within 40 gone stays
 
-k apply -f "$here/manifests/job-under-fire.yaml" >/dev/null
+apply job-under-fire
 for round in 1 2 3; do
   sleep 2
   kill -9 "$kubelet"; wait "$kubelet" 2>/dev/null || true

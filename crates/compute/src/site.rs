@@ -1,5 +1,6 @@
 //! The trait [`Site`]: anything that can run a pod.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -27,6 +28,9 @@ pub enum SiteError {
     /// No room now; ask again when another pod has ended.
     #[error("the site {0} has no free place now")]
     Busy(String),
+    /// It does not have now, and perhaps never, what the pod asks for; ask again later.
+    #[error("the site {site} has {free} of {total} {resource} free, and the pod asks for {asked}")]
+    Lacks { site: String, resource: String, asked: u64, free: u64, total: u64 },
     /// The site has no pod of this UID.
     #[error("no pod {0} at this site")]
     Unknown(Uuid),
@@ -103,13 +107,19 @@ impl Capabilities {
 }
 
 /// How much of a site is there and free.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Capacity {
     pub cpu_millis: u64,
     pub memory_bytes: u64,
     /// Pods that may run at once, and how many do.
     pub pods: u64,
     pub pods_running: u64,
+    /// Extended resources, such as `nvidia.com/gpu`: how many there are.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extended: BTreeMap<String, u64>,
+    /// How many of them no running pod has.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extended_free: BTreeMap<String, u64>,
 }
 
 /// Where a pod's files are put before it starts and found after it ended.

@@ -464,6 +464,36 @@ async fn programs_run_in_a_running_container() {
     assert!(matches!(bench.site.exec(&order("true", false, false)).await, Err(SiteError::Refused(_))));
 }
 
+#[tokio::test]
+async fn a_container_that_takes_too_much_memory_is_told_apart() {
+    let bench = bench().await;
+    let limit = json!({"resources": {"limits": {"memory": "48Mi"}}});
+    let spec = json!({"containers": [
+        sh("greedy", "python3 -c 'x = bytearray(200 << 20); print(len(x))'; exit $?", limit.clone()),
+        sh("modest", "sleep 0.3; echo fine", limit),
+        sh("killed", "kill -9 $$$$", json!({"resources": {"limits": {"memory": "48Mi"}}})),
+    ]});
+    let plan = read(&spec, &json!([]), &json!([]), &json!([])).expect("a plan");
+    let report = bench.run(&plan).await;
+    let reason = |name: &str| match state(&report, name).state {
+        ContainerState::Terminated { reason, exit_code, .. } => (reason, exit_code),
+        other => panic!("{other:?}"),
+    };
+    println!("limited to 48 MiB: {:?}, {:?}", reason("greedy"), reason("killed"));
+    assert_ne!(reason("greedy").1, 0, "{report:?}");
+    assert_eq!(reason("killed"), ("Error".into(), 137));
+    let groups = std::path::Path::new("/sys/fs/cgroup/memory");
+    if nix::unistd::geteuid().is_root() && groups.is_dir() {
+        assert_eq!(reason("greedy").0, "OOMKilled", "{report:?}");
+        assert_eq!(reason("modest"), ("Completed".into(), 0));
+        let own = fs::read_to_string("/proc/self/cgroup").expect("groups");
+        let own = own.lines().find_map(|line| line.split_once(":memory:")).map_or("/", |(_, path)| path);
+        let left = fs::read_dir(groups.join(own.trim_start_matches('/'))).expect("our group").flatten();
+        let uid = plan.uid.to_string();
+        assert!(left.into_iter().all(|entry| !entry.file_name().to_string_lossy().contains(&uid)), "a group is left");
+    }
+}
+
 /// How many short pods a second: printed, not asserted.
 #[tokio::test]
 async fn many_short_pods() {

@@ -150,9 +150,11 @@ async fn what_slurm_refuses(engine: &Engine) {
     many.containers[0].extended = BTreeMap::from([("nvidia.com/gpu".to_owned(), 9)]);
     engine.site.prepare(many.uid).await.expect("prepared");
     assert!(matches!(engine.site.submit(&many).await, Err(SiteError::Refused(_))));
-    let mut gpu = pod("exit 0");
+    let mut gpu = pod("echo GPU $CUDA_VISIBLE_DEVICES");
     gpu.containers[0].extended = BTreeMap::from([("nvidia.com/gpu".to_owned(), 1)]);
     assert_eq!(engine.run(&gpu).await.phase, Phase::Succeeded);
+    let (log, ..) = engine.log(gpu.uid, 0).await;
+    assert!(["GPU 0\n", "GPU 1\n"].contains(&log.as_str()), "{log}");
     let mut strange = pod("exit 0");
     strange.containers[0].extended = BTreeMap::from([("example.com/fpga".to_owned(), 1)]);
     engine.site.prepare(strange.uid).await.expect("prepared");

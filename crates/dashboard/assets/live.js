@@ -56,11 +56,14 @@
     const open = [...old.querySelectorAll("details[id]")].map((d) => [d.id, d.open]);
     const focus = old.contains(document.activeElement) ? pathOf(document.activeElement, old) : null;
     const scrolled = [...old.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
+    // A log that was read at its end is shown at its end again.
+    const read = [...old.querySelectorAll("pre.output")].map((box) => box.scrollHeight - box.scrollTop - box.clientHeight < 8 ? 1e9 : box.scrollTop);
     const fresh = document.importNode(part, true);
     exchanging = true; // taking the old part away blurs it; that is nobody's wish
     old.replaceWith(fresh);
     for (const [id, isOpen] of open) { const d = document.getElementById(id); if (d) d.open = isOpen; }
     [...fresh.querySelectorAll(".scroll")].forEach((box, i) => { box.scrollLeft = scrolled[i] || 0; });
+    [...fresh.querySelectorAll("pre.output")].forEach((box, i) => { box.scrollTop = read[i] === undefined ? 1e9 : read[i]; });
     if (focus) { const target = fresh.querySelector(focus); if (target) target.focus({ preventScroll: true }); }
     fresh.querySelectorAll("svg.plot").forEach(equip);
     exchanging = false;

@@ -23,6 +23,16 @@ pub fn twin(name: &str) -> String {
     format!("/ui/twins/{}", component(name))
 }
 
+/// The page of a pod.
+pub fn pod(uid: &str) -> String {
+    format!("/ui/pods/{}", component(uid))
+}
+
+/// The page of a pod with the log of one of its containers.
+pub fn pod_log(uid: &str, container: &str) -> String {
+    format!("/ui/pods/{}?container={}", component(uid), component(container))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -80,8 +80,14 @@ pub enum Command {
     /// The data lake: what there is and where
     #[command(subcommand)]
     Lake(Lake),
-    /// Run a program as a pod at a site and wait for it
-    Run(Run),
+    /// Run a program, or a pod from a file, at a site
+    Run(Box<Run>),
+    /// The pods that wait or run, or one pod in full
+    Pods(Pods),
+    /// What a pod writes
+    Logs(Logs),
+    /// The places where pods run: what they have, and how busy they are
+    Sites,
     /// Be a node of a Kubernetes cluster whose pods run at a site
     Vkubelet(Vkubelet),
     /// Print a link with which the page opens in a browser
@@ -367,19 +373,100 @@ pub enum Lake {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: dte run --cpu 2 --memory 4Gi --env N=8 fit -- python3 fit.py --steps 100")]
 pub struct Run {
-    /// Where to run it [default: local]
-    #[arg(long, default_value = "local")]
-    pub site: String,
+    /// A pod (or a job with one pod) as YAML or JSON, with the config maps and secrets that it mounts; - is the standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["image", "cpu", "memory", "gpu", "env", "input", "output", "timeout"])]
+    pub file: Option<PathBuf>,
+    /// The image of its container
+    #[arg(long, default_value = "host")]
+    pub image: String,
+    /// Where to run it [default: the engine chooses; see `dte pods explain`]
+    #[arg(long)]
+    pub site: Option<String>,
+    /// Processors, for example 2 or 500m
+    #[arg(long, value_name = "QUANTITY")]
+    pub cpu: Option<String>,
+    /// Memory, for example 4Gi
+    #[arg(long, value_name = "QUANTITY")]
+    pub memory: Option<String>,
+    /// Accelerators
+    #[arg(long, value_name = "N")]
+    pub gpu: Option<u32>,
+    /// Which accelerators
+    #[arg(long, default_value = "nvidia.com/gpu", value_name = "RESOURCE")]
+    pub gpu_resource: String,
     /// An environment variable, NAME=VALUE
     #[arg(long = "env", value_name = "NAME=VALUE")]
     pub env: Vec<String>,
-    /// Give up after this time
+    /// A file of the data lake to have in $DTE_INPUTS, SCOPE:NAME, or SCOPE:NAME=PATH there
+    #[arg(long, value_name = "DID[=PATH]")]
+    pub input: Vec<String>,
+    /// A file in $DTE_OUTPUTS to keep in the data lake, PATH=SCOPE:NAME, or PATH=SCOPE:NAME@RSE
+    #[arg(long, value_name = "PATH=DID[@RSE]")]
+    pub output: Vec<String>,
+    /// End it after this time
     #[arg(long, value_parser = span, value_name = "TIME")]
     pub timeout: Option<Duration>,
-    /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
-    pub command: Vec<String>,
+    /// Show what it writes while it runs, and end with its exit code (this is what happens anyway)
+    #[arg(long)]
+    pub follow: bool,
+    /// Wait for its end without showing what it writes, and end with its exit code
+    #[arg(long, conflicts_with = "follow")]
+    pub wait: bool,
+    /// Do not wait
+    #[arg(short, long, conflicts_with_all = ["follow", "wait"])]
+    pub detach: bool,
+    /// A name for the pod, then -- and the program with its arguments; the name may be left out
+    #[arg(trailing_var_arg = true, required_unless_present = "file", value_name = "[NAME] -- PROGRAM")]
+    pub words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Pods {
+    #[command(subcommand)]
+    pub command: Option<PodCommand>,
+    /// One pod in full: its name or UID
+    pub name: Option<String>,
+    /// Those that have ended too
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PodCommand {
+    /// Say why a pod runs where it runs, or why it waits
+    Explain { name: String },
+    /// End pods and forget them
+    Delete {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The pod's name or UID
+    pub name: String,
+    /// Go on while it writes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Of this container [default: the only or first one]
+    #[arg(short, long, default_value = "")]
+    pub container: String,
+    /// Only the last lines
+    #[arg(long, value_name = "N")]
+    pub tail: Option<u32>,
+    /// Only what is younger, for example 5m
+    #[arg(long, value_parser = span, value_name = "TIME")]
+    pub since: Option<Duration>,
+    /// With the time of each line
+    #[arg(long)]
+    pub timestamps: bool,
+    /// What the container wrote before it was started again
+    #[arg(short, long)]
+    pub previous: bool,
 }
 
 #[derive(Debug, Args)]

@@ -239,7 +239,7 @@ impl Door {
                 Ok::<_, Infallible>(door.front.serve(request, door.entrance, &door.hosts).await)
             }
         });
-        let connection = self.protocol.serve_connection(TokioIo::new(stream), service);
+        let connection = self.protocol.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let stopping = std::pin::pin!(self.stop.cancelled());
         let outcome = match futures_util::future::select(connection.as_mut(), stopping).await {

@@ -19,6 +19,8 @@ pub struct Settings {
     pub lake: Option<Url>,
     /// How long the run folder of a pod that ended stays, with its log.
     pub retention: Span,
+    /// How long it is remembered that a pod was there, and how it ended. Its UID means a new pod after that.
+    pub remember: Span,
     /// Tries of staging or collecting before a pod fails.
     pub attempts: u32,
     /// The longest wait between two tries.
@@ -42,6 +44,7 @@ impl Default for Settings {
         Settings {
             lake: None,
             retention: Span(Duration::from_secs(600)),
+            remember: Span(Duration::from_secs(30 * 86_400)),
             attempts: 10,
             longest_wait: Span(Duration::from_secs(60)),
             parallel_files: 8,

@@ -54,6 +54,7 @@ impl Service {
         let settings: config::Settings = ctx.config.section(config::SECTION)?;
         let compute: dte_compute::ComputeConfig = ctx.config.section("compute")?;
         ctx.store.migrate(Self::NAME, store::MIGRATIONS).await?;
+        ctx.store.migrate("offload.volumes", store::volumes::MIGRATIONS).await?;
         ctx.store.migrate("offload.placement", store::placement::MIGRATIONS).await?;
         let tasks = ctx.tasks.clone();
         let context = dte_compute::SiteContext { data_dir: ctx.data_dir.clone(), tasks: tasks.clone() };

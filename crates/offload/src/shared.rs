@@ -10,6 +10,7 @@ use dte_base::secret::Secret;
 use dte_compute::Site;
 use dte_http::Client;
 use dte_identity::{Identity, OpenError, Principal, ServiceContext, Standing, UserRef};
+use dte_protocol_interlink::PodCreateRequests;
 use dte_protocol_rucio::{Did, LakeClient, LakeError};
 use dte_storage::Storages;
 use dte_store::Store;
@@ -19,7 +20,8 @@ use uuid::Uuid;
 
 use crate::config::Settings;
 use crate::model::failure::Failure;
-use crate::store::{PodRow, Queues};
+use crate::model::volumes;
+use crate::store::{self, PodRow, Queues};
 use crate::work::cache::Cache;
 use crate::work::place::RunTimes;
 use crate::work::storage::{self, Direction};
@@ -144,6 +146,18 @@ impl Shared {
             asked.map_err(|error| storage::lake_failure(Direction::Input, &error))?;
         }
         Ok(())
+    }
+
+    /// A pod with what its volumes hold, as it was handed over.
+    pub async fn request(&self, pod: &PodRow) -> Result<PodCreateRequests, Failure> {
+        let lasting = |error: String| Failure::lasting("VolumesUnreadable", error);
+        let Some(sealed) = store::volumes::find(&self.store, pod.uid).await? else {
+            return Ok(PodCreateRequests { pod: pod.pod.clone(), ..PodCreateRequests::default() });
+        };
+        let opened = self.identity.unseal(&volumes::seal_name(pod.uid), &sealed);
+        let text = opened.map_err(|error| lasting(error.to_string()))?;
+        let content: PodCreateRequests = serde_json::from_slice(&text).map_err(|error| lasting(error.to_string()))?;
+        Ok(PodCreateRequests { pod: pod.pod.clone(), ..content })
     }
 
     /// Whether a service asks on behalf of a local administrator, with a token that is good for this call only.

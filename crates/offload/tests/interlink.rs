@@ -548,3 +548,158 @@ async fn a_pod_that_has_not_started_waits_for_its_owner() {
     bench.engine.identity.lift_ban(&held.id, "test").await.expect("lifted");
     assert_eq!(bench.end_of(&waiting).await["phase"], "Succeeded");
 }
+
+/// A pod's request with what its volumes hold.
+fn with_volumes(pod: Value) -> PodCreateRequests {
+    serde_json::from_value(json!({
+        "pod": pod,
+        "configmaps": [{"metadata": {"name": "settings"}, "data": {"a": "alpha"}}],
+        "secrets": [{"metadata": {"name": "keys"}, "data": {"key": "dmVyeS1zZWNyZXQtd29yZA=="}}],
+        "projectedvolumesmaps": null, "jobscriptURL": "",
+    }))
+    .expect("a request")
+}
+
+fn mounting(script: &str, key: &str) -> Value {
+    let mut pod = pod(script);
+    pod["spec"]["volumes"] = json!([
+        {"name": "v", "configMap": {"name": "settings", "items": [{"key": key, "path": "a"}]}},
+        {"name": "k", "secret": {"secretName": "keys", "defaultMode": 0o400}}]);
+    pod["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "v", "mountPath": "/settings-of-it"}, {"name": "k", "mountPath": "/keys-of-it"}]);
+    pod
+}
+
+#[tokio::test]
+async fn volumes_survive_a_restart_and_secrets_are_sealed() {
+    let bench = Bench::new().await;
+    let second = mounting("sleep 2; cat /settings-of-it/a /keys-of-it/key; stat -c %a /keys-of-it/key", "a");
+    bench.admin().create(&with_volumes(second.clone())).await.expect("created");
+    let found = bench.store.read(|tx| tx.query("SELECT sealed FROM offload_volumes", &[], |row| row.get::<Vec<u8>>(0)));
+    let found = found.await.expect("rows");
+    assert_eq!(found.len(), 1);
+    for word in ["very-secret-word", "dmVyeS1zZWNyZXQtd29yZA", "alpha"] {
+        assert!(!found[0].windows(word.len()).any(|part| part == word.as_bytes()), "{word} lies open");
+    }
+    let bench = bench.restart().await;
+    let end = bench.end_of(&second).await;
+    assert_eq!(end["phase"], "Succeeded", "{end} {}", bench.log(&second, LogOptions::default()).await);
+    assert_eq!(bench.log(&second, LogOptions::default()).await, "alphavery-secret-word400\n");
+    let left = bench.store.read(|tx| tx.query("SELECT uid FROM offload_volumes", &[], |row| row.get::<String>(0)));
+    assert!(left.await.expect("rows").is_empty(), "they are kept no longer than needed");
+
+    let refused = bench.admin().create(&with_volumes(mounting("true", "b"))).await.expect_err("there is no such key");
+    assert!(refused.to_string().contains("items[0].key"), "{refused}");
+    let mut up = mounting("true", "a");
+    up["spec"]["containers"][0]["volumeMounts"][0]["subPath"] = json!("../../x");
+    let refused = bench.admin().create(&with_volumes(up)).await.expect_err("it leads out");
+    assert!(refused.to_string().contains("subPath"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_status_has_restarts_readiness_and_last_words() {
+    let bench = Bench::with_site("restart_wait = '100ms'").await;
+    let mut pod = pod(
+        "test -e $DTE_OUTPUTS/1 && test -e $DTE_OUTPUTS/2 || { test -e $DTE_OUTPUTS/1 && touch $DTE_OUTPUTS/2; touch $DTE_OUTPUTS/1; echo why; exit 3; }",
+    );
+    pod["spec"]["restartPolicy"] = json!("OnFailure");
+    pod["spec"]["containers"][0]["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
+    assert_eq!(bench.run(&pod).await["phase"], "Succeeded");
+    let status = bench.status(&bench.admin(), &pod).await.expect("a status");
+    let container = &status.containers[0];
+    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref()).expect("it ended before");
+    assert_eq!((container.restart_count, last.exit_code, last.message.as_deref()), (2, 3, Some("why\nwhy\n")));
+    assert_eq!(phase_of(&status), Phase::Succeeded);
+}
+
+#[tokio::test]
+async fn programs_run_in_a_pod_over_a_web_socket() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    use tokio_tungstenite::tungstenite::{Error, Message};
+
+    let bench = Bench::new().await;
+    let server = bench.engine.listen();
+    let pod = pod("touch $DTE_OUTPUTS/up; sleep 30");
+    bench.admin().create(&PodCreateRequests::of(pod.clone())).await.expect("created");
+    bench.wait_for_phase(&pod, Phase::Running).await;
+    let uid = pod["metadata"]["uid"].as_str().expect("uid");
+    let address =
+        server.address("http").or_else(|| server.addresses().first().map(|(_, address)| *address)).expect("an address");
+    let connect = async |query: &str, token: Option<Secret>| {
+        let mut request = format!("ws://{address}/interlink/exec?{query}").into_client_request().expect("a request");
+        request.headers_mut().insert("sec-websocket-protocol", "v5.channel.k8s.io".parse().expect("a header"));
+        if let Some(token) = token {
+            let value = format!("Bearer {}", token.expose());
+            request.headers_mut().insert("authorization", value.parse().expect("a header"));
+        }
+        let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+        tokio_tungstenite::client_async(request, stream).await
+    };
+    let query =
+        format!("pod={uid}&command=sh&command=-c&command=cat%3B+echo+bad+%3E%262%3B+exit+7&stdin=1&stdout=1&stderr=1");
+    let (mut socket, answer) = connect(&query, Some(bench.engine.admin_token())).await.expect("a socket");
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "v5.channel.k8s.io");
+    socket.send(Message::Binary(b"\0hello\n".to_vec().into())).await.expect("sent");
+    socket.send(Message::Binary(vec![255, 0].into())).await.expect("sent");
+    let mut heard: Vec<(u8, String)> = Vec::new();
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Binary(bytes) = message {
+            heard.push((bytes[0], String::from_utf8_lossy(&bytes[1..]).into_owned()));
+        }
+    }
+    let all =
+        |channel: u8| heard.iter().filter(|(on, _)| *on == channel).map(|(_, text)| text.as_str()).collect::<String>();
+    assert_eq!((all(1).as_str(), all(2).as_str()), ("hello\n", "bad\n"));
+    let status: Value = serde_json::from_str(&all(3)).expect("a status");
+    assert_eq!(
+        (&status["reason"], &status["details"]["causes"][0]["message"]),
+        (&json!("NonZeroExitCode"), &json!("7"))
+    );
+
+    let refused = async |query: &str, token: Option<Secret>| match connect(query, token).await {
+        Err(Error::Http(answer)) => answer.status().as_u16(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&query, None).await, 401);
+    let stranger = bench.engine.token_for("stranger", &["compute.modify"]).await;
+    assert_eq!(refused(&query, Some(stranger)).await, 404);
+    let reader = bench.engine.token_for("admin", &["compute.read"]).await;
+    assert_eq!(refused(&query, Some(reader)).await, 403);
+    assert_eq!(refused(&format!("pod={uid}&stdout=1"), Some(bench.engine.admin_token())).await, 400);
+    bench.admin().delete(&RawPod(pod)).await.expect("deleted");
+    server.stop(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_pod_waits_for_what_the_site_lacks_and_old_pods_are_forgotten() {
+    let bench = Bench::with_site("resources = { \"nvidia.com/gpu\" = 1 }").await;
+    let asking = |script: &str, count: &str| {
+        let mut pod = pod(script);
+        pod["spec"]["containers"][0]["resources"] = json!({"limits": {"nvidia.com/gpu": count}});
+        pod
+    };
+    let first = asking("while ! test -e $DTE_OUTPUTS/end; do sleep 0.02; done", "1");
+    bench.admin().create(&PodCreateRequests::of(first.clone())).await.expect("created");
+    bench.wait_for_phase(&first, Phase::Running).await;
+    let (second, third) = (asking("true", "1"), asking("true", "2"));
+    for pod in [&second, &third] {
+        bench.admin().create(&PodCreateRequests::of(pod.clone())).await.expect("created");
+        bench.shows(pod, Some("InsufficientResources")).await;
+    }
+    let status = bench.status(&bench.admin(), &third).await.expect("a status");
+    let waiting = status.containers[0].state.as_ref().and_then(|state| state.waiting.as_ref()).expect("it waits");
+    assert!(waiting.message.as_deref().is_some_and(|text| text.contains("0 of 1 nvidia.com/gpu free")), "{waiting:?}");
+    assert_eq!(phase_of(&status), Phase::Pending);
+    let outputs = bench.data_dir.join(format!("runs/{}/outputs/end", first["metadata"]["uid"].as_str().expect("uid")));
+    std::fs::write(outputs, "").expect("the sign to end");
+    assert_eq!(bench.end_of(&second).await["phase"], "Succeeded");
+    assert_eq!(phase_of(&bench.status(&bench.admin(), &third).await.expect("a status")), Phase::Pending);
+    bench.admin().delete(&RawPod(third.clone())).await.expect("deleted");
+    assert_eq!(bench.end_of(&third).await["reason"], "Cancelled");
+
+    let now = dte_base::time::Timestamp::now();
+    assert_eq!(dte_offload::store::prune(&bench.store, now - Duration::from_secs(60)).await.expect("pruned"), 0);
+    assert_eq!(dte_offload::store::prune(&bench.store, now + Duration::from_secs(60)).await.expect("pruned"), 3);
+    assert!(bench.status(&bench.admin(), &second).await.is_none());
+}

@@ -49,6 +49,14 @@ pub fn refused_with(error: &kube::Error) -> Option<u16> {
     }
 }
 
+/// An error in the API server's own words.
+pub fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => other.to_string(),
+    }
+}
+
 /// `None` for what is not there.
 pub fn found<T>(answer: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
     match answer {

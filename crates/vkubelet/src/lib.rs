@@ -38,7 +38,7 @@ use site::Site;
 pub enum Error {
     #[error("the kubeconfig: {0}")]
     Kubeconfig(String),
-    #[error("the cluster: {0}")]
+    #[error("the cluster: {}", cluster::words(.0))]
     Cluster(#[from] kube::Error),
     #[error("the site: {0}")]
     Site(#[from] InterlinkError),
@@ -64,9 +64,11 @@ pub async fn run(mut settings: Settings, tasks: Tasks) -> Result<(), Error> {
     let server = server::Server::new(Arc::clone(&controller)).await?;
     tracing::info!(node = %settings.node_name, site = %settings.interlink, listening = %settings.listen, "the virtual kubelet runs");
     let (for_node, for_watch, for_poll) = (tasks.clone(), Arc::clone(&controller), Arc::clone(&controller));
+    let for_listen = Arc::clone(&controller);
     tasks.spawn("node", async move { node.run(&for_node).await });
     tasks.spawn("pod watch", async move { pods::watch::run(for_watch).await });
     tasks.spawn("pod status", async move { pods::poll::run(for_poll).await });
+    tasks.spawn("pod changes", async move { pods::listen::run(for_listen).await });
     server.run(listener).await;
     Ok(())
 }

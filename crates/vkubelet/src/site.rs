@@ -1,6 +1,7 @@
 //! The site: an interLink API server, our own engine or another's.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dte_base::secret::Secret;
@@ -56,15 +57,20 @@ struct Accelerator {
 
 impl Site {
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        if !matches!(settings.interlink.scheme(), "http" | "https") {
+        let base = match settings.interlink.scheme() {
+            "http" | "https" => Some(settings.interlink.clone()),
+            "unix" => dte_http::unix::url(Path::new(settings.interlink.path())),
+            _ => None,
+        };
+        let Some(base) = base else {
             return Err(Error::Settings(format!(
-                "the site's address {} must begin with http:// or https://",
+                "the site's address {} must be http://…, https://… or unix:///PATH of a socket",
                 settings.interlink
             )));
-        }
+        };
         Ok(Site {
-            client: Client::new(&HttpConfig::default(), settings.interlink.clone()),
-            base: settings.interlink.clone(),
+            client: Client::new(&HttpConfig::default(), base.clone()),
+            base,
             settings: settings.clone(),
             is_engine: AtomicBool::new(false),
             is_single: AtomicBool::new(false),

@@ -337,6 +337,7 @@ impl Site for ContainerSite {
                 memory_bytes: crate::host::memory_bytes(),
                 pods: self.inner.slots as u64,
                 pods_running: running as u64,
+                ..Capacity::default()
             })
         })
     }

@@ -54,6 +54,10 @@ fn at<E: Into<io::Error>>(what: &str) -> impl FnOnce(E) -> StartError {
 fn run(number: &Path) -> Result<ExitCode, StartError> {
     let launch = read_launch(number).map_err(at("its description"))?;
     SigSet::empty().thread_set_mask().map_err(at("signals"))?;
+    if let Some(group) = &launch.group {
+        // Zero is whoever writes it.
+        std::fs::write(group, "0").map_err(at("its control group"))?;
+    }
     if let Some(mounts) = &launch.mounts {
         let folder = RunFolder::at(&launch.folder);
         mounts::enter_own_mounts(mounts, &folder).map_err(|error| at("its volumes")(io::Error::other(error)))?;
@@ -127,7 +131,8 @@ fn set_limits(launch: &Launch) -> nix::Result<()> {
         setrlimit(resource, wanted.min(hard), wanted.min(hard))
     };
     // What a program may write to, not the address space that it reserves: run-times reserve far more than they use.
-    lower(Resource::RLIMIT_DATA, launch.memory_bytes)?;
+    // Where a control group counts, it is the one that decides.
+    lower(Resource::RLIMIT_DATA, launch.memory_bytes.filter(|_| launch.group.is_none()))?;
     lower(Resource::RLIMIT_FSIZE, launch.storage_bytes)?;
     lower(Resource::RLIMIT_CPU, launch.cpu_seconds)?;
     lower(Resource::RLIMIT_CORE, Some(0))?;

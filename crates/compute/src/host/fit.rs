@@ -1,10 +1,10 @@
 //! Whether a pod fits this machine: images, resources that it has, and places of it that pods may mount.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
-use super::site::{IMAGE, Inner};
-use crate::pod::{HostPathKind, PodPlan, VolumeSource};
+use super::site::{IMAGE, Inner, Known, State};
+use super::volumes::real_host_path;
+use crate::pod::{PodPlan, VolumeSource};
 use crate::site::SiteError;
 
 impl Inner {
@@ -19,47 +19,49 @@ impl Inner {
             }
         }
         let mut plan = plan.clone();
+        let (memory, storage) = (self.config.default_memory, self.config.default_storage);
+        for container in plan.init_containers.iter_mut().chain(&mut plan.containers) {
+            let limits = &mut container.limits;
+            limits.memory_bytes = limits.memory_bytes.or(memory.map(|bytes| bytes.0));
+            limits.storage_bytes = limits.storage_bytes.or(storage.map(|bytes| bytes.0));
+        }
         for volume in &mut plan.volumes {
             if let VolumeSource::HostPath { path, expects } = &mut volume.source {
-                let real = self.host_path(path, *expects);
+                let real = real_host_path(path, *expects, &self.config.host_paths);
                 *path = real.map_err(|why| SiteError::Refused(format!("volume {}: hostPath {why}", volume.name)))?;
             }
         }
         Ok(plan)
     }
 
-    fn host_path(&self, path: &str, expects: HostPathKind) -> Result<String, String> {
-        let allowed: Vec<PathBuf> =
-            self.config.host_paths.iter().filter_map(|root| fs::canonicalize(root).ok()).collect();
-        let is_allowed = |real: &Path| allowed.iter().any(|root| real.starts_with(root));
-        let outside =
-            || Err(format!("{path} is not beneath one of the folders that site {} lets pods mount", self.config.name));
-        let wanted = Path::new(path);
-        // What does not exist is judged by the folder in which it would be.
-        let base = wanted.ancestors().find_map(|above| fs::canonicalize(above).ok().map(|real| (above, real)));
-        let Some((above, real)) = base else { return outside() };
-        let missing = wanted.strip_prefix(above).unwrap_or(Path::new(""));
-        let real = if missing.as_os_str().is_empty() { real } else { real.join(missing) };
-        if !is_allowed(&real) {
-            return outside();
+    /// Extended resources that no running pod has. One that is suspended keeps its own.
+    pub(super) fn extended_free(&self, known: &Known) -> BTreeMap<String, u64> {
+        let mut free = self.config.resources.clone();
+        for run in known.runs.values().filter(|run| matches!(run.state, State::Running(_))) {
+            for (name, count) in &run.extended {
+                if let Some(left) = free.get_mut(name) {
+                    *left = left.saturating_sub(*count);
+                }
+            }
         }
-        let failed = |error: std::io::Error| format!("{path}: {error}");
-        match expects {
-            HostPathKind::DirectoryOrCreate => fs::create_dir_all(&real).map_err(failed)?,
-            HostPathKind::FileOrCreate if !real.exists() => fs::write(&real, b"").map_err(failed)?,
-            _ => {}
+        free
+    }
+
+    /// Whether what the pod asks for is free. It may wait for what the machine does not have at all: machines change.
+    pub(super) fn check_extended(&self, known: &Known, plan: &PodPlan) -> Result<(), SiteError> {
+        let needs = plan.extended();
+        if needs.is_empty() {
+            return Ok(());
         }
-        use std::os::unix::fs::FileTypeExt;
-        let kind = fs::metadata(&real).map_err(failed)?.file_type();
-        let fits = match expects {
-            HostPathKind::Any => true,
-            HostPathKind::Directory | HostPathKind::DirectoryOrCreate => kind.is_dir(),
-            HostPathKind::File | HostPathKind::FileOrCreate => kind.is_file(),
-            HostPathKind::Socket => kind.is_socket(),
-        };
-        if !fits {
-            return Err(format!("{path} is not what its type says"));
+        let free = self.extended_free(known);
+        for (resource, asked) in needs {
+            let left = free.get(resource).copied().unwrap_or(0);
+            if asked > left {
+                let total = self.config.resources.get(resource).copied().unwrap_or(0);
+                let (site, resource) = (self.config.name.clone(), resource.to_owned());
+                return Err(SiteError::Lacks { site, resource, asked, free: left, total });
+            }
         }
-        real.into_os_string().into_string().map_err(|_| format!("{path} leads to a name that is no text"))
+        Ok(())
     }
 }

@@ -19,6 +19,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
+use super::cgroup::Group;
 use super::channel::{Channel, News, Order};
 use super::checks::{Kind, Verdict};
 use super::folder::RunFolder;
@@ -96,15 +97,18 @@ fn run(folder: &RunFolder) -> io::Result<()> {
         }
     };
     nix::sys::prctl::set_child_subreaper(true)?;
+    let members = members(&spec, folder, logs, mounts)?;
+    // Where control groups do not limit every container, what all use together is looked at.
+    let is_limited = members.iter().all(|member| member.plan.limits.memory_bytes.is_none() || member.group.is_some());
     let init = Init {
         channel,
-        members: members(&spec, folder, logs, mounts)?,
+        members,
         helpers: Vec::new(),
         policy: spec.plan.restart,
         grace: Duration::from_secs(spec.grace_seconds),
         stopping: false,
         suspended: false,
-        memory_limit: spec.memory_limit(),
+        memory_limit: spec.memory_limit().filter(|_| !is_limited),
         out_of_memory: false,
         max_rss_bytes: 0,
     };
@@ -130,9 +134,10 @@ fn members(
             (false, _) => Role::Main,
         };
         let own = mounts.next().filter(|_| any);
-        let launch = Launch { mounts: own, ..spec.launch(plan, folder) };
+        let group = plan.limits.memory_bytes.and_then(|_| Group::made(spec.plan.uid, index));
+        let launch = Launch { mounts: own, group: group.as_ref().map(Group::door), ..spec.launch(plan, folder) };
         let log = logs.next().ok_or_else(|| io::Error::other("no log"))?;
-        members.push(Member::new(role, plan.clone(), launch, log, first_wait));
+        members.push(Member::new(role, plan.clone(), launch, log, group, first_wait));
     }
     Ok(members)
 }
@@ -365,7 +370,8 @@ impl Init {
 
     /// A container's program has ended.
     fn ended(&mut self, container: usize, exit_code: i32, signal: Option<i32>) -> io::Result<()> {
-        let out_of_memory = self.out_of_memory && signal == Some(Signal::SIGKILL as i32);
+        let of_all = self.out_of_memory && signal == Some(Signal::SIGKILL as i32);
+        let out_of_memory = of_all || (self.members[container].was_out_of_memory() && exit_code != 0);
         // Nothing goes on in a container whose program has ended.
         for helper in self.helpers.iter().filter(|helper| helper.member == container) {
             ignore_gone(killpg(helper.pid, Signal::SIGKILL))?;

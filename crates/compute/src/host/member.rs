@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
+use super::cgroup::Group;
 use super::checks::Checks;
 use super::spec::Launch;
 use crate::pod::{ContainerPlan, RestartPolicy};
@@ -50,6 +51,9 @@ pub struct Member {
     pub plan: ContainerPlan,
     pub launch: Launch,
     pub log: OwnedFd,
+    /// What limits its memory, and how often somebody in it was killed for that.
+    pub group: Option<Group>,
+    kills: u64,
     pub stage: Stage,
     pub checks: Checks,
     pub ending: Option<Ending>,
@@ -63,13 +67,22 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn new(role: Role, plan: ContainerPlan, launch: Launch, log: OwnedFd, first_wait: Duration) -> Member {
+    pub fn new(
+        role: Role,
+        plan: ContainerPlan,
+        launch: Launch,
+        log: OwnedFd,
+        group: Option<Group>,
+        first_wait: Duration,
+    ) -> Member {
         let checks = Checks::begin(&plan.probes, Instant::now());
         Member {
             role,
             plan,
             launch,
             log,
+            group,
+            kills: 0,
             stage: Stage::Waiting,
             checks,
             ending: None,
@@ -136,6 +149,13 @@ impl Member {
         self.wait = Some(self.wait.map_or(self.first_wait, |wait| (wait * 2).min(LONGEST_WAIT)));
         self.stage = Stage::BackOff { until: now + wait };
         Some(wait)
+    }
+
+    /// Whether the kernel has killed somebody in it for want of memory since this was asked last.
+    pub fn was_out_of_memory(&mut self) -> bool {
+        let Some(group) = &self.group else { return false };
+        let before = std::mem::replace(&mut self.kills, group.kills());
+        self.kills > before
     }
 
     pub fn is_ready(&self) -> bool {

@@ -12,6 +12,7 @@
 //! process handle, so that an end is noticed at once, also by an engine that was started later.
 
 mod action;
+mod cgroup;
 mod channel;
 mod checks;
 mod door;
@@ -99,6 +100,9 @@ pub struct HostConfig {
     pub uid_count: u32,
     /// Processes and threads that one pod may have at once.
     pub max_processes: u64,
+    /// Memory and disk of containers that name no limit; by default none.
+    pub default_memory: Option<Bytes>,
+    pub default_storage: Option<Bytes>,
     /// How long a container that ended again waits before its next start; doubled each time, up to five minutes.
     pub restart_wait: Span,
     /// Folders of this machine that pods may mount (`hostPath`), with what is beneath them.
@@ -125,6 +129,8 @@ impl Default for HostConfig {
             uid_first: 600_000,
             uid_count: 10_000,
             max_processes: 4_096,
+            default_memory: None,
+            default_storage: None,
             restart_wait: Span(std::time::Duration::from_secs(10)),
             host_paths: Vec::new(),
             resources: BTreeMap::new(),

@@ -223,7 +223,7 @@ fn path_of(file: &OwnedFd) -> PathBuf {
 }
 
 /// No part of the path may be a link: whoever put one there is the pod.
-fn open(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     Ok(openat2(CWD, path, flags, Mode::empty(), resolve)?)

@@ -127,5 +127,6 @@ fn spec(config: &HostConfig, data_dir: &Path, walls: Walls, forbidden: &Path) ->
         log_limit: 64 << 10,
         max_processes: config.max_processes,
         restart_wait_millis: 1,
+        host_paths: Vec::new(),
     }
 }

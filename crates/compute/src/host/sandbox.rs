@@ -12,7 +12,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -196,7 +196,7 @@ fn arrange_mounts(spec: &RunSpec, folder: &RunFolder) -> Result<Vec<Vec<Placed>>
 /// Handles on the folder of volumes and on those of the machine.
 struct VolumeHandles {
     folders: Vec<(File, PathBuf)>,
-    machine: Vec<(File, PathBuf)>,
+    machine: Vec<(OwnedFd, PathBuf)>,
 }
 
 fn volume_handles(spec: &RunSpec, folder: &RunFolder) -> Result<VolumeHandles, SandboxError> {
@@ -205,7 +205,8 @@ fn volume_handles(spec: &RunSpec, folder: &RunFolder) -> Result<VolumeHandles, S
     let mut machine = Vec::new();
     for volume in &spec.plan.volumes {
         if let VolumeSource::HostPath { path, .. } = &volume.source {
-            machine.push((handle(Path::new(path))?, folder.sub(VOLUMES).join(&volume.name)));
+            let source = mounts::open(Path::new(path)).map_err(at(format!("hostPath {path}")))?;
+            machine.push((source, folder.sub(VOLUMES).join(&volume.name)));
         }
     }
     Ok(VolumeHandles { folders, machine })

@@ -18,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::cgroup::Group;
 use super::channel::{Channel, News, Order};
 use super::door::{Door, Reply};
 use super::folder::{RunFolder, Started};
@@ -25,7 +26,7 @@ use super::logfile::{self, LogWriter};
 use super::outcome::Outcome;
 use super::process::ProcessIdentity;
 use super::session::hand_over;
-use super::spec::{RunSpec, Walls};
+use super::spec::{RunSpec, Walls, given_devices};
 use super::{POD_INIT, SELF};
 use super::{sandbox, volumes};
 use crate::report::PodReport;
@@ -72,7 +73,11 @@ fn run(folder: &RunFolder) -> io::Result<()> {
             outcome.report(Timestamp::now())
         }
         None => match volumes::fill(&spec, folder).and_then(|()| start_init(folder, &spec)) {
-            Ok(started) => Shim::new(folder, &spec, outcome, started).live(&signals)?,
+            Ok((started, groups)) => {
+                let report = Shim::new(folder, &spec, outcome, started).live(&signals);
+                groups.iter().for_each(Group::remove);
+                report?
+            }
             Err(error) => {
                 outcome.impossible(format!("cannot start the pod: {error}"));
                 outcome.report(Timestamp::now())
@@ -123,7 +128,7 @@ struct StartedInit {
     init: Child,
 }
 
-fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<StartedInit> {
+fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<(StartedInit, Vec<Group>)> {
     let mut outputs = Vec::new();
     let mut writing: Vec<OwnedFd> = Vec::new();
     for container in spec.plan.all_containers() {
@@ -136,6 +141,8 @@ fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<StartedInit> {
         outputs.push(Output { pipe: Some(reading.into()), log: Some(log) });
         writing.push(end);
     }
+    let limits = spec.plan.all_containers().map(|container| container.limits.memory_bytes).enumerate();
+    let groups = limits.filter_map(|(number, bytes)| Group::make(spec.plan.uid, number, bytes?)).collect();
     sandbox::enter_process_namespace(&spec.walls).map_err(io::Error::other)?;
     let (mut channel, theirs) = Channel::pair()?;
     let init = Command::new(SELF)
@@ -143,11 +150,12 @@ fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<StartedInit> {
         .arg(POD_INIT)
         .arg(folder.path())
         .env_clear()
+        .envs(given_devices())
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .spawn()?;
     channel.send_files(&writing.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
-    Ok(StartedInit { outputs, channel, init })
+    Ok((StartedInit { outputs, channel, init }, groups))
 }
 
 impl<'a> Shim<'a> {

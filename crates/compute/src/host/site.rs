@@ -1,6 +1,6 @@
 //! The engine's side of the plugin: starts shims, watches them, and adopts those that run already.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use super::cgroup::Group;
 use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK, remove_tree};
 use super::sandbox::HIDDEN_BY_DEFAULT;
 use super::spec::{RunSpec, Walls};
@@ -62,6 +63,8 @@ pub(super) struct Run {
     pub(super) uid: Option<u32>,
     /// It stands still, and its place is free for another.
     pub(super) suspended: bool,
+    /// Extended resources that it has while it is there, also when it stands still.
+    pub(super) extended: BTreeMap<String, u64>,
 }
 
 impl Run {
@@ -127,6 +130,16 @@ fn sweep(runs: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the control groups of a pod whose shim could not do it.
+fn remove_groups(folder: &RunFolder) {
+    let Ok(Some(spec)) = folder.spec() else { return };
+    for number in 0..spec.plan.all_containers().count() {
+        if let Some(group) = Group::made(spec.plan.uid, number) {
+            group.remove();
+        }
+    }
+}
+
 /// Makes a pod's places its own.
 pub(crate) fn hand_over(folder: &RunFolder, walls: &Walls) -> io::Result<()> {
     fs::set_permissions(folder.sub(INPUTS), fs::Permissions::from_mode(0o755))?;
@@ -171,7 +184,13 @@ impl Inner {
         let folder =
             RunFolder::create(&self.runs, uid).map_err(SiteError::io(format!("the run folder of pod {uid}")))?;
         let staging = Staging { inputs: folder.sub(INPUTS), outputs: folder.sub(OUTPUTS) };
-        self.known().runs.entry(uid).or_insert(Run { folder, state: State::Prepared, uid: None, suspended: false });
+        self.known().runs.entry(uid).or_insert(Run {
+            folder,
+            state: State::Prepared,
+            uid: None,
+            suspended: false,
+            extended: BTreeMap::new(),
+        });
         Ok(staging)
     }
 
@@ -188,6 +207,7 @@ impl Inner {
         if running >= self.slots {
             return Err(SiteError::Busy(self.config.name.clone()));
         }
+        self.check_extended(&known, plan)?;
         let folder = run.folder.clone();
         let user = match run.uid {
             Some(user) => Some(user),
@@ -201,6 +221,7 @@ impl Inner {
         known.uids.extend(user);
         if let Some(run) = known.runs.get_mut(&uid) {
             run.uid = user;
+            run.extended = plan.extended().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
         }
         // The lock is held while the shim starts (under a millisecond), so that a second call finds the first one's shim.
         let shim = self.start_shim(plan, &folder, user).map_err(SiteError::io(format!("starting pod {uid}")));
@@ -229,6 +250,7 @@ impl Inner {
             log_limit: self.config.log_limit.0,
             max_processes: self.config.max_processes,
             restart_wait_millis: u64::try_from(self.config.restart_wait.0.as_millis()).unwrap_or(u64::MAX),
+            host_paths: self.config.host_paths.clone(),
             walls,
         };
         folder.write_spec(&spec)?;
@@ -327,6 +349,9 @@ impl Inner {
             }
         };
         let Some(run) = run else { return Ok(()) };
+        if matches!(&run.state, State::Ended(report) if report.reason.as_deref() == Some("Lost")) {
+            remove_groups(&run.folder);
+        }
         let gone = self.runs.join(format!(".old-{}", Uuid::now_v7()));
         let failed = |error| SiteError::Io { what: format!("removing the run folder of pod {uid}"), source: error };
         fs::rename(run.folder.path(), &gone).map_err(failed)?;
@@ -356,6 +381,8 @@ impl Site for HostSite {
                 memory_bytes: memory_bytes(),
                 pods: self.inner.slots as u64,
                 pods_running: running as u64,
+                extended: self.inner.config.resources.clone(),
+                extended_free: self.inner.extended_free(&known),
             })
         })
     }

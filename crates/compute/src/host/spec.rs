@@ -12,6 +12,15 @@ use super::mounts::Placed;
 /// `PATH` of a pod that sets none.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
+/// By these a batch system tells which of a machine's devices are the job's. Programs look for them, so pods get them too.
+pub const DEVICES: [&str; 4] =
+    ["CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"];
+
+/// Those of [`DEVICES`] that the calling process was given.
+pub fn given_devices() -> impl Iterator<Item = (String, String)> {
+    DEVICES.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+}
+
 /// The walls around one pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -43,10 +52,13 @@ pub struct RunSpec {
     /// How long a container that ended again waits before its next start; doubled each time.
     #[serde(default = "usual_restart_wait")]
     pub restart_wait_millis: u64,
+    /// Folders of the machine that the pod may mount (`hostPath`).
+    #[serde(default)]
+    pub host_paths: Vec<PathBuf>,
 }
 
 /// What kubelet does.
-fn usual_restart_wait() -> u64 {
+pub fn usual_restart_wait() -> u64 {
     10_000
 }
 
@@ -65,6 +77,8 @@ pub struct Launch {
     pub walls: Walls,
     /// What it mounts. None of the pod's containers mounts anything: `None`.
     pub mounts: Option<Vec<Placed>>,
+    /// Where the process joins the control group that limits its memory.
+    pub group: Option<PathBuf>,
     /// Done in place of executing `argv`.
     pub action: Option<Action>,
     /// Standard input is a terminal that it gets for itself.
@@ -96,6 +110,7 @@ impl RunSpec {
             ("DTE_OUTPUTS", text(folder.sub(OUTPUTS))),
         ];
         env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        env.extend(given_devices());
         for (name, value) in &container.env {
             if name.starts_with("DTE_") && env.iter().any(|(known, _)| known == name) {
                 continue;
@@ -123,6 +138,7 @@ impl RunSpec {
             max_processes: self.max_processes,
             walls: self.walls.clone(),
             mounts: None,
+            group: None,
             action: None,
             terminal: false,
         }
@@ -179,6 +195,7 @@ mod tests {
             log_limit: 1,
             max_processes: 1,
             restart_wait_millis: 1,
+            host_paths: vec![],
         };
         let launch = spec.launch(&container, &RunFolder::at("/d/runs/u"));
         assert_eq!(launch.argv, ["/d/runs/u/inputs/m", "x/d/runs/u/inputs"]);

@@ -2,12 +2,12 @@
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
 
 use super::folder::{RunFolder, TERMINATION, VOLUMES, WORK};
 use super::spec::{RunSpec, Walls};
-use crate::pod::{Volume, VolumeFile, VolumeSource};
+use crate::pod::{HostPathKind, Volume, VolumeFile, VolumeSource};
 
 /// Fills the volumes and makes the files for termination messages.
 pub fn fill(spec: &RunSpec, folder: &RunFolder) -> io::Result<()> {
@@ -19,7 +19,7 @@ pub fn fill(spec: &RunSpec, folder: &RunFolder) -> io::Result<()> {
         let root = folder.sub(VOLUMES);
         private(&root)?;
         for volume in &spec.plan.volumes {
-            fill_one(volume, &root.join(&volume.name), owner)
+            fill_one(volume, &root.join(&volume.name), owner, &spec.host_paths)
                 .map_err(|error| io::Error::other(format!("volume {}: {error}", volume.name)))?;
         }
     }
@@ -39,10 +39,15 @@ fn private(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-fn fill_one(volume: &Volume, place: &Path, owner: Option<u32>) -> io::Result<()> {
+fn fill_one(volume: &Volume, place: &Path, owner: Option<u32>, allowed: &[PathBuf]) -> io::Result<()> {
     match &volume.source {
-        VolumeSource::HostPath { path, .. } if !Path::new(path).is_dir() => write(place, b"", 0o600, None),
-        VolumeSource::HostPath { .. } => private(place),
+        VolumeSource::HostPath { path, expects } => {
+            let real = real_host_path(path, *expects, allowed).map_err(io::Error::other)?;
+            if real != *path {
+                return Err(io::Error::other(format!("hostPath {path} leads through a link")));
+            }
+            if Path::new(path).is_dir() { private(place) } else { write(place, b"", 0o600, None) }
+        }
         VolumeSource::EmptyDir { .. } => {
             private(place)?;
             give(place, 0o777, owner)
@@ -82,6 +87,10 @@ fn give(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
+/// Where a Kubernetes cluster mounts the token of a pod's service account, and how it calls that volume.
+const ACCOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const ACCOUNT_VOLUME: &str = "kube-api-access-";
+
 /// Without namespaces nothing can be mounted: volumes appear as links in the working folder, and nowhere else.
 fn link_all(spec: &RunSpec, folder: &RunFolder) -> io::Result<()> {
     for container in spec.plan.all_containers() {
@@ -90,6 +99,10 @@ fn link_all(spec: &RunSpec, folder: &RunFolder) -> io::Result<()> {
                 let (name, path) = (&container.name, &mount.path);
                 Err(io::Error::other(format!("container {name}: volumeMounts: mountPath {path:?}: {why}")))
             };
+            // Nobody asked for this one: every pod of a Kubernetes cluster has it.
+            if mount.path == ACCOUNT_PATH && mount.volume.starts_with(ACCOUNT_VOLUME) {
+                continue;
+            }
             if mount.path.starts_with('/') {
                 return refuse(
                     "pods of this site have no namespaces, so that volumes can only be mounted at paths relative to the \
@@ -130,4 +143,38 @@ pub fn take_message(folder: &RunFolder, container: &str, most: u64) -> Option<St
     (&file).take(most).read_to_end(&mut text).ok()?;
     file.set_len(0).ok()?;
     (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The real path of what a pod wants to mount from the machine, if it lies beneath one of the `allowed` folders.
+pub fn real_host_path(path: &str, expects: HostPathKind, allowed: &[PathBuf]) -> Result<String, String> {
+    let allowed: Vec<PathBuf> = allowed.iter().filter_map(|root| fs::canonicalize(root).ok()).collect();
+    let is_allowed = |real: &Path| allowed.iter().any(|root| real.starts_with(root));
+    let outside =
+        || Err(format!("{path} is not beneath one of the folders that this site lets pods mount (host_paths)"));
+    let wanted = Path::new(path);
+    // What does not exist is judged by the folder in which it would be.
+    let base = wanted.ancestors().find_map(|above| fs::canonicalize(above).ok().map(|real| (above, real)));
+    let Some((above, real)) = base else { return outside() };
+    let missing = wanted.strip_prefix(above).unwrap_or(Path::new(""));
+    let real = if missing.as_os_str().is_empty() { real } else { real.join(missing) };
+    if !is_allowed(&real) {
+        return outside();
+    }
+    let failed = |error: io::Error| format!("{path}: {error}");
+    match expects {
+        HostPathKind::DirectoryOrCreate => fs::create_dir_all(&real).map_err(failed)?,
+        HostPathKind::FileOrCreate if !real.exists() => fs::write(&real, b"").map_err(failed)?,
+        _ => {}
+    }
+    let kind = fs::metadata(&real).map_err(failed)?.file_type();
+    let fits = match expects {
+        HostPathKind::Any => true,
+        HostPathKind::Directory | HostPathKind::DirectoryOrCreate => kind.is_dir(),
+        HostPathKind::File | HostPathKind::FileOrCreate => kind.is_file(),
+        HostPathKind::Socket => kind.is_socket(),
+    };
+    if !fits {
+        return Err(format!("{path} is not what its type says"));
+    }
+    real.into_os_string().into_string().map_err(|_| format!("{path} leads to a name that is no text"))
 }

@@ -34,7 +34,12 @@ impl Inner {
                 let mut known = self.known();
                 known.uids.extend(user);
                 let suspended = folder.is_suspended();
-                known.runs.insert(uid, Run { folder: folder.clone(), state: State::Prepared, uid: user, suspended });
+                let needs = spec.as_ref().map(|spec| spec.plan.extended()).unwrap_or_default();
+                let extended = needs.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+                known.runs.insert(
+                    uid,
+                    Run { folder: folder.clone(), state: State::Prepared, uid: user, suspended, extended },
+                );
             }
             self.look(uid, &folder, None).map_err(SiteError::io(format!("pod {uid}")))?;
         }

@@ -69,7 +69,8 @@ async fn fetch(inner: &Inner, pod: &RawPod, name: &str) -> Result<Vec<u8>, SiteE
         container_name: name.to_owned(),
         ..LogStruct::default()
     };
-    let reply = inner.client()?.logs(&asked).await.map_err(|error| inner.away(error))?;
+    let turn = inner.client().await?;
+    let reply = turn.logs(&asked).await.map_err(|error| inner.away(error))?;
     let text = reply.bytes(MOST).await.map_err(|error| inner.away(error.into()))?;
     Ok(text.to_vec())
 }

@@ -7,6 +7,7 @@
 //!   note but no answer is looked for by its UID before it is handed over again;
 //! * it may answer for other pods than were asked for, or for one only: what counts is the UID, and silence is no news;
 //! * it may answer without containers or without states, which would look as if all had gone well: that is no news either;
+//! * it may break down under requests that come together: they go one after the other;
 //! * it may forget logs with the job: they are fetched when a pod ends;
 //! * it may believe what pods say: annotations and paths that end up in scripts are [refused](refuse).
 //!
@@ -44,6 +45,8 @@ pub struct InterlinkConfig {
     pub settle: Span,
     /// Whether one question may name several pods; found out when it is not said.
     pub together: Option<bool>,
+    /// Requests at once. One: upstream's Slurm plugin is known to break down when two change its list of jobs together.
+    pub at_once: usize,
     /// Pods that may be there at once.
     pub pods: u64,
     /// Capacity to show when the place does not say its own.
@@ -65,6 +68,7 @@ impl Default for InterlinkConfig {
             every: Span(Duration::from_secs(2)),
             settle: Span(Duration::from_secs(12)),
             together: None,
+            at_once: 1,
             pods: 1_000,
             cpu: "1000".into(),
             memory: "1Ti".into(),

@@ -3,7 +3,7 @@
 use dte_base::time::Timestamp;
 use dte_protocol_interlink::phase::{self, phase_of};
 use dte_protocol_interlink::{PodStatus, RawPod};
-use k8s_openapi::api::core::v1::ContainerStatus;
+use k8s_openapi::api::core::v1::{ContainerState as WireState, ContainerStatus};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -46,6 +46,15 @@ pub fn report_of(uid: Uuid, pod: &RawPod, status: &PodStatus) -> Option<PodRepor
         containers,
         usage: Usage::default(),
     })
+}
+
+/// Whether a status is more than a name.
+pub fn says_something(status: &PodStatus) -> bool {
+    status
+        .containers
+        .iter()
+        .filter_map(|container| container.state.as_ref())
+        .any(|state| state.terminated.is_some() || state.running.is_some() || state.waiting.is_some())
 }
 
 /// The report of a pod that nothing is known of yet: all containers wait, for this reason.
@@ -139,10 +148,20 @@ fn why(status: &PodStatus) -> (Option<String>, Option<String>) {
 }
 
 fn container(status: &ContainerStatus) -> ContainerReport {
-    let state = status.state.clone().unwrap_or_default();
+    let last = status.last_state.clone().filter(|last| last.terminated.is_some());
+    ContainerReport {
+        ready: status.ready,
+        is_up: status.started.unwrap_or(status.ready),
+        restarts: u32::try_from(status.restart_count).unwrap_or(0),
+        last: last.map(state_of),
+        ..ContainerReport::new(status.name.clone(), state_of(status.state.clone().unwrap_or_default()))
+    }
+}
+
+fn state_of(state: WireState) -> ContainerState {
     let word =
         |text: Option<String>, usual: &str| text.filter(|text| !text.is_empty()).unwrap_or_else(|| usual.to_owned());
-    let state = if let Some(ended) = state.terminated {
+    if let Some(ended) = state.terminated {
         let usual = if ended.exit_code == 0 { "Completed" } else { "Error" };
         ContainerState::Terminated {
             exit_code: ended.exit_code,
@@ -157,11 +176,6 @@ fn container(status: &ContainerStatus) -> ContainerReport {
         ContainerState::Running { started: since.unwrap_or_else(Timestamp::now) }
     } else {
         ContainerState::Waiting { reason: word(state.waiting.and_then(|waiting| waiting.reason), "ContainerCreating") }
-    };
-    ContainerReport {
-        ready: status.ready,
-        restarts: u32::try_from(status.restart_count).unwrap_or(0),
-        ..ContainerReport::new(status.name.clone(), state)
     }
 }
 

@@ -32,7 +32,7 @@ pub async fn run(inner: Arc<Inner>, tasks: Tasks) {
             () = tokio::time::sleep(inner.config.every.0) => {}
             () = tasks.stopping() => return,
         }
-        let pods = inner.running();
+        let pods = inner.unended();
         if pods.is_empty() {
             continue;
         }
@@ -127,7 +127,7 @@ async fn one_by_one(inner: &Arc<Inner>, pods: &[(Uuid, RawPod)]) -> Result<(), T
 /// Asks for these pods and takes in what is said of them; which of them something was said of.
 async fn question(inner: &Arc<Inner>, pods: &[(Uuid, RawPod)]) -> Result<HashSet<Uuid>, Trouble> {
     let asked: Vec<RawPod> = pods.iter().map(|(_, pod)| pod.clone()).collect();
-    let answer = match inner.client()?.status(&asked).await {
+    let answer = match inner.client().await?.status(&asked).await {
         Ok(answer) => answer,
         Err(InterlinkError::Refused { status: StatusCode::NOT_FOUND, .. }) => Vec::new(),
         Err(error) => {
@@ -143,6 +143,10 @@ async fn question(inner: &Arc<Inner>, pods: &[(Uuid, RawPod)]) -> Result<HashSet
         let Some(status) = said.remove(pod.uid()) else { continue };
         answered.insert(*uid);
         let Some(report) = news::report_of(*uid, pod, status) else { continue };
+        if let Err(error) = inner.noticed(*uid, &status.jid) {
+            tracing::error!(%uid, %error, "that a pod was taken cannot be kept");
+            continue;
+        }
         if report.phase.is_terminal() {
             logs::keep(inner, *uid, pod).await;
         }

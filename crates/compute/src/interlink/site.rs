@@ -9,7 +9,7 @@ use dte_base::time::Timestamp;
 use dte_http::{Client, HttpConfig};
 use dte_protocol_interlink::{InterlinkClient, InterlinkError, PodCreateRequests, RawPod, Side};
 use http::StatusCode;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use url::Url;
 use uuid::Uuid;
 
@@ -41,10 +41,26 @@ pub(super) struct Inner {
     base: Url,
     client: Client,
     pub(super) notes: Notes,
+    /// Questions of an earlier process did not name the pods of this one.
+    opened: Timestamp,
     pods: Mutex<HashMap<Uuid, Entry>>,
     ended: broadcast::Sender<Uuid>,
+    turns: Semaphore,
     pinged: Mutex<Option<(Instant, Capacity)>>,
     forgetting: Mutex<HashMap<Uuid, u32>>,
+}
+
+/// A client, and the right to use it now.
+pub(super) struct Turn<'a> {
+    client: InterlinkClient,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl std::ops::Deref for Turn<'_> {
+    type Target = InterlinkClient;
+    fn deref(&self) -> &InterlinkClient {
+        &self.client
+    }
 }
 
 /// One pod.
@@ -79,9 +95,11 @@ impl InterlinkSite {
         }
         let inner = Arc::new(Inner {
             client: Client::new(&HttpConfig::default(), nowhere),
+            turns: Semaphore::new(config.at_once.clamp(1, Semaphore::MAX_PERMITS)),
             config,
             base,
             notes,
+            opened: Timestamp::now(),
             pods: Mutex::new(pods),
             ended: broadcast::channel(UNREAD).0,
             pinged: Mutex::default(),
@@ -93,8 +111,10 @@ impl InterlinkSite {
 }
 
 impl Inner {
-    /// A client with the token of this moment.
-    pub(super) fn client(&self) -> Result<InterlinkClient, SiteError> {
+    /// A client with the token of this moment, when it is our turn.
+    pub(super) async fn client(&self) -> Result<Turn<'_>, SiteError> {
+        let permit = self.turns.acquire().await;
+        let permit = permit.map_err(|error| SiteError::io(self.config.url.clone())(std::io::Error::other(error)))?;
         let token = match &self.config.token_file {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(SiteError::io(path.display().to_string()))?;
@@ -102,18 +122,20 @@ impl Inner {
             }
             None => None,
         };
-        Ok(InterlinkClient::new(self.client.clone(), &self.base, token).on_side(self.config.side))
+        let client = InterlinkClient::new(self.client.clone(), &self.base, token).on_side(self.config.side);
+        Ok(Turn { client, _permit: permit })
     }
 
     pub(super) fn away(&self, error: InterlinkError) -> SiteError {
         SiteError::Io { what: self.config.url.clone(), source: std::io::Error::other(error.to_string()) }
     }
 
-    /// Pods that were taken and have not ended.
-    pub(super) fn running(&self) -> Vec<(Uuid, RawPod)> {
+    /// Pods that have not ended, also those of which nobody knows whether they were taken. Every question names all of them:
+    /// a plugin that repeats its last answer for a while would otherwise never say anything of some.
+    pub(super) fn unended(&self) -> Vec<(Uuid, RawPod)> {
         let pods = locked(&self.pods);
-        let running = pods.iter().filter(|(_, entry)| entry.note.job.is_some() && entry.note.report.is_none());
-        running.map(|(uid, entry)| (*uid, asked_for(entry))).collect()
+        let unended = pods.iter().filter(|(_, entry)| entry.note.report.is_none());
+        unended.map(|(uid, entry)| (*uid, asked_for(entry))).collect()
     }
 
     pub(super) fn with<T>(&self, uid: Uuid, look: impl FnOnce(&mut Entry) -> T) -> Option<T> {
@@ -143,15 +165,43 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether the place has a pod of this UID; what it calls it.
-    async fn find(&self, pod: &RawPod) -> Result<Option<String>, SiteError> {
-        let answer = match self.client()?.status(std::slice::from_ref(pod)).await {
+    /// Whether the place has a pod of this UID; what it calls it. The pod comes first: some look at no other.
+    async fn find(&self, uid: Uuid, pod: &RawPod) -> Result<Option<String>, SiteError> {
+        let mut asked = vec![pod.clone()];
+        if self.config.together != Some(false) {
+            asked.extend(self.unended().into_iter().filter(|(other, _)| *other != uid).map(|(_, pod)| pod));
+        }
+        let answer = match self.client().await?.status(&asked).await {
             Ok(answer) => answer,
             Err(InterlinkError::Refused { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
             Err(error) => return Err(self.away(error)),
         };
         let ours = answer.into_iter().find(|status| status.uid == pod.uid());
-        Ok(ours.filter(|status| !status.jid.is_empty() || says_something(status)).map(|status| status.jid))
+        Ok(ours.filter(|status| !status.jid.is_empty() || news::says_something(status)).map(|status| status.jid))
+    }
+
+    /// The same when it matters: asked until an answer is certainly younger than the last hand-over, and once more, because the
+    /// place may have been slow to take the pod.
+    async fn find_surely(&self, uid: Uuid, pod: &RawPod, asked: Timestamp) -> Result<Option<String>, SiteError> {
+        let since = Timestamp::now().since(asked.max(self.opened));
+        for wait in [Duration::ZERO, self.config.settle.0.saturating_sub(since), self.config.settle.0] {
+            tokio::time::sleep(wait).await;
+            // Whoever asks for all pods may have seen it meanwhile.
+            let noticed = self.with(uid, |entry| entry.note.job.clone()).flatten();
+            if let Some(job) = noticed {
+                return Ok(Some(job));
+            }
+            if let Some(job) = self.find(uid, pod).await? {
+                return Ok(Some(job));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The place spoke of a pod of which it was not known whether it had been taken.
+    pub(super) fn noticed(&self, uid: Uuid, job: &str) -> Result<(), SiteError> {
+        let is_new = self.with(uid, |entry| entry.note.job.is_none()) == Some(true);
+        if is_new { self.taken(uid, job.to_owned()) } else { Ok(()) }
     }
 
     async fn submit(&self, request: &PodCreateRequests, uid: Uuid) -> Result<(), SiteError> {
@@ -162,26 +212,20 @@ impl Inner {
         let asked = match known {
             Some(note) if note.job.is_some() || note.report.is_some() => return Ok(()),
             Some(note) => note.asked,
-            None => {
-                let note = Note { pod: request.pod.clone(), asked: Timestamp::now(), job: None, report: None };
-                self.save(uid, note, news::waiting(uid, &request.pod, "Submitting"))?;
-                return self.hand_over(request, uid).await;
-            }
+            None => return self.hand_over(request, uid).await,
         };
         // It may be there already: the engine, the line or the place broke off while it was handed over.
-        if let Some(job) = self.find(&request.pod).await? {
-            return self.taken(uid, job);
-        }
-        let since = Timestamp::now().since(asked);
-        tokio::time::sleep(self.config.settle.0.saturating_sub(since)).await;
-        match self.find(&request.pod).await? {
+        match self.find_surely(uid, &request.pod, asked).await? {
             Some(job) => self.taken(uid, job),
             None => self.hand_over(request, uid).await,
         }
     }
 
+    /// Notes that the pod goes there now, and lets it go.
     async fn hand_over(&self, request: &PodCreateRequests, uid: Uuid) -> Result<(), SiteError> {
-        match self.client()?.create(request).await {
+        let note = Note { pod: request.pod.clone(), asked: Timestamp::now(), job: None, report: None };
+        self.save(uid, note, news::waiting(uid, &request.pod, "Submitting"))?;
+        match self.client().await?.create(request).await {
             Ok(answer) if answer.pod_uid.is_empty() || answer.pod_uid == request.pod.uid() => {
                 self.taken(uid, answer.pod_jid)
             }
@@ -196,9 +240,10 @@ impl Inner {
     }
 
     fn taken(&self, uid: Uuid, job: String) -> Result<(), SiteError> {
-        let Some(note) = self.with(uid, |entry| entry.note.clone()) else { return Err(SiteError::Unknown(uid)) };
-        let pod = note.pod.clone();
-        self.save(uid, Note { job: Some(job), ..note }, news::waiting(uid, &pod, "Queued"))
+        let known = self.with(uid, |entry| (entry.note.clone(), entry.latest.clone()));
+        let Some((note, latest)) = known else { return Err(SiteError::Unknown(uid)) };
+        let latest = if note.job.is_some() { latest } else { news::waiting(uid, &note.pod, "Queued") };
+        self.save(uid, Note { job: Some(job), ..note }, latest)
     }
 
     async fn cancel(&self, uid: Uuid, reason: &str) -> Result<(), SiteError> {
@@ -207,9 +252,9 @@ impl Inner {
         if note.report.is_some() {
             return Ok(());
         }
-        if note.job.is_some() || self.find(&pod).await?.is_some() {
+        if note.job.is_some() || self.find(uid, &pod).await?.is_some() {
             logs::keep(self, uid, &pod).await;
-            match self.client()?.delete(&pod).await {
+            match self.client().await?.delete(&pod).await {
                 Ok(_) => {}
                 Err(InterlinkError::Refused { status, text }) if !may_have_taken(status) => {
                     tracing::info!(%uid, %status, text, "a pod to be ended is not there");
@@ -227,7 +272,7 @@ impl Inner {
         if note.report.is_none() {
             return Err(SiteError::Refused(format!("pod {uid} has not ended")));
         }
-        if let Err(error) = self.client()?.delete(&pod).await {
+        if let Err(error) = self.client().await?.delete(&pod).await {
             let tries = *locked(&self.forgetting).entry(uid).and_modify(|tries| *tries += 1).or_insert(1);
             if matches!(error, InterlinkError::Http(_)) && tries < FORGET_TRIES {
                 return Err(self.away(error));
@@ -248,19 +293,14 @@ impl Inner {
         }
         let amount =
             |text: Option<&str>, usual: &str| text.and_then(Quantity::parse).or_else(|| Quantity::parse(usual));
-        let said = match self.client() {
-            Ok(client) => match tokio::time::timeout(PING_LIMIT, client.ping()).await {
-                Ok(Ok(answer)) => answer.and_then(|answer| answer.resources),
-                Ok(Err(error)) => {
-                    tracing::info!(site = self.config.name, %error, "a site does not answer a ping");
-                    None
-                }
-                Err(_) => None,
-            },
-            Err(error) => {
-                tracing::warn!(site = self.config.name, %error, "a site cannot be asked");
+        let ping = async { self.client().await?.ping().await.map_err(|error| self.away(error)) };
+        let said = match tokio::time::timeout(PING_LIMIT, ping).await {
+            Ok(Ok(answer)) => answer.and_then(|answer| answer.resources),
+            Ok(Err(error)) => {
+                tracing::info!(site = self.config.name, %error, "a site does not answer a ping");
                 None
             }
+            Err(_) => None,
         };
         let said = said.unwrap_or_default();
         let pods = said.pods.as_deref().and_then(|text| text.parse::<u64>().ok());
@@ -269,6 +309,7 @@ impl Inner {
             memory_bytes: amount(said.memory.as_deref(), &self.config.memory).map_or(0, |memory| memory.units()),
             pods: pods.map_or(self.config.pods, |pods| pods.min(self.config.pods)),
             pods_running: self.count(),
+            ..Capacity::default()
         };
         *locked(&self.pinged) = Some((Instant::now(), capacity.clone()));
         capacity
@@ -284,14 +325,6 @@ fn asked_for(entry: &Entry) -> RawPod {
     let mut pod = entry.note.pod.clone();
     pod.set_status("phase", if entry.latest.phase == Phase::Running { "Running" } else { "Pending" });
     pod
-}
-
-fn says_something(status: &dte_protocol_interlink::PodStatus) -> bool {
-    status
-        .containers
-        .iter()
-        .filter_map(|container| container.state.as_ref())
-        .any(|state| state.terminated.is_some() || state.running.is_some() || state.waiting.is_some())
 }
 
 /// Whether a refusal may come from something between us and the place, so that the place may have acted.

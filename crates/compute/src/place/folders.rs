@@ -56,8 +56,15 @@ impl Folders {
             Order::Prepare { uid } => RunFolder::create(&self.runs(), *uid).map(|_| done(())),
             Order::Arrange { uid, spec } => self.arrange(*uid, spec, body).map(done),
             Order::Look { uids } => {
-                let seen = uids.iter().filter_map(|uid| self.look(*uid).transpose());
-                Ok((Reply::Seen(seen.collect::<io::Result<_>>()?), Vec::new()))
+                // One folder that cannot be read must not hide the others.
+                let seen = uids.iter().filter_map(|uid| match self.look(*uid) {
+                    Ok(seen) => seen,
+                    Err(error) => {
+                        tracing::warn!(%uid, %error, "a run folder cannot be read");
+                        None
+                    }
+                });
+                Ok((Reply::Seen(seen.collect()), Vec::new()))
             }
             Order::Log { uid, container, from } => self.log(*uid, container, *from),
             Order::Cancel { uid, how } => self.folder(*uid).write_cancel(how).map(done),

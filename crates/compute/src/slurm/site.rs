@@ -216,7 +216,7 @@ impl Inner {
             }
         };
         let running = self.jobs().values().filter(|job| job.is_active()).count() as u64;
-        Capacity { cpu_millis, memory_bytes, pods: self.config.max_pods, pods_running: running }
+        Capacity { cpu_millis, memory_bytes, pods: self.config.max_pods, pods_running: running, ..Capacity::default() }
     }
 }
 

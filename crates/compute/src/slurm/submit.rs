@@ -12,15 +12,13 @@ use super::jobs::{Job, Stage};
 use super::site::Inner;
 use super::{SlurmConfig, WallsSetting, resources, script};
 use crate::host::sandbox::HIDDEN_BY_DEFAULT;
-use crate::host::spec::{RunSpec, Walls};
+use crate::host::spec::{RunSpec, Walls, usual_restart_wait};
 use crate::place::{Order, PlaceError};
 use crate::pod::{PodPlan, VolumeSource};
 use crate::site::SiteError;
 
 /// The longest time, in seconds, that a pod can ask for between being told to end and being ended.
 const LONGEST_GRACE: u64 = 300;
-/// The first wait before a container is started again, as kubelet has it.
-const RESTART_WAIT_MILLIS: u64 = 10_000;
 /// Extended resources that Slurm calls a GPU.
 const GPUS: [&str; 2] = ["nvidia.com/gpu", "amd.com/gpu"];
 
@@ -184,7 +182,8 @@ impl Inner {
             grace_seconds: grace_of(config, plan),
             log_limit: config.log_limit.0,
             max_processes: config.max_processes,
-            restart_wait_millis: RESTART_WAIT_MILLIS,
+            restart_wait_millis: usual_restart_wait(),
+            host_paths: Vec::new(),
         }
     }
 }

@@ -16,6 +16,8 @@ use super::reply::guarded;
 
 /// The shortest time between two messages.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Between two looks at sites and logs.
+const TICK: Duration = Duration::from_secs(1);
 /// Tells proxies and browsers that the stream is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -23,6 +25,19 @@ pub async fn stream(Shared(state): Shared<State>) -> Response {
     let messages = changes(state.store.watch_events(), state.tasks.clone());
     let keep_alive = KeepAlive::new().interval(HEARTBEAT);
     guarded(Sse::new(messages).keep_alive(keep_alive).into_response())
+}
+
+/// What is not told by events (load of sites, logs) changes all the time: a message every moment.
+pub async fn ticking(Shared(state): Shared<State>) -> Response {
+    let ticks = stream::unfold((state.tasks.clone(), 0_u64), |(tasks, count)| async move {
+        tokio::select! {
+            () = tasks.stopping() => return None,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let event = Event::default().event("changed").data(count.to_string());
+        Some((Ok::<_, Infallible>(event), (tasks, count + 1)))
+    });
+    guarded(Sse::new(ticks).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 
 /// One message for each group of changes; ends with the engine.

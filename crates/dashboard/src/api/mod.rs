@@ -1,6 +1,7 @@
 //! The routes under `/ui`: pages, their parts, the stream that says when parts have changed, signing in and out.
 
 mod assets;
+mod compute;
 mod live;
 mod pages;
 mod reply;
@@ -55,6 +56,13 @@ pub fn mount(state: State) -> Mount {
         .get("/twins/{name}", Require::Authenticated, pages::twin)
         .get("/twins/{name}/fragment", Require::Authenticated, pages::twin_fragment)
         .get("/twins/{name}/live", Require::Authenticated, live::stream)
+        .get("/sites", Require::Authenticated, compute::sites)
+        .get("/sites/fragment", Require::Authenticated, compute::sites_fragment)
+        .get("/pods", Require::Authenticated, compute::pods)
+        .get("/pods/fragment", Require::Authenticated, compute::pods_fragment)
+        .get("/pods/{uid}", Require::Authenticated, compute::pod)
+        .get("/pods/{uid}/fragment", Require::Authenticated, compute::pod_fragment)
+        .get("/compute/live", Require::Authenticated, live::ticking)
         .get("/assets/{version}/{name}", files, assets::get)
         .get("/login", door, session::ask)
         .post("/login", door, session::begin)

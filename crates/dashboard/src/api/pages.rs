@@ -75,7 +75,7 @@ async fn read_twin(
 }
 
 /// Reads with the viewer's own rights: the token that was shown, or for a session one that acts for its user.
-fn reader(state: &State, principal: &Principal, headers: &HeaderMap) -> Result<Reader, Failure> {
+pub(super) fn reader(state: &State, principal: &Principal, headers: &HeaderMap) -> Result<Reader, Failure> {
     match headers.get(http::header::AUTHORIZATION) {
         Some(shown) => Ok(Reader::showing(state.client.clone(), shown.clone())),
         None => {
@@ -85,7 +85,7 @@ fn reader(state: &State, principal: &Principal, headers: &HeaderMap) -> Result<R
     }
 }
 
-fn viewer(state: &State, principal: &Principal, headers: &HeaderMap) -> Viewer {
+pub(super) fn viewer(state: &State, principal: &Principal, headers: &HeaderMap) -> Viewer {
     let csrf = state.identity.session_secret(headers).map(|secret| state.identity.session_form_token(&secret));
     Viewer { name: principal.name().to_owned(), csrf: csrf.unwrap_or_default() }
 }

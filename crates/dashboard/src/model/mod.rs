@@ -4,8 +4,9 @@
 //! * [`twin`]: a twin as a person wants to see it.
 //! * [`view`]: what part of it the viewer has asked for (lead, window, anomalies or values).
 //! * [`lineage`]: where the newest forecast came from.
-//! * [`engine`]: the engine itself.
+//! * [`engine`]: the engine itself. [`compute`]: its sites and pods.
 
+pub mod compute;
 pub mod engine;
 pub mod lineage;
 pub mod period;

@@ -23,7 +23,7 @@ pub fn fragment(engine: &Engine) -> Markup {
             (part("twins", "card full", Some("Twins"), &twins(engine)))
             (part("queues", "card", Some("Work queues"), &queues(engine)))
             (part("log", "card", Some("Event log"), &log(engine)))
-            (part("pods", "card", Some("Running pods"), &pods(engine)))
+            (part("pods", "card", Some("Pods that wait or run"), &pods(engine)))
             (part("sites", "card", Some("Sites"), &sites(engine)))
             (part("rses", "card wide", Some("Storage"), &rses(engine)))
             (part("services", "card full", Some("Services"), &services(engine)))
@@ -113,10 +113,11 @@ fn pods(engine: &Engine) -> Markup {
             table {
                 thead { tr { th scope="col" { "Pod" } th scope="col" { "Phase" } th scope="col" { "Site" } th scope="col" { "User" } } }
                 tbody { @for pod in &engine.pods {
-                    tr { th scope="row" title=(pod.uid) { (pod.name) } td { (pod.phase) } td { (pod.site) } td { (pod.user) } }
+                    tr { th scope="row" { a href=(address::pod(&pod.uid)) { (pod.name) } } td { (pod.phase) } td { (pod.site) } td { (pod.user) } }
                 } }
             }
         }
+        p.note { a href="/ui/pods" { "All pods" } }
         (unreadable(&engine.missing, "pods"))
     }
 }
@@ -131,6 +132,7 @@ fn sites(engine: &Engine) -> Markup {
                 } }
             }
         }
+        p.note { a href="/ui/sites" { "Capacity and queues" } }
         (unreadable(&engine.missing, "sites"))
     }
 }

@@ -2,11 +2,14 @@
 //! anything.
 //!
 //! * [`frame`]: what every page has. [`words`]: times, sizes and counts as people read them.
-//! * [`twin`], [`engine`]: the two pages. [`door`]: signing in and out, and errors.
+//! * [`twin`], [`engine`]: a twin, and the engine; [`sites`], [`pods`], [`pod`]: where work runs. [`door`]: signing in and out, and errors.
 
 pub mod door;
 pub mod engine;
 pub mod frame;
+pub mod pod;
+pub mod pods;
+pub mod sites;
 pub mod twin;
 mod twin_parts;
 pub mod words;

@@ -3,6 +3,7 @@
 //! What cannot be read is left out and said in its place; only a twin that is not there (or not for this viewer) makes a
 //! page fail.
 
+pub mod compute;
 pub mod engine;
 pub mod lineage;
 pub mod twin;
@@ -51,6 +52,13 @@ impl Reader {
         let text = self.ask(path).await?.text().await?;
         let parse = |line: &str| serde_json::from_str(line).map_err(|error| ClientError::Json(error.to_string()));
         text.lines().filter(|line| !line.trim().is_empty()).map(parse).collect()
+    }
+
+    /// The text that a question in JSON is answered with.
+    pub async fn text_of(&self, path: &str, question: &Value) -> Result<String, ClientError> {
+        let request =
+            self.client.post(self.client.url_of(path)).header(AUTHORIZATION, self.shown.clone()).timeout(PATIENCE);
+        request.json(question).send().await?.ok().await?.text().await
     }
 
     async fn ask(&self, path: &str) -> Result<dte_http::Reply, ClientError> {

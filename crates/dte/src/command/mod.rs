@@ -8,7 +8,11 @@ mod doctor;
 mod explain;
 mod group;
 mod lake;
+mod logs;
+mod manifest;
+mod pods;
 mod run;
+mod sites;
 pub mod token;
 mod trace;
 mod twin;
@@ -37,6 +41,9 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Twin(twin) => twin::twin(common, twin).await?,
         Command::Lake(lake) => lake::lake(common, lake).await?,
         Command::Run(run) => return run::run(common, &run).await,
+        Command::Pods(pods) => pods::pods(common, &pods).await?,
+        Command::Logs(logs) => logs::logs(common, &logs).await?,
+        Command::Sites => sites::sites(common).await?,
         Command::Vkubelet(vkubelet) => vkubelet::vkubelet(common, &vkubelet).await?,
         Command::Ui => account::ui(common).await?,
     }

@@ -1,71 +1,194 @@
-//! `dte run`: a program as a pod at a site, its output here, its exit code ours.
+//! `dte run`: a program as a pod at a site; what it writes appears here, its exit code is ours.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dte_base::id::new_id;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::logs::{self, Part};
+use super::manifest::{self, Manifest};
+use super::pods;
 use crate::cli::{Common, Run};
 use crate::failure::Failure;
 use crate::remote::Remote;
 use crate::show;
 
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Where outputs are stored if nothing else is said.
+const USUAL_RSE: &str = "LOCAL";
 
 pub async fn run(common: &Common, command: &Run) -> Result<u8, Failure> {
-    let remote = Remote::find(common).await?;
-    let uid = new_id().to_string();
-    let pod = pod(command, &uid)?;
-    let _: Value = remote.call(Method::POST, "/interlink/create", Some(&json!({ "pod": pod }))).await?;
-    let progress = indicatif::ProgressBar::new_spinner();
-    progress.enable_steady_tick(Duration::from_millis(120));
-    let state = loop {
-        let found: Value = remote.call(Method::POST, "/interlink/status", Some(&json!([pod]))).await?;
-        let container = &found[0]["containers"][0];
-        let state = &container["state"];
-        if !state["terminated"].is_null() {
-            break state["terminated"].clone();
-        }
-        progress.set_message(if state["running"].is_null() { "waiting" } else { "running" });
-        tokio::time::sleep(LOOK_EVERY).await;
+    let mut request = match &command.file {
+        Some(file) if command.words.is_empty() => manifest::read(file)?,
+        Some(_) => return Err(usage("a file says what to run: no program besides")),
+        None => Manifest::of(pod(command)?),
     };
-    progress.finish_and_clear();
-    let asked = json!({ "Namespace": "default", "PodUID": uid, "PodName": pod["metadata"]["name"], "ContainerName": "main", "Opts": {} });
-    let logs =
-        remote.client.post(remote.url_of("/interlink/getLogs")).bearer(&remote.token).json(&asked).send().await?;
-    let log = logs.ok().await?.text().await?;
+    if let Some(site) = &command.site {
+        let spec = request.pod["spec"].as_object_mut().ok_or_else(|| usage("the pod has no spec"))?;
+        let selector = spec.entry("nodeSelector").or_insert_with(|| json!({}));
+        selector[dte_protocol_interlink::SITE_SELECTOR] = json!(site);
+    }
+    let remote = Remote::find(common).await?;
+    let name = show::cell(&request.pod["metadata"]["name"]);
+    let uid = show::cell(&request.pod["metadata"]["uid"]);
+    let _: Value = remote.call(Method::POST, "/interlink/create", Some(&request.body())).await?;
+    if command.detach {
+        match common.json {
+            true => show::json(&json!({ "uid": uid, "name": name }))?,
+            false => show::line(format!("{name} {uid}")),
+        }
+        return Ok(0);
+    }
+    let shows = !command.wait && !common.json;
+    let pod = wait(&remote, &uid, shows).await?;
     if common.json {
-        show::json(&json!({ "uid": uid, "state": state, "log": log }))?;
-    } else {
-        show::line(log.trim_end());
+        let log = logs::text(&remote, &pod, &Part::default()).await?;
+        let mut about = pod.clone();
+        about["log"] = json!(log);
+        show::json(&about)?;
     }
-    let code = state["exitCode"].as_i64().unwrap_or(1);
-    let reason = state["reason"].as_str().unwrap_or_default();
-    if code != 0 {
-        eprintln!("dte: the program ended with exit code {code} ({reason}) {}", show::cell(&state["message"]));
-    }
-    Ok(u8::try_from(code).unwrap_or(1))
+    Ok(exit_code(&pod))
 }
 
-fn pod(command: &Run, uid: &str) -> Result<Value, Failure> {
-    let mut env = BTreeMap::new();
-    for pair in &command.env {
-        let (name, value) =
-            pair.split_once('=').ok_or_else(|| Failure::new(format!("--env {pair}: write NAME=VALUE")).with_code(2))?;
-        env.insert(name, value);
+/// Waits for the pod's end, and shows what its first container writes meanwhile.
+async fn wait(remote: &Remote, uid: &str, shows: bool) -> Result<Value, Failure> {
+    let progress = indicatif::ProgressBar::new_spinner();
+    progress.enable_steady_tick(Duration::from_millis(120));
+    let mut is_shown = !shows;
+    loop {
+        let pod = pods::by_uid(remote, uid).await?;
+        let phase = pod["phase"].as_str().unwrap_or_default();
+        let ended = matches!(phase, "Succeeded" | "Failed");
+        if !is_shown && (ended || phase == "Running") {
+            progress.finish_and_clear();
+            logs::stream(remote, &pod, &Part { follow: true, ..Part::default() }).await?;
+            is_shown = true;
+            continue;
+        }
+        if ended {
+            progress.finish_and_clear();
+            return Ok(pod);
+        }
+        progress.set_message(match pod["waits"].as_str() {
+            Some(why) => format!("waiting: {why}"),
+            None => "running".to_owned(),
+        });
+        tokio::time::sleep(LOOK_EVERY).await;
     }
-    let env: Vec<Value> = env.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+}
+
+/// The pod's exit code as ours; 1 for a pod that failed without one.
+fn exit_code(pod: &Value) -> u8 {
+    if pod["phase"] == "Succeeded" {
+        return 0;
+    }
+    let code = pod["exit_code"].as_i64().filter(|code| *code != 0).unwrap_or(1);
+    let (reason, message) = (show::cell(&pod["reason"]), show::cell(&pod["message"]));
+    eprintln!("dte: the pod {} failed with exit code {code}: {reason}, {message}", show::cell(&pod["name"]));
+    u8::try_from(code).unwrap_or(1)
+}
+
+fn usage(text: impl Into<String>) -> Failure {
+    Failure::new(text).with_code(2)
+}
+
+/// `NAME -- PROGRAM…`, or the program alone.
+fn words(words: &[String]) -> (Option<&str>, &[String]) {
+    match words {
+        [name, dashes, program @ ..] if dashes == "--" => (Some(name), program),
+        program => (None, program),
+    }
+}
+
+fn pod(command: &Run) -> Result<Value, Failure> {
+    let (name, program) = words(&command.words);
+    if program.is_empty() {
+        return Err(usage("which program? write: dte run [NAME] -- PROGRAM ARGUMENTS"));
+    }
+    let uid = new_id().to_string();
+    let name = name.map_or_else(|| format!("run-{}", &uid[uid.len() - 8..]), str::to_owned);
+    let env = command.env.iter().map(|pair| match pair.split_once('=') {
+        Some((name, value)) => Ok(json!({ "name": name, "value": value })),
+        None => Err(usage(format!("--env {pair}: write NAME=VALUE"))),
+    });
+    let env: Vec<Value> = env.collect::<Result<_, _>>()?;
+    let mut limits = Map::new();
+    limits.extend(command.cpu.iter().map(|cpu| ("cpu".to_owned(), json!(cpu))));
+    limits.extend(command.memory.iter().map(|memory| ("memory".to_owned(), json!(memory))));
+    limits.extend(command.gpu.iter().map(|gpus| (command.gpu_resource.clone(), json!(gpus.to_string()))));
     Ok(json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": { "name": format!("run-{}", &uid[uid.len() - 8..]), "namespace": "default", "uid": uid },
+        "metadata": { "name": name, "namespace": "default", "uid": uid, "annotations": annotations(command)? },
         "spec": {
-            "nodeSelector": { "dte.site": command.site },
             "restartPolicy": "Never",
             "activeDeadlineSeconds": command.timeout.map(|t| t.as_secs().max(1)),
-            "containers": [{ "name": "main", "image": "host", "command": command.command, "env": env }],
+            "containers": [{
+                "name": "main", "image": command.image, "command": program, "env": env, "resources": { "limits": limits },
+            }],
         },
     }))
+}
+
+/// Which data goes in and comes out (the annotations that `offload` reads).
+fn annotations(command: &Run) -> Result<Map<String, Value>, Failure> {
+    let mut annotations = Map::new();
+    let inputs: Vec<Value> = command.input.iter().map(|text| input(text)).collect::<Result<_, _>>()?;
+    if !inputs.is_empty() {
+        annotations.insert("dte.io/inputs".to_owned(), json!(Value::Array(inputs).to_string()));
+    }
+    let outputs: Vec<Value> = command.output.iter().map(|text| output(text)).collect::<Result<_, _>>()?;
+    if !outputs.is_empty() {
+        annotations.insert("dte.io/outputs".to_owned(), json!(Value::Array(outputs).to_string()));
+    }
+    Ok(annotations)
+}
+
+fn input(text: &str) -> Result<Value, Failure> {
+    let (did, path) = match text.split_once('=') {
+        Some((did, path)) => (did, Some(path)),
+        None => (text, None),
+    };
+    let (_, name) = did.split_once(':').ok_or_else(|| usage(format!("--input {text}: write SCOPE:NAME")))?;
+    let last = name.rsplit('/').next().unwrap_or(name);
+    Ok(json!({ "did": did, "path": path.unwrap_or(last) }))
+}
+
+fn output(text: &str) -> Result<Value, Failure> {
+    let wrong = || usage(format!("--output {text}: write PATH=SCOPE:NAME"));
+    let (path, place) = text.split_once('=').ok_or_else(wrong)?;
+    let (did, rse) = place.rsplit_once('@').unwrap_or((place, USUAL_RSE));
+    if !did.contains(':') {
+        return Err(wrong());
+    }
+    Ok(json!({ "path": path, "did": did, "rse": rse }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_before_the_dashes() {
+        let split = |text: &str| {
+            let all: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            let (name, program) = words(&all);
+            (name.map(str::to_owned), program.join(" "))
+        };
+        assert_eq!(split("fit -- python3 fit.py -n 1"), (Some("fit".to_owned()), "python3 fit.py -n 1".to_owned()));
+        assert_eq!(split("echo hello"), (None, "echo hello".to_owned()));
+        assert_eq!(split("env A=1 -- x"), (None, "env A=1 -- x".to_owned()));
+    }
+
+    #[test]
+    fn data_by_flags() {
+        assert_eq!(input("s:a/b.nc").expect("an input"), json!({ "did": "s:a/b.nc", "path": "b.nc" }));
+        assert_eq!(input("s:a=in/x").expect("an input"), json!({ "did": "s:a", "path": "in/x" }));
+        assert!(input("no-scope").is_err());
+        let expected = json!({ "path": "o.nc", "did": "s:o", "rse": "DISK" });
+        assert_eq!(output("o.nc=s:o@DISK").expect("an output"), expected);
+        assert_eq!(output("o=s:o").expect("an output")["rse"], "LOCAL");
+        assert!(output("o.nc").is_err() && output("o=x").is_err());
+    }
 }

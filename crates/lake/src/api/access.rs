@@ -80,7 +80,7 @@ async fn storage(State(lake): State<Lake>, Asking(caller, principal): Asking, ca
     if wanted.len() > MOST_FILES {
         return Err(invalid(&format!("one token is for at most {MOST_FILES} files")));
     }
-    let mut groups = principal.groups.clone();
+    let mut groups = principal.groups.to_vec();
     groups.extend(lake.identity.groups_of_account(principal.name()));
     let own = lake.client.public_url().origin();
     let urls = lake.store.read(move |tx| {

@@ -13,10 +13,12 @@ use dte_identity::Principal;
 use dte_protocol_interlink::{CreateStruct, PodCreateRequests, RawPod, RetrievedPodData, SITE_SELECTOR};
 use http::StatusCode;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::answer::{Refusal, read};
 use crate::model::order::Order;
 use crate::model::status::{Containers, Named};
+use crate::model::volumes;
 use crate::shared::Shared;
 use crate::store::{self, Accepted, NewPod};
 use crate::work::place;
@@ -46,7 +48,7 @@ async fn accept(shared: &Shared, principal: &Principal, body: Value) -> Result<C
     if !request.jobscript_url.is_empty() {
         return Err(Refusal::bad_request("jobscriptURL: the sites of this engine make their job scripts themselves"));
     }
-    let new = read_pod(shared, principal, request.pod)?;
+    let new = read_pod(shared, principal, request)?;
     if !names_site(&new.pod)
         && let Some(why) = place::hopeless(shared, &new.pod, new.trusted).await
     {
@@ -82,9 +84,10 @@ fn read_request(body: Value) -> Result<PodCreateRequests, Refusal> {
 }
 
 /// Everything that can be wrong with a pod is found before it is accepted.
-fn read_pod(shared: &Shared, principal: &Principal, pod: RawPod) -> Result<NewPod, Refusal> {
-    let typed = pod.typed().map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let plan = PodPlan::read(&typed).map_err(|error| Refusal::bad_request(error.to_string()))?;
+fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) -> Result<NewPod, Refusal> {
+    let plan = volumes::plan(&request).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let sealed = seal_volumes(shared, plan.uid, &request)?;
+    let pod = request.pod;
     let order = Order::read(&pod).map_err(|error| Refusal::bad_request(error.to_string()))?;
     let site = match shared.site(order.site.as_deref()) {
         None if order.site.is_some() => {
@@ -121,7 +124,19 @@ fn read_pod(shared: &Shared, principal: &Principal, pod: RawPod) -> Result<NewPo
         site: site.map(|site| site.name().to_owned()).unwrap_or_default(),
         containers: Containers { init: named(&plan.init_containers), main: named(&plan.containers) },
         pod,
+        volumes: sealed,
     })
+}
+
+/// Secrets are among what volumes hold: it is never written as it is.
+fn seal_volumes(shared: &Shared, uid: Uuid, request: &PodCreateRequests) -> Result<Option<Vec<u8>>, Refusal> {
+    let failed = |error: String| {
+        tracing::error!(error, "the content of a pod's volumes cannot be sealed");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the content of the pod's volumes cannot be kept")
+    };
+    let Some(content) = volumes::content(request) else { return Ok(None) };
+    let text = serde_json::to_vec(&content).map_err(|error| failed(error.to_string()))?;
+    shared.identity.seal(&volumes::seal_name(uid), &text).map(Some).map_err(|error| failed(error.to_string()))
 }
 
 fn names_site(pod: &RawPod) -> bool {

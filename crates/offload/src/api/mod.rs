@@ -7,6 +7,7 @@ mod answer;
 mod create;
 mod delete;
 mod events;
+mod exec;
 mod list;
 mod logs;
 mod ping;
@@ -51,6 +52,7 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         // Ours: for people and pages.
         .get("/pods", READ, list::pods)
         .get("/events", READ, events::events)
+        .get("/exec", MODIFY, exec::exec)
         // The south side: this engine as the plugin of another's API server.
         .any("/plugin/create", CREATE, create::create)
         .any("/plugin/status", READ, status::plugin_status)

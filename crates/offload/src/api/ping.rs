@@ -1,12 +1,13 @@
 //! `/pinglink`: whether the engine is well, and what its sites have; and what others call the same.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
 use dte_base::time::Timestamp;
 use dte_http::{Json, Query};
 use dte_identity::Principal;
-use dte_protocol_interlink::{PingResources, PingResponse};
+use dte_protocol_interlink::{Accelerator, PingResources, PingResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -35,17 +36,25 @@ pub async fn answer(shared: &Shared, site: Option<&str>) -> Result<PingResponse,
         return Err(Refusal::bad_request(format!("there is no site {name:?}")));
     }
     let (mut cpu_millis, mut memory, mut pods) = (0u64, 0u64, 0u64);
+    let mut extended = BTreeMap::new();
     for one in shared.sites.iter().filter(|one| site.is_none_or(|name| name == one.name())) {
         let capacity = one.capacity().await?;
         cpu_millis = cpu_millis.saturating_add(capacity.cpu_millis);
         memory = memory.saturating_add(capacity.memory_bytes);
         pods = pods.saturating_add(capacity.pods);
+        for (name, count) in capacity.extended {
+            let sum = extended.entry(name).or_insert(0u64);
+            *sum = sum.saturating_add(count);
+        }
     }
     let resources = PingResources {
         cpu: Some(format!("{cpu_millis}m")),
         memory: Some(memory.to_string()),
         pods: Some(pods.to_string()),
-        accelerators: Vec::new(),
+        accelerators: extended
+            .into_iter()
+            .map(|(resource_type, count)| Accelerator { resource_type, available: count.to_string() })
+            .collect(),
     };
     Ok(PingResponse { status: "ok".to_owned(), resources: Some(resources), taints: None })
 }

@@ -6,3 +6,4 @@ pub mod order;
 pub mod placement;
 pub mod state;
 pub mod status;
+pub mod volumes;

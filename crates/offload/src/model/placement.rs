@@ -225,10 +225,10 @@ fn why_best(best: &Considered, considered: &[Considered]) -> String {
             seconds => format!("at {name} it is expected to wait the shortest, about {seconds} s"),
         };
     }
-    format!(
-        "{name} has {} free places; of the sites that are as good otherwise it has the most or stands first",
-        best.free_places
-    )
+    if others.iter().all(|one| one.free_places < best.free_places) {
+        return format!("{name} has the most free places, {}", best.free_places);
+    }
+    format!("{name} stands first among the sites that are as good for it")
 }
 
 fn consider(needs: &Needs, site: &Candidate) -> Considered {

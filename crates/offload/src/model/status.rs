@@ -46,8 +46,8 @@ pub fn status(pod: &PodHead, live: Option<&PodReport>) -> PodStatus {
     }
 }
 
-fn container(pod: &PodHead, named: &Named, reported: Option<&ContainerReport>, is_main: bool) -> ContainerStatus {
-    let state = match (pod.state, reported.map(|one| &one.state)) {
+fn container(pod: &PodHead, named: &Named, found: Option<&ContainerReport>, is_main: bool) -> ContainerStatus {
+    let state = match (pod.state, found.map(|one| &one.state)) {
         // A pod that failed must not look as if all had gone well, as it would if only its outputs were lost.
         (State::Failed, Some(Reported::Terminated { exit_code: 0, started, finished, .. }))
             if is_main && blamed_elsewhere(pod) =>
@@ -60,8 +60,10 @@ fn container(pod: &PodHead, named: &Named, reported: Option<&ContainerReport>, i
         (State::Running, Some(Reported::Terminated { exit_code: 0, started, finished, .. })) if is_main => {
             running(started.unwrap_or(*finished))
         }
+        (State::Failed, Some(Reported::Terminated { .. })) if is_main && is_disruption(pod) => disrupted(pod, found),
         (_, Some(reported)) => of(reported),
         (State::Accepted, None) => waiting("Staging"),
+        (State::Staged, None) if pod.reason.is_some() => waits(pod),
         (_, None) => waiting("ContainerCreating"),
     };
     ContainerStatus {
@@ -69,16 +71,39 @@ fn container(pod: &PodHead, named: &Named, reported: Option<&ContainerReport>, i
         image: named.image.clone(),
         // An init container that ended well is ready, as Kubernetes has it.
         ready: match (&state.running, &state.terminated) {
-            (Some(_), _) => reported.is_none_or(|one| one.ready),
+            (Some(_), _) => found.is_none_or(|one| one.ready),
             (None, Some(ended)) => !is_main && ended.exit_code == 0,
             _ => false,
         },
-        started: Some(state.running.is_some() && reported.is_none_or(|one| one.is_up)),
-        restart_count: reported.map_or(0, |one| i32::try_from(one.restarts).unwrap_or(i32::MAX)),
-        last_state: Some(reported.and_then(|one| one.last.as_ref()).map(of).unwrap_or_default()),
+        started: Some(state.running.is_some() && found.is_none_or(|one| one.is_up)),
+        restart_count: found.map_or(0, |one| i32::try_from(one.restarts).unwrap_or(i32::MAX)),
+        last_state: Some(found.and_then(|one| one.last.as_ref()).map(of).unwrap_or_default()),
         state: Some(state),
         ..ContainerStatus::default()
     }
+}
+
+/// Reasons that say that the pod did not fail by itself: what a Job may try again.
+const DISRUPTIONS: [&str; 5] = ["Evicted", "Preempted", "NodeLost", "Lost", "DeadlineExceeded"];
+
+fn is_disruption(pod: &PodHead) -> bool {
+    pod.reason.as_deref().is_some_and(|reason| DISRUPTIONS.contains(&reason))
+}
+
+/// A container that was ended with its pod shows why the pod was.
+fn disrupted(pod: &PodHead, reported: Option<&ContainerReport>) -> ContainerState {
+    let mut state = reported.map_or_else(ContainerState::default, |one| of(&one.state));
+    if let Some(terminated) = &mut state.terminated {
+        terminated.reason = pod.reason.clone();
+        terminated.message = terminated.message.take().or_else(|| pod.message.clone());
+    }
+    state
+}
+
+/// It could start, if the site had what it lacks.
+fn waits(pod: &PodHead) -> ContainerState {
+    let waiting = ContainerStateWaiting { reason: pod.reason.clone(), message: pod.message.clone() };
+    ContainerState { waiting: Some(waiting), ..ContainerState::default() }
 }
 
 /// All containers ended well, and the pod failed nevertheless.

@@ -1,6 +1,7 @@
 //! The only place with this service's SQL.
 
 pub mod placement;
+pub mod volumes;
 
 use dte_base::time::Timestamp;
 use dte_compute::PodReport;
@@ -18,7 +19,10 @@ use crate::model::order::{StagedCode, StagedInput};
 use crate::model::state::{State, Step};
 use crate::model::status::Containers;
 
-pub const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("0001.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("0001.sql") },
+    Migration { version: 2, sql: "CREATE INDEX offload_pods_finished ON offload_pods (finished);" },
+];
 
 /// Pods that one question may name.
 const CHUNK: usize = 500;
@@ -74,6 +78,8 @@ pub struct NewPod {
     pub site: String,
     pub containers: Containers,
     pub pod: RawPod,
+    /// What its volumes hold, sealed.
+    pub volumes: Option<Vec<u8>>,
 }
 
 /// What became of a pod that was to be accepted.
@@ -134,6 +140,9 @@ pub fn accept(tx: &mut Tx<'_>, new: &NewPod, node: &str, queues: Queues, now: Ti
         ],
     )?;
     if inserted > 0 {
+        if let Some(sealed) = &new.volumes {
+            volumes::keep(tx, new.uid, sealed)?;
+        }
         tx.enqueue(NewWork::new(queues.run, new.uid.to_string(), json!({})))?;
         return Ok(Accepted::New);
     }
@@ -203,9 +212,46 @@ pub async fn staged(store: &Store, uid: Uuid, inputs: Vec<StagedInput>, code: Op
         .await
 }
 
-/// Notes that the site has the pod.
+/// Notes that the site has the pod. Why it waited until then is forgotten.
 pub async fn started(store: &Store, uid: Uuid) -> Result<(), Error> {
-    store.write(move |tx| step(tx, uid, State::Staged, Step::Started).map(|_| ())).await
+    store
+        .write(move |tx| {
+            if step(tx, uid, State::Staged, Step::Started)? {
+                let sql = "UPDATE offload_pods SET reason = NULL, message = NULL WHERE uid = ?1";
+                tx.execute(sql, &params![uid])?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Notes why a pod that could start waits.
+pub async fn waits(store: &Store, uid: Uuid, reason: &'static str, message: String) -> Result<(), Error> {
+    store
+        .write(move |tx| {
+            let sql = "UPDATE offload_pods SET reason = ?2, message = ?3
+                 WHERE uid = ?1 AND state = ?4 AND (message IS NULL OR message <> ?3)";
+            tx.execute(sql, &params![uid, reason, &message, State::Staged.as_str()]).map(drop)
+        })
+        .await
+}
+
+/// Forgets pods that ended before `before`, at most a thousand. Says how many.
+pub async fn prune(store: &Store, before: Timestamp) -> Result<u64, Error> {
+    store
+        .write(move |tx| {
+            let old = "SELECT uid FROM offload_pods WHERE finished < ?1 ORDER BY finished LIMIT 1000";
+            let uids: Vec<String> = tx.query(old, &params![before], |row| row.get(0))?;
+            for chunk in uids.chunks(CHUNK) {
+                let marks: Vec<String> = (1..=chunk.len()).map(|n| format!("?{n}")).collect();
+                let values: Vec<Value> = chunk.iter().map(|uid| Value::from(uid.as_str())).collect();
+                for table in ["offload_pods", "offload_placements"] {
+                    tx.execute(&format!("DELETE FROM {table} WHERE uid IN ({})", marks.join(", ")), &values)?;
+                }
+            }
+            Ok(uids.len() as u64)
+        })
+        .await
 }
 
 /// Notes a failed try, and says how many there were since the last step.
@@ -260,6 +306,7 @@ pub async fn finish(
                 let placed = placement::reason(tx, pod.uid)?;
                 tx.emit(event(&pod, &ending, placed.as_deref(), now))?;
                 tx.enqueue(NewWork::new(queues.clean, pod.uid.to_string(), json!({})).at(clean_at))?;
+                volumes::forget(tx, pod.uid)?;
             }
             tx.finished(&claim)
         })

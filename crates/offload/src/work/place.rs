@@ -79,6 +79,7 @@ pub async fn candidate(shared: &Shared, site: &dyn Site) -> Candidate {
             memory_bytes: capacity.memory_bytes,
             places: capacity.pods,
             running: capacity.pods_running,
+            extended: capacity.extended,
             ..about
         },
         Err(why) => Candidate { down: Some(why), ..about },

@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dte_base::time::Timestamp;
-use dte_compute::pod::PodPlan;
 use dte_compute::site::Cancellation;
 use dte_compute::{Phase, PodReport, Site, SiteError};
-use dte_protocol_interlink::PodCreateRequests;
 use dte_store::Outcome;
 use dte_store::work::Claim;
 use tokio::sync::OwnedSemaphorePermit;
@@ -21,6 +19,7 @@ use crate::model::failure::Failure;
 use crate::model::finished::Ending;
 use crate::model::order::{CollectedOutput, Order};
 use crate::model::state::State;
+use crate::model::volumes;
 use crate::shared::Shared;
 use crate::store::{self, PodRow};
 
@@ -31,6 +30,10 @@ const LOOK_SHARED: Duration = Duration::from_secs(2);
 const OPENING: Duration = Duration::from_millis(5);
 /// When a full site is asked again.
 const BUSY: Duration = Duration::from_millis(500);
+
+/// The same for one that lacks something that another pod may have, and the reason that the pod shows meanwhile.
+const LACKING: Duration = Duration::from_secs(1);
+const INSUFFICIENT: &str = "InsufficientResources";
 
 /// How a step left the pod.
 enum Next {
@@ -143,12 +146,16 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
             if hold::nothing_runs(shared, pod) {
                 return hold_on(shared, pod).await;
             }
-            let typed = pod.pod.typed().map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
-            let plan = PodPlan::read(&typed).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
-            let request = PodCreateRequests { pod: pod.pod.clone(), ..PodCreateRequests::default() };
+            let request = shared.request(pod).await?;
+            let plan = volumes::plan(&request).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
             match site.submit_request(&request, &plan).await {
                 Ok(()) => {}
                 Err(SiteError::Busy(_)) => return Ok(Next::Later(BUSY)),
+                Err(lacking @ SiteError::Lacks { .. }) => {
+                    store::waits(&shared.store, pod.uid, INSUFFICIENT, lacking.to_string()).await?;
+                    shared.tell(pod.uid);
+                    return Ok(Next::Later(LACKING));
+                }
                 Err(SiteError::Refused(why)) => return Err(Failure::lasting("Refused", why)),
                 Err(error) => return Err(Failure::passing("StartError", error.to_string())),
             }

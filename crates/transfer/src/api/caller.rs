@@ -75,7 +75,7 @@ fn delegation_id(issuer: &str, subject: &str) -> String {
 /// The VO that the issuer stands for; else the user's groups; else the issuer's host.
 fn vos(principal: &Principal) -> Vec<String> {
     let mut vos: Vec<String> = principal.vo.iter().cloned().collect();
-    for group in &principal.groups {
+    for group in principal.groups.iter() {
         let name = group.name().trim_start_matches('/').to_owned();
         if !vos.contains(&name) {
             vos.push(name);

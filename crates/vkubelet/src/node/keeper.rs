@@ -77,6 +77,8 @@ impl Keeper {
                 match self.tell(health, &mut told, due).await {
                     Ok(()) if due => renewed = Some(Instant::now()),
                     Ok(()) => {}
+                    // Somebody else wrote the node at the same moment; the next look is a second away.
+                    Err(Error::Cluster(error)) if refused_with(&error) == Some(409) => {}
                     Err(error) => tracing::warn!(%error, "the cluster did not take the node's state"),
                 }
             }

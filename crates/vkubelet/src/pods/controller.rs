@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Preconditions};
 use tokio::sync::Semaphore;
 
+use super::listen::Heard;
 use super::status::{self, Now};
 use super::table::{Entry, Stage, Table};
 use super::{handover, report};
@@ -43,6 +44,7 @@ pub struct Controller {
     pub events: Events,
     pub tasks: Tasks,
     pub table: Table,
+    pub heard: Heard,
     gate: Semaphore,
 }
 
@@ -67,7 +69,18 @@ impl Controller {
         let ledger = Ledger::open(&settings.state_dir, &cluster.id, &settings.node_name)?;
         let events = Events::new(cluster.client.clone(), &settings.node_name);
         let gate = Semaphore::new(AT_ONCE);
-        Ok(Controller { cluster, settings, site, node, ledger, events, tasks, table: Table::default(), gate })
+        Ok(Controller {
+            cluster,
+            settings,
+            site,
+            node,
+            ledger,
+            events,
+            tasks,
+            table: Table::default(),
+            heard: Heard::default(),
+            gate,
+        })
     }
 
     /// Something may be to do for a pod.

@@ -1,7 +1,8 @@
 //! Asks the site how the pods go, all in one question, and tells the cluster what is new.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dte_protocol_interlink::{PodStatus as News, RawPod};
 use futures_util::{StreamExt, stream};
@@ -20,11 +21,16 @@ const AT_ONCE: usize = 16;
 const LOST_AFTER: u32 = 5;
 const LOST: &str = "The pod status was not found and may have been deleted from the provider";
 
-/// Asks until the end.
+/// News that comes together is asked for together.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Asks until the end: for all pods now and then, and at once for those that the site says have changed.
 pub async fn run(controller: Arc<Controller>) {
     let mut silent = false;
+    let mut only: Option<HashSet<String>> = None;
+    let mut asked_all = Instant::now();
     while !controller.tasks.is_stopping() {
-        match round(&controller).await {
+        match round(&controller, only.take()).await {
             Ok(()) => silent = false,
             Err(error) if !silent => {
                 silent = true;
@@ -32,15 +38,27 @@ pub async fn run(controller: Arc<Controller>) {
             }
             Err(_) => {}
         }
+        let rest = controller.settings.status_every.saturating_sub(asked_all.elapsed());
         tokio::select! {
-            () = tokio::time::sleep(controller.settings.status_every) => {}
+            () = tokio::time::sleep(rest) => asked_all = Instant::now(),
+            uids = news(&controller) => only = Some(uids),
             () = controller.tasks.stopping() => {}
         }
     }
 }
 
-async fn round(controller: &Arc<Controller>) -> Result<(), Error> {
-    let entries = controller.table.at_site();
+async fn news(controller: &Controller) -> HashSet<String> {
+    let uids = controller.heard.next().await;
+    tokio::time::sleep(GATHER).await;
+    uids
+}
+
+/// Asks for the pods named, or for all.
+async fn round(controller: &Arc<Controller>, only: Option<HashSet<String>>) -> Result<(), Error> {
+    let mut entries = controller.table.at_site();
+    if let Some(only) = &only {
+        entries.retain(|entry| only.contains(entry.raw.uid()));
+    }
     if entries.is_empty() {
         return Ok(());
     }

@@ -303,6 +303,9 @@ fn assemble(
     }
 }
 
+/// Why a condition is not so: reason and message.
+type Why = Option<(&'static str, String)>;
+
 fn conditions(
     pod: &Pod,
     phase: &str,
@@ -329,7 +332,7 @@ fn conditions(
         ("ContainersReady", (ready, reason.clone())),
         ("Ready", (ready, reason)),
     ];
-    let one = |(kind, (yes, why)): (&str, (bool, Option<(&str, String)>))| {
+    let one = |(kind, (yes, why)): (&str, (bool, Why))| {
         let status = if yes { "True" } else { "False" };
         let old = before.iter().find(|old| old.type_ == kind && old.status == status);
         let why = if yes { None } else { why };

@@ -100,8 +100,8 @@ fn in_volume(name: &str, error: Unresolved) -> Unresolved {
 /// The field that says what a volume is, by its name in the API.
 fn kind_of(volume: &Volume) -> String {
     let fields = serde_json::to_value(volume).unwrap_or_default();
-    let names = fields.as_object().into_iter().flat_map(|fields| fields.keys());
-    names.filter(|name| *name != "name").cloned().next().unwrap_or_else(|| "that this version does not know".to_owned())
+    let mut names = fields.as_object().into_iter().flat_map(|fields| fields.keys());
+    names.find(|name| *name != "name").cloned().unwrap_or_else(|| "that this version does not know".to_owned())
 }
 
 /// The secrets with which images are pulled.

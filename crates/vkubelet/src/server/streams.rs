@@ -1,4 +1,4 @@
-//! `/exec`, `/attach`, `/portForward`: streams between a caller and a container.
+//! `/exec`: a stream between a caller and a program in a container; `/attach` and `/portForward` are not had at a site.
 //!
 //! The API server passes WebSockets on to nodes that declare to understand them, and so does this kubelet: once the site has
 //! agreed, bytes are copied both ways and nothing is read on the way. Callers that speak SPDY are told that it is not had here.
@@ -25,52 +25,37 @@ pub async fn exec(
     Path((namespace, pod, container)): Path<(String, String, String)>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    open(&controller, "exec", &namespace, &pod, Some(&container), request).await
+    open(&controller, &namespace, &pod, &container, request).await
 }
 
-pub async fn attach(
-    State(controller): State<Arc<Controller>>,
-    Path((namespace, pod, container)): Path<(String, String, String)>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    open(&controller, "attach", &namespace, &pod, Some(&container), request).await
-}
-
-pub async fn port_forward(
-    State(controller): State<Arc<Controller>>,
-    Path((namespace, pod)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    open(&controller, "portForward", &namespace, &pod, None, request).await
+pub async fn nowhere() -> Refusal {
+    Refusal(StatusCode::NOT_IMPLEMENTED, "the sites of virtual nodes have no attach and no port-forward".to_owned())
 }
 
 async fn open(
     controller: &Controller,
-    kind: &str,
     namespace: &str,
     name: &str,
-    container: Option<&str>,
+    container: &str,
     mut request: Request,
 ) -> Result<Response, Refusal> {
     let Some(entry) = controller.table.named(namespace, name) else {
         return Err(Refusal(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found")));
     };
-    let is_websocket =
-        request.headers().get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    if !is_websocket {
-        let text = "this node speaks WebSockets only: the API server must be of version 1.36 or newer, or kubectl must use WebSockets";
+    let spec = entry.pod.spec.clone().unwrap_or_default();
+    if !spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(|one| one.name == container) {
+        return Err(Refusal(StatusCode::NOT_FOUND, format!("container \"{container}\" not found in pod \"{name}\"")));
+    }
+    let asked = request.headers().get(header::UPGRADE);
+    if !asked.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        let text = "this node speaks WebSockets only: the API server must be of version 1.36 or newer, and kubectl must use them";
         return Err(Refusal(StatusCode::NOT_IMPLEMENTED, text.to_owned()));
     }
     if !controller.site.is_engine() {
-        return Err(Refusal(StatusCode::NOT_IMPLEMENTED, format!("the site has no {kind}")));
+        return Err(Refusal(StatusCode::NOT_IMPLEMENTED, "this site has no exec".to_owned()));
     }
-    let mut url = controller.site.url(&format!("{kind}/{}", entry.raw.uid()));
-    if let Some(container) = container {
-        url = format!("{url}/{container}");
-    }
-    if let Some(query) = request.uri().query() {
-        url = format!("{url}?{query}");
-    }
+    let query = request.uri().query().unwrap_or_default();
+    let url = format!("{}?pod={}&container={container}&{query}", controller.site.url("exec"), entry.raw.uid());
     let answer = ask(controller, &url, request.headers()).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (parts, body) = answer.into_parts();

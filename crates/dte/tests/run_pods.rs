@@ -1,0 +1,177 @@
+//! Pods from the command line, without Kubernetes: run, list, look, follow, end, over two sites.
+
+mod harness;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use harness::{Engine, dte};
+use serde_json::{Value, json};
+
+const SITES: &str = "[[compute.sites]]\nplugin = 'host'\nname = 'small'\nslots = 1\n\
+    [[compute.sites]]\nplugin = 'host'\nname = 'large'\nslots = 4\nuid_first = 3300000\n";
+
+struct Scene {
+    engine: Engine,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn start() -> Scene {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("d");
+        fs::create_dir(&data).expect("made");
+        fs::write(data.join("dte.toml"), SITES).expect("written");
+        Scene { engine: Engine::start(&data, &["up"], &[]), folder }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = dte();
+        command.arg("--data-dir").arg(&self.engine.data_dir).args(arguments);
+        command
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("runs")
+    }
+
+    /// What the command prints; it must succeed.
+    fn text(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.text(&[&["--json"], arguments].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).expect("written");
+        path
+    }
+
+    fn until_phase(&self, name: &str, phase: &str) -> Value {
+        let began = Instant::now();
+        loop {
+            let pod = self.json(&["pods", name]);
+            if pod["phase"] == phase {
+                return pod;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "never {phase}: {pod:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn a_program_as_a_pod() {
+    let scene = Scene::start();
+    let output = scene.output(&["run", "--env", "WHO=you", "hello", "--", "/bin/sh", "-c", "echo hello $WHO; exit 3"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "hello you\n");
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("exit code 3"));
+    assert_eq!(scene.text(&["run", "--", "/bin/echo", "-n", "plain"]), "plain");
+    assert_eq!(scene.text(&["run", "--wait", "--", "/bin/echo", "unseen"]), "");
+
+    let done = scene.json(&["run", "--cpu", "100m", "--memory", "64Mi", "--", "/bin/echo", "as", "JSON"]);
+    assert_eq!(
+        (&done["phase"], &done["exit_code"], &done["log"]),
+        (&json!("Succeeded"), &json!(0), &json!("as JSON\n"))
+    );
+
+    // It has ended: only --all lists it.
+    assert_eq!(scene.json(&["pods"]), json!([]));
+    let all = scene.json(&["pods", "--all"]);
+    assert!(all.as_array().expect("pods").iter().any(|pod| pod["name"] == "hello" && pod["exit_code"] == 3), "{all:#}");
+    let about = scene.text(&["pods", "hello"]);
+    for word in ["Failed", "exit code 3", "placed at", "accepted from"] {
+        assert!(about.contains(word), "{word}: {about}");
+    }
+    let why = scene.text(&["pods", "explain", "hello"]);
+    assert!(why.contains("small") && why.contains("large") && why.contains("VERDICT"), "{why}");
+
+    for (arguments, code, word) in [
+        (&["run", "--cpu", "4000", "--", "true"][..], 1, "resources cpu"),
+        (&["run", "--site", "moon", "--", "true"], 1, "there is no site"),
+        (&["run", "--env", "A", "--", "true"], 2, "NAME=VALUE"),
+        (&["run"], 2, "required"),
+        (&["pods", "nobody"], 1, "there is no pod nobody"),
+        (&["logs", "nobody"], 1, "there is no pod nobody"),
+        (&["pods", "explain", "00000000-0000-4000-8000-000000000000"], 1, "there is no pod"),
+    ] {
+        let output = scene.output(arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert!(text.contains(word), "{arguments:?}: {text}");
+    }
+
+    let sites = scene.json(&["sites"]);
+    let names: Vec<&str> = sites.as_array().expect("sites").iter().filter_map(|site| site["name"].as_str()).collect();
+    assert_eq!(names, ["small", "large"]);
+    assert!(scene.text(&["sites"]).contains("PLACES"));
+}
+
+#[test]
+fn a_pod_that_goes_on() {
+    let scene = Scene::start();
+    let script = "for i in 1 2 3; do echo line $i; sleep 0.3; done; sleep 600";
+    let made = scene.json(&["run", "--detach", "--site", "small", "long", "--", "/bin/sh", "-c", script]);
+    assert_eq!(made["name"], "long");
+    let mut follower = scene.command(&["logs", "-f", "long"]).stdout(Stdio::piped()).spawn().expect("follows");
+    let mut lines = BufReader::new(follower.stdout.take().expect("output")).lines();
+    for n in 1..=3 {
+        assert_eq!(lines.next().expect("a line").expect("text"), format!("line {n}"));
+    }
+    let pod = scene.until_phase("long", "Running");
+    assert_eq!((&pod["site"], &pod["uid"]), (&json!("small"), &made["uid"]));
+    assert_eq!(scene.text(&["logs", "--tail", "1", "long"]), "line 3\n");
+    let stamped = scene.text(&["logs", "--timestamps", "--tail", "1", "-c", "main", "long"]);
+    assert!(stamped.contains("Z line 3"), "{stamped}");
+
+    // The one place of the site is taken.
+    scene.text(&["run", "--detach", "--site", "small", "next", "--", "true"]);
+    let next = scene.json(&["pods", "next"]);
+    assert_eq!(next["phase"], "Pending", "{next:#}");
+    assert!(next["waits"].as_str().is_some(), "{next:#}");
+    // Without a site named it is not kept waiting.
+    assert_eq!(scene.text(&["run", "--", "/bin/echo", "elsewhere"]), "elsewhere\n");
+
+    scene.text(&["pods", "delete", "long"]);
+    assert!(lines.next().is_none(), "the log ends with the pod");
+    assert!(follower.wait().expect("ends").success());
+    scene.until_phase("next", "Succeeded");
+    assert_eq!(scene.output(&["pods", "long"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_pod_from_a_file() {
+    let scene = Scene::start();
+    let pod = scene.file(
+        "pod.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: two-steps}\nspec:\n  restartPolicy: Never\n  initContainers:\n  \
+         - {name: prepare, image: host, command: [/bin/echo, preparing]}\n  containers:\n  \
+         - {name: work, image: host, command: [/bin/echo, working]}\n",
+    );
+    let file = pod.to_str().expect("a path");
+    assert_eq!(scene.text(&["run", "-f", file]), "working\n");
+    assert_eq!(scene.text(&["logs", "-c", "prepare", "two-steps"]), "preparing\n");
+    let job = scene.file(
+        "job.json",
+        &json!({"kind": "Job", "metadata": {"name": "one"}, "spec": {"template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "c", "image": "host", "command": ["/bin/sh", "-c", "exit 7"]}]}}}})
+        .to_string(),
+    );
+    let output = scene.output(&["run", "-f", job.to_str().expect("a path")]);
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    let wrong = scene.file("wrong.yaml", "kind: Deployment\nspec: {}\n");
+    let output = scene.output(&["run", "-f", wrong.to_str().expect("a path")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Deployment"));
+}
