@@ -39,7 +39,7 @@ impl Service {
     pub async fn open(ctx: ServiceContext) -> Result<Service, OpenError> {
         let prices: Prices = ctx.config.section("accounting")?;
         ctx.store.migrate(Self::NAME, store::MIGRATIONS).await?;
-        work::start(&ctx.store, &ctx.tasks, &prices);
+        work::start(&ctx.store, &ctx.identity, &ctx.tasks, &prices);
         Ok(Service { state: api::State { store: ctx.store, prices } })
     }
 

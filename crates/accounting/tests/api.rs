@@ -188,3 +188,46 @@ async fn people_see_their_own_usage() {
         assert!(refused.contains(&reply.status), "{what}: {}", reply.status);
     }
 }
+
+#[tokio::test]
+async fn who_is_erased_keeps_totals_under_a_pseudonym() {
+    for engine in engines().await {
+        engine.token_for("alice", &[]).await;
+        emit(&engine.store, (0..1_100).map(|n| pod(&format!("p{n}"), "alice", 36)).collect()).await;
+        emit(&engine.store, vec![pod("other", "bob", 36), copy(1, "alice", 5)]).await;
+        for _ in 0..1500 {
+            let (_, body) = get(&engine, None, "/accounting/summary?group=user").await;
+            let counted = |kind: &str| {
+                let rows = body["rows"].as_array().cloned().unwrap_or_default();
+                rows.iter().filter_map(|row| row[kind]["records"].as_i64()).sum::<i64>()
+            };
+            if (counted("compute"), counted("transfer")) == (1_101, 1) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let sum_of = async |user: &str| {
+            let (_, body) = get(&engine, None, &format!("/accounting/summary?group=user&user={user}")).await;
+            body["rows"][0]["compute"]["records"].as_i64().unwrap_or_default()
+        };
+        assert_eq!(sum_of("alice").await, 1_100);
+        let pseudonym = engine.identity.erase("alice", "admin").await.expect("erased").pseudonym;
+        // A pod that ran on, told after the erasure.
+        emit(&engine.store, vec![pod("late", "alice", 36)]).await;
+        let mut sums = (0, 0);
+        for _ in 0..1500 {
+            sums = (sum_of(&pseudonym).await, sum_of("alice").await);
+            if sums == (1_101, 0) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(sums, (1_101, 0));
+        assert_eq!(sum_of("bob").await, 1);
+        let (_, body) = get(&engine, None, "/accounting/records?limit=1000&user=alice").await;
+        assert_eq!(body["records"], json!([]));
+        let (_, body) = get(&engine, None, &format!("/accounting/records?limit=1&user={pseudonym}")).await;
+        assert_eq!(body["records"][0]["user"], pseudonym.as_str());
+        assert!(engine.stop().await);
+    }
+}

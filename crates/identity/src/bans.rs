@@ -1,17 +1,81 @@
 //! Who is suspended, and whether work for somebody may go on.
+//!
+//! A ban of a group hits its members here and those whom their issuer names as members. What an issuer said of somebody is
+//! remembered for a day: a token that leaves the group out, and work that goes on without any token, are no way around.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dte_base::id::new_id;
 use dte_base::time::Timestamp;
+use lru::LruCache;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::audit::Entry;
 use crate::directory::{Ban, Directory, NewBan, Suspect};
 use crate::issue::Error;
 use crate::issuer::programs;
+use crate::model::group::Group;
 use crate::model::principal::UserRef;
 use crate::{Identity, store};
 
+/// People of other issuers whose groups are remembered.
+const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(16_384) {
+    Some(size) => size,
+    None => NonZeroUsize::MIN,
+};
+/// For how long what an issuer said last counts.
+const FRESH: Duration = Duration::from_secs(86_400);
+
+/// (issuer, subject), and the groups that the issuer named last.
+type Said = LruCache<(String, String), (Arc<[Group]>, Instant)>;
+
+/// In which groups people of other issuers are, by the tokens that they showed to this process.
+pub(crate) struct SaidGroups(Mutex<Said>);
+
+impl Default for SaidGroups {
+    fn default() -> Self {
+        SaidGroups(Mutex::new(LruCache::new(REMEMBERED)))
+    }
+}
+
+impl SaidGroups {
+    /// Notes what a token says; one that names no group says nothing about them.
+    pub(crate) fn note(&self, issuer: &str, subject: &str, groups: &Arc<[Group]>) {
+        if !groups.is_empty() {
+            let entry = (Arc::clone(groups), Instant::now());
+            self.0.lock().put((issuer.to_owned(), subject.to_owned()), entry);
+        }
+    }
+
+    fn of(&self, issuer: &str, subject: &str) -> Option<Arc<[Group]>> {
+        let known = self.0.lock().get(&(issuer.to_owned(), subject.to_owned())).cloned();
+        known.filter(|(_, at)| at.elapsed() < FRESH).map(|(groups, _)| groups)
+    }
+}
+
 impl Identity {
+    /// Whether somebody is banned. `named`: the groups that stand in their token.
+    pub(crate) fn is_banned(&self, directory: &Directory, who: &Suspect<'_>, named: &[Group]) -> bool {
+        if !directory.bans_groups {
+            return directory.has_ban_of(who, &[]);
+        }
+        directory.has_ban_of(who, &self.known_groups(who, named))
+    }
+
+    /// All groups in which somebody is known to be.
+    pub(crate) fn known_groups(&self, who: &Suspect<'_>, named: &[Group]) -> Vec<Group> {
+        let mut groups = named.to_vec();
+        if who.issuer == self.0.issuer {
+            groups.extend(self.groups_of(who.subject));
+        } else {
+            groups.extend(self.0.said_groups.of(who.issuer, who.subject).iter().flat_map(|said| said.iter().cloned()));
+        }
+        groups
+    }
+
     /// Whether work may go on for this user: the account is there, active and not banned.
     pub fn is_welcome(&self, user: &UserRef) -> bool {
         let directory = self.directory();
@@ -26,7 +90,7 @@ impl Identity {
             let owner = directory.links.get(&(user.issuer.clone(), user.subject.clone()));
             trusted.is_some() && owner.is_none_or(|link| self.is_welcome(&self.user_ref(&link.name)))
         };
-        is_known && !directory.is_banned(&who)
+        is_known && !self.is_banned(&directory, &who, &[])
     }
 
     /// Whether an identity elsewhere that belongs to this account is banned: then the account is, too.
@@ -35,7 +99,7 @@ impl Identity {
             identities.iter().any(|(issuer, subject)| {
                 let trusted = self.0.trusted.iter().find(|known| known.is(issuer));
                 let vo = trusted.and_then(|known| known.policy.vo.as_deref());
-                directory.is_banned(&Suspect { issuer, subject, client_id: None, vo, token_id: None })
+                self.is_banned(directory, &Suspect { issuer, subject, client_id: None, vo, token_id: None }, &[])
             })
         })
     }
@@ -44,6 +108,9 @@ impl Identity {
     pub async fn ban(&self, who: NewBan, by: &str) -> Result<Ban, Error> {
         if !who.names_somebody() {
             return Err(Error::BanOfAll);
+        }
+        if let Some(group) = who.group.as_deref().filter(|group| Group::parse(group).is_none()) {
+            return Err(Error::Group(group.to_owned()));
         }
         let ban = Ban {
             id: new_id().to_string(),
@@ -54,7 +121,12 @@ impl Identity {
             lifted_by: None,
         };
         let detail = serde_json::to_value(&ban.who).unwrap_or(Value::Null);
-        let entry = Entry::change(by, "ban.add", ban.who.subject.as_deref().unwrap_or("*"), detail);
+        let entry = Entry::change(
+            by,
+            "ban.add",
+            ban.who.subject.as_deref().or(ban.who.group.as_deref()).unwrap_or("*"),
+            detail,
+        );
         let made = ban.clone();
         let is_account = ban.who.issuer.as_deref().is_none_or(|issuer| issuer == self.0.issuer);
         let (audit, by) = (self.audit().clone(), by.to_owned());

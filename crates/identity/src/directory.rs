@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::store::people::{self, Link};
 use crate::issuer::rules::Rules;
+use crate::model::group::Group;
 use crate::not_before::NotBefore;
 use crate::store;
 
@@ -45,6 +46,9 @@ pub struct NewBan {
     pub client_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vo: Option<String>,
+    /// A group in any notation ([`Group::parse`]): whoever is in it or beneath it, here or by the word of their issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
     pub reason: String,
@@ -77,19 +81,26 @@ pub(crate) struct Suspect<'a> {
 impl NewBan {
     /// A ban that names nobody would hit everybody.
     pub fn names_somebody(&self) -> bool {
-        [&self.issuer, &self.subject, &self.client_id, &self.vo, &self.token_id]
+        [&self.issuer, &self.subject, &self.client_id, &self.vo, &self.group, &self.token_id]
             .iter()
             .any(|part| part.as_ref().is_some_and(|text| !text.is_empty()))
     }
 
-    pub(crate) fn hits(&self, who: &Suspect<'_>) -> bool {
+    /// `groups`: those that somebody is known to be in.
+    pub(crate) fn hits(&self, who: &Suspect<'_>, groups: &[Group]) -> bool {
         let fits = |named: &Option<String>, has: Option<&str>| named.as_deref().is_none_or(|named| Some(named) == has);
         fits(&self.issuer, Some(who.issuer))
             && fits(&self.subject, Some(who.subject))
             && fits(&self.client_id, who.client_id)
             && fits(&self.vo, who.vo)
             && fits(&self.token_id, who.token_id)
+            && self.group.as_deref().is_none_or(|named| is_in(groups, named))
     }
+}
+
+/// Whether one of these groups is the named one, or beneath it. What names no group has no members: none is ever kept.
+fn is_in(groups: &[Group], named: &str) -> bool {
+    !groups.is_empty() && Group::parse(named).is_some_and(|named| groups.iter().any(|group| group.satisfies(&named)))
 }
 
 /// All of it, at one version.
@@ -99,6 +110,8 @@ pub(crate) struct Directory {
     pub(crate) users: HashMap<String, User>,
     pub(crate) clients: HashMap<String, Client>,
     pub(crate) bans: Vec<Ban>,
+    /// Whether one of them names a group: else nobody's groups have to be looked up.
+    pub(crate) bans_groups: bool,
     /// Which account an identity elsewhere, (issuer, subject), belongs to.
     pub(crate) links: HashMap<(String, String), Link>,
     /// The same the other way.
@@ -110,6 +123,7 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn load(tx: &mut Tx<'_>) -> Result<Self, dte_store::Error> {
         let links = people::links(tx)?;
+        let bans = store::bans(tx, false)?;
         let mut linked: HashMap<String, Vec<(String, String)>> = HashMap::new();
         for link in &links {
             linked.entry(link.name.clone()).or_default().push((link.issuer.clone(), link.subject.clone()));
@@ -118,7 +132,8 @@ impl Directory {
             version: store::version(tx)?,
             users: store::users(tx)?.into_iter().map(|user| (user.name.clone(), user)).collect(),
             clients: store::clients(tx)?.into_iter().map(|client| (client.client_id.clone(), client)).collect(),
-            bans: store::bans(tx, false)?,
+            bans_groups: bans.iter().any(|ban| ban.who.group.is_some()),
+            bans,
             links: links.into_iter().map(|link| ((link.issuer.clone(), link.subject.clone()), link)).collect(),
             linked,
             not_before: store::not_before::all(tx)?,
@@ -126,8 +141,9 @@ impl Directory {
         })
     }
 
-    pub(crate) fn is_banned(&self, who: &Suspect<'_>) -> bool {
-        self.bans.iter().any(|ban| ban.who.hits(who))
+    /// Asked through [`Identity::is_banned`](crate::Identity::is_banned), which knows who is in which group.
+    pub(crate) fn has_ban_of(&self, who: &Suspect<'_>, groups: &[Group]) -> bool {
+        self.bans.iter().any(|ban| ban.who.hits(who, groups))
     }
 }
 
@@ -147,19 +163,29 @@ mod tests {
     fn a_ban_hits_who_has_all_that_it_names() {
         let who = Suspect { issuer: "i", subject: "s", client_id: Some("c"), vo: Some("v"), token_id: Some("t") };
         let some = |text: &str| Some(text.to_owned());
-        assert!(NewBan { subject: some("s"), ..NewBan::default() }.hits(&who));
-        assert!(NewBan { issuer: some("i"), subject: some("s"), ..NewBan::default() }.hits(&who));
-        assert!(!NewBan { issuer: some("j"), subject: some("s"), ..NewBan::default() }.hits(&who));
+        assert!(NewBan { subject: some("s"), ..NewBan::default() }.hits(&who, &[]));
+        assert!(NewBan { issuer: some("i"), subject: some("s"), ..NewBan::default() }.hits(&who, &[]));
+        assert!(!NewBan { issuer: some("j"), subject: some("s"), ..NewBan::default() }.hits(&who, &[]));
         for ban in [
             NewBan { issuer: some("i"), ..NewBan::default() },
             NewBan { client_id: some("c"), ..NewBan::default() },
             NewBan { vo: some("v"), ..NewBan::default() },
             NewBan { token_id: some("t"), ..NewBan::default() },
         ] {
-            assert!(ban.hits(&who) && ban.names_somebody());
+            assert!(ban.hits(&who, &[]) && ban.names_somebody());
         }
         let nameless = Suspect { client_id: None, vo: None, token_id: None, ..who };
-        assert!(!NewBan { vo: some("v"), ..NewBan::default() }.hits(&nameless));
+        assert!(!NewBan { vo: some("v"), ..NewBan::default() }.hits(&nameless, &[]));
+        let in_group = NewBan { group: some("/v/a"), ..NewBan::default() };
+        let groups = |names: &[&str]| names.iter().filter_map(|name| Group::parse(name)).collect::<Vec<_>>();
+        assert!(in_group.names_somebody());
+        assert!(in_group.hits(&who, &groups(&["/x", "/v/a/b"])));
+        assert!(in_group.hits(&who, &groups(&["urn:geant:x.eu:group:v:a:role=chief#x.eu"])));
+        for others in [&[][..], &["/v"], &["/v/ab"], &["/w/a"]] {
+            assert!(!in_group.hits(&who, &groups(others)), "{others:?}");
+        }
+        let of_issuer = NewBan { issuer: some("j"), ..in_group };
+        assert!(!of_issuer.hits(&who, &groups(&["/v/a"])));
         assert!(!NewBan { reason: "x".to_owned(), ..NewBan::default() }.names_somebody());
     }
 

@@ -198,6 +198,18 @@ impl Identity {
         Ok(())
     }
 
+    /// Under which pseudonym a service keeps what it still learns of an account by this name, when the account was erased.
+    /// In a transaction of the service, so that nothing slips in between.
+    pub fn pseudonym_of(&self, tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, dte_store::Error> {
+        table::pseudonym_of(tx, &self.erased_hash(name))
+    }
+
+    /// Whose name a pseudonym took the place of, for as long as that is known: for services that are told by [`ERASED`].
+    pub fn erased_name(&self, tx: &mut Tx<'_>, pseudonym: &str) -> Result<Option<String>, dte_store::Error> {
+        let one = table::find(tx, pseudonym)?;
+        Ok(one.and_then(|one| self.opened(&one)).map(|traces| traces.name))
+    }
+
     /// The keyed hash under which a name that was erased is remembered.
     pub(crate) fn erased_hash(&self, name: &str) -> Vec<u8> {
         self.0.vault.hash_secret(&format!("erased account {name}"))
@@ -305,9 +317,10 @@ fn remains(kept: Kept, records: u64) -> Vec<Remains> {
             "for a week, as long as a token of the account may be shown; then it is forgotten",
         ),
         (
-            "data, jobs, transfers, provenance and accounting in the account's name",
-            "they belong to the services that keep them, which are told by an event; accounting is kept as long as the law of its owner says",
+            "data, jobs, transfers and provenance in the account's name",
+            "they belong to the services that keep them, which are told by an event",
         ),
+        ("accounting, under the pseudonym", "totals are kept as long as the law of their owner says"),
         ("backups, and free text that others wrote", "they are not the engine's to change; let backups run out"),
     ];
     let one =

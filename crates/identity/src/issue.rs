@@ -60,6 +60,8 @@ pub enum Error {
     TooManyFailures(Duration),
     #[error("a ban must name somebody")]
     BanOfAll,
+    #[error("{0:?} is not a group such as /vo/group, /vo/Role=chief or urn:mace:egi.eu:group:vo.example.eu#aai.egi.eu")]
+    Group(String),
     #[error("there is no client {0}")]
     NoClient(String),
     #[error("there is no signing key {0} in use")]
@@ -123,7 +125,7 @@ impl Identity {
         let account = directory.users.get(user).filter(|account| account.active);
         let account = account.ok_or_else(|| Error::NoAccount(user.to_owned()))?;
         let who = Suspect { issuer: &self.0.issuer, subject: user, client_id: None, vo: None, token_id: None };
-        if directory.is_banned(&who) {
+        if self.is_banned(&directory, &who, &[]) {
             return Err(Error::Banned(user.to_owned()));
         }
         if scopes.contains(&ADMIN_SCOPE) && !account.admin {
@@ -243,7 +245,7 @@ impl Identity {
             vo: None,
             token_id: None,
         };
-        if directory.is_banned(&who) {
+        if self.is_banned(&directory, &who, &[]) {
             return Err(Error::Banned(client_id.to_owned()));
         }
         let scope = match scope.map(str::trim).filter(|scope| !scope.is_empty()) {

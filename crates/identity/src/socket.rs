@@ -230,6 +230,7 @@ impl From<Error> for Problem {
             | Error::Lifetime
             | Error::Audience(_)
             | Error::BanOfAll
+            | Error::Group(_)
             | Error::LastWayIn
             | Error::UnknownIssuer(_) => Problem::bad_request(text),
             Error::TooManyFailures(_) => Problem::too_many_requests(text),

@@ -43,7 +43,7 @@ impl Identity {
             Standing::Named => directory.users.get(&principal.subject).is_some_and(|user| user.active),
             Standing::Guest => true,
         };
-        stands && !directory.is_banned(&who) && !self.is_void_by_now(principal, &who)
+        stands && !self.is_banned(&directory, &who, &principal.groups) && !self.is_void_by_now(principal, &who)
     }
 
     /// Whether the token that somebody came with was taken back, or made void for its age.

@@ -328,7 +328,8 @@ impl Identity {
             token_id: accepted.token_id.as_deref(),
         };
         let there = Suspect { issuer: &policy.issuer, subject: &accepted.subject, ..here };
-        if directory.is_banned(&there) || self.is_banned_through_link(&directory, account) {
+        self.0.said_groups.note(&policy.issuer, &accepted.subject, &accepted.groups);
+        if self.is_banned(&directory, &there, &accepted.groups) || self.is_banned_through_link(&directory, account) {
             return Err(Reject::Banned);
         }
         let accepted = Accepted { subject: account.to_owned(), ..accepted };
@@ -338,6 +339,7 @@ impl Identity {
 
     fn guest(&self, policy: &Policy, accepted: Accepted, granted: Scopes) -> Result<Principal, Reject> {
         let name = trust::guest_name(&policy.issuer, &accepted.subject);
+        self.0.said_groups.note(&policy.issuer, &accepted.subject, &accepted.groups);
         self.welcome(policy.issuer.clone(), policy.vo.clone(), accepted, Standing::Guest, name, granted)
     }
 
@@ -358,7 +360,7 @@ impl Identity {
             vo: vo.as_deref(),
             token_id: accepted.token_id.as_deref(),
         };
-        if self.directory().is_banned(&who) {
+        if self.is_banned(&self.directory(), &who, &accepted.groups) {
             return Err(Reject::Banned);
         }
         if self.directory().is_void(&who, accepted.issued) {

@@ -43,6 +43,15 @@ pub fn record(tx: &mut Tx<'_>, usage: &Usage, cost_nano: i64) -> Result<bool, Er
     Ok(true)
 }
 
+/// Puts at most `most` records of an account under another name. Gives how many.
+pub fn rename(tx: &mut Tx<'_>, account: &str, to: &str, most: usize) -> Result<u64, Error> {
+    tx.execute(
+        "UPDATE accounting_records SET account = ?2
+         WHERE number IN (SELECT number FROM accounting_records WHERE account = ?1 ORDER BY number LIMIT ?3)",
+        &params![account, to, most],
+    )
+}
+
 /// Which records are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {

@@ -29,7 +29,8 @@ pub fn add(tx: &mut Tx<'_>, usage: &Usage, cost_nano: i64) -> Result<(), Error> 
 /// The columns that are summed up.
 const SUMS: [&str; 7] = ["records", "cpu_micros", "wall_micros", "core_micros", "bytes", "byte_minutes", "cost_nano"];
 
-static ADD: LazyLock<String> = LazyLock::new(|| {
+/// What is there, and what comes: of two rows about the same.
+static SUM_UP: LazyLock<String> = LazyLock::new(|| {
     let sets: Vec<String> = SUMS
         .iter()
         .map(|c| {
@@ -39,14 +40,32 @@ static ADD: LazyLock<String> = LazyLock::new(|| {
             )
         })
         .collect();
+    format!("ON CONFLICT (day, account, twin, scope, kind) DO UPDATE SET {}", sets.join(", "))
+});
+
+static ADD: LazyLock<String> = LazyLock::new(|| {
     format!(
         "INSERT INTO accounting_days (day, account, twin, scope, kind, {})
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-         ON CONFLICT (day, account, twin, scope, kind) DO UPDATE SET {}",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) {}",
         SUMS.join(", "),
-        sets.join(", ")
+        *SUM_UP
     )
 });
+
+static MOVE: LazyLock<String> = LazyLock::new(|| {
+    let sums = SUMS.join(", ");
+    format!(
+        "INSERT INTO accounting_days (day, account, twin, scope, kind, {sums})
+         SELECT day, ?2, twin, scope, kind, {sums} FROM accounting_days WHERE account = ?1 {}",
+        *SUM_UP
+    )
+});
+
+/// Puts the sums of an account under another name, with what stands there already.
+pub fn rename(tx: &mut Tx<'_>, account: &str, to: &str) -> Result<(), Error> {
+    tx.execute(&MOVE, &params![account, to])?;
+    tx.execute("DELETE FROM accounting_days WHERE account = ?1", &params![account]).map(drop)
+}
 
 /// A run of `twin` wrote into `scope`. A scope that two twins write into belongs to neither.
 pub fn claim_scope(tx: &mut Tx<'_>, scope: &str, twin: &str) -> Result<(), Error> {

@@ -1,8 +1,10 @@
-//! What goes on in the background: recording usage, and telling Prometheus the sums.
+//! What goes on in the background: recording usage, following erasures, and telling Prometheus the sums.
 
+mod erasure;
 mod measures;
 
 use dte_base::tasks::Tasks;
+use dte_identity::{ERASED, Identity};
 use dte_store::{Consumer, Error, Event, Store, Tx};
 
 use crate::model::price::Prices;
@@ -10,17 +12,26 @@ use crate::model::usage::{FILE_FINISHED, Kind, POD_FINISHED, REPLICA_AVAILABLE, 
 use crate::store::records;
 
 /// Starts recording usage from the event log.
-pub fn start(store: &Store, tasks: &Tasks, prices: &Prices) {
-    let owned = prices.clone();
+pub fn start(store: &Store, identity: &Identity, tasks: &Tasks, prices: &Prices) {
+    let (owned, people) = (prices.clone(), identity.clone());
     Consumer::new(store, "accounting")
-        .types(&[POD_FINISHED, REPLICA_AVAILABLE, FILE_FINISHED])
-        .run(tasks, move |tx, event| record(tx, event, &owned));
+        .types(&[POD_FINISHED, REPLICA_AVAILABLE, FILE_FINISHED, ERASED])
+        .run(tasks, move |tx, event| consume(tx, event, &people, &owned));
+    erasure::start(store, identity, tasks);
     measures::start(store, tasks, prices);
 }
 
-fn record(tx: &mut Tx<'_>, event: &Event, prices: &Prices) -> Result<(), Error> {
+fn consume(tx: &mut Tx<'_>, event: &Event, people: &Identity, prices: &Prices) -> Result<(), Error> {
+    if event.kind == ERASED { erasure::declare(tx, event) } else { record(tx, event, people, prices) }
+}
+
+fn record(tx: &mut Tx<'_>, event: &Event, people: &Identity, prices: &Prices) -> Result<(), Error> {
     match Usage::from_event(&event.kind, event.time, &event.data) {
-        Ok(Some(usage)) => {
+        Ok(Some(mut usage)) => {
+            // What began before somebody was erased may end after it.
+            if let Some(pseudonym) = people.pseudonym_of(tx, &usage.user)? {
+                usage.user = pseudonym;
+            }
             let cost_nano = match usage.kind {
                 Kind::Compute => prices.compute_nano(usage.core_micros),
                 Kind::Transfer => prices.transfer_nano(usage.bytes),

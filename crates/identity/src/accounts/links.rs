@@ -31,7 +31,7 @@ impl Identity {
     pub(crate) fn is_banned_elsewhere(&self, issuer: &str, subject: &str) -> bool {
         let trusted = self.0.trusted.iter().find(|known| known.is(issuer));
         let vo = trusted.and_then(|known| known.policy.vo.as_deref());
-        self.directory().is_banned(&Suspect { issuer, subject, client_id: None, vo, token_id: None })
+        self.is_banned(&self.directory(), &Suspect { issuer, subject, client_id: None, vo, token_id: None }, &[])
     }
 
     /// From now on the identity belongs to the account, too.

@@ -131,7 +131,7 @@ impl Identity {
         let directory = self.directory();
         let made_active = directory.clients.get(client_id).is_none_or(|client| client.active);
         let taken_back = self.is_taken_back(None, Some(client_id));
-        Ok(found.filter(|client| client.active && made_active && !taken_back && !directory.is_banned(&who)))
+        Ok(found.filter(|client| client.active && made_active && !taken_back && !self.is_banned(&directory, &who, &[])))
     }
 
     /// A client that was made on the command line: client credentials and token exchange.

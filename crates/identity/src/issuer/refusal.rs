@@ -68,13 +68,22 @@ impl Refusal {
 
 impl From<dte_store::Error> for Refusal {
     fn from(error: dte_store::Error) -> Self {
-        Refusal::ours(error)
+        match error {
+            dte_store::Error::Full => Refusal {
+                status: StatusCode::INSUFFICIENT_STORAGE,
+                ..Refusal::new("server_error", "the engine's disk is full: nothing was changed, try again later")
+            },
+            error => Refusal::ours(error),
+        }
     }
 }
 
 impl From<crate::Error> for Refusal {
     fn from(error: crate::Error) -> Self {
-        Refusal::ours(error)
+        match error {
+            crate::Error::Store(error) => error.into(),
+            error => Refusal::ours(error),
+        }
     }
 }
 

@@ -70,6 +70,7 @@ fn who(ban: &NewBan) -> Vec<(&'static str, &str)> {
         ("issuer", &ban.issuer),
         ("client", &ban.client_id),
         ("organisation", &ban.vo),
+        ("group", &ban.group),
         ("token", &ban.token_id),
     ];
     parts.into_iter().filter_map(|(name, part)| part.as_deref().map(|part| (name, part))).collect()
@@ -108,6 +109,7 @@ fn add_form(viewer: &Viewer) -> Markup {
         ("issuer", "Issuer", "empty: whatever issuer"),
         ("client_id", "Client", ""),
         ("vo", "Organisation", ""),
+        ("group", "Group", "/vo/group, here or at another issuer, with all beneath it"),
     ];
     html! {
         section.card aria-labelledby="ban-h" {
@@ -137,6 +139,7 @@ pub(super) struct Sent {
     issuer: String,
     client_id: String,
     vo: String,
+    group: String,
     reason: String,
 }
 
@@ -148,6 +151,7 @@ impl Sent {
             issuer: part(&self.issuer),
             client_id: part(&self.client_id),
             vo: part(&self.vo),
+            group: part(&self.group),
             token_id: None,
             reason: self.reason.trim().to_owned(),
         }
@@ -155,7 +159,7 @@ impl Sent {
 
     /// Too long, or with signs that no text has.
     fn is_no_text(&self) -> bool {
-        [&self.subject, &self.issuer, &self.client_id, &self.vo, &self.reason]
+        [&self.subject, &self.issuer, &self.client_id, &self.vo, &self.group, &self.reason]
             .iter()
             .any(|text| text.len() > LONGEST || text.chars().any(char::is_control))
     }
@@ -191,7 +195,7 @@ async fn ban(identity: &Identity, viewer: &Viewer, sent: &Sent) -> Result<(), Ac
         vo: None,
         token_id: None,
     };
-    if ban.names_somebody() && ban.hits(&own) {
+    if ban.names_somebody() && ban.hits(&own, &identity.known_groups(&own, &[])) {
         return Err(AccountError::refused("this ban would hit yourself"));
     }
     identity.ban(ban, viewer.principal.name()).await?;

@@ -50,6 +50,11 @@ pub(super) fn told(error: &AccountError) -> (StatusCode, String) {
         AccountError::Wait(_) => StatusCode::TOO_MANY_REQUESTS,
         AccountError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         AccountError::Rule(_) | AccountError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        AccountError::Identity(crate::Error::Store(dte_store::Error::Full)) => {
+            tracing::error!(%error, "an account cannot be worked with");
+            let words = "The engine's disk is full: nothing was changed. Try again later.";
+            return (StatusCode::INSUFFICIENT_STORAGE, words.to_owned());
+        }
         AccountError::Identity(crate::Error::Store(_) | crate::Error::Signing(_)) | AccountError::Internal(_) => {
             tracing::error!(%error, "an account cannot be worked with");
             return (

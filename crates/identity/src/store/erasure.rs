@@ -40,8 +40,17 @@ pub(crate) fn insert(tx: &mut Tx<'_>, one: &Erased, name_hash: &[u8]) -> Result<
 
 /// Whether an account of this name was erased.
 pub(crate) fn is_erased(tx: &mut Tx<'_>, name_hash: &[u8]) -> Result<bool, Error> {
+    pseudonym_of(tx, name_hash).map(|found| found.is_some())
+}
+
+pub(crate) fn pseudonym_of(tx: &mut Tx<'_>, name_hash: &[u8]) -> Result<Option<String>, Error> {
     let sql = "SELECT pseudonym FROM identity_erasures WHERE name_hash = ?1";
-    tx.query_opt(sql, &params![name_hash], |row| row.get::<String>(0)).map(|found| found.is_some())
+    tx.query_opt(sql, &params![name_hash], |row| row.get(0))
+}
+
+pub(crate) fn find(tx: &mut Tx<'_>, pseudonym: &str) -> Result<Option<Erased>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM identity_erasures WHERE pseudonym = ?1");
+    tx.query_opt(&sql, &params![pseudonym], erased)
 }
 
 /// All erasures after one, in the order of their pseudonyms.

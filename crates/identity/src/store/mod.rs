@@ -9,7 +9,8 @@ use dte_store::{Error, Migration, Row, Tx, params};
 
 use crate::directory::{Ban, Client, NewBan, User};
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("0001.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, sql: include_str!("0001.sql") }, Migration { version: 2, sql: include_str!("0002.sql") }];
 
 /// Grows with every change of accounts, bans and keys, so that other processes notice.
 pub(crate) fn version(tx: &mut Tx<'_>) -> Result<i64, Error> {
@@ -121,7 +122,7 @@ pub(crate) fn insert_client(tx: &mut Tx<'_>, client: &Client) -> Result<(), Erro
 }
 
 const BAN_COLUMNS: &str =
-    "id, issuer, subject, client_id, vo, token_id, reason, created_by, created, lifted, lifted_by";
+    "id, issuer, subject, client_id, vo, in_group, token_id, reason, created_by, created, lifted, lifted_by";
 
 fn ban(row: &Row) -> Result<Ban, Error> {
     Ok(Ban {
@@ -131,13 +132,14 @@ fn ban(row: &Row) -> Result<Ban, Error> {
             subject: row.get(2)?,
             client_id: row.get(3)?,
             vo: row.get(4)?,
-            token_id: row.get(5)?,
-            reason: row.get(6)?,
+            group: row.get(5)?,
+            token_id: row.get(6)?,
+            reason: row.get(7)?,
         },
-        created_by: row.get(7)?,
-        created: row.get(8)?,
-        lifted: row.get(9)?,
-        lifted_by: row.get(10)?,
+        created_by: row.get(8)?,
+        created: row.get(9)?,
+        lifted: row.get(10)?,
+        lifted_by: row.get(11)?,
     })
 }
 
@@ -150,14 +152,15 @@ pub(crate) fn bans(tx: &mut Tx<'_>, lifted_too: bool) -> Result<Vec<Ban>, Error>
 pub(crate) fn insert_ban(tx: &mut Tx<'_>, ban: &Ban) -> Result<(), Error> {
     let who = &ban.who;
     tx.execute(
-        "INSERT INTO identity_bans (id, issuer, subject, client_id, vo, token_id, reason, created_by, created)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO identity_bans (id, issuer, subject, client_id, vo, in_group, token_id, reason, created_by, created)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         &params![
             &ban.id,
             who.issuer.clone(),
             who.subject.clone(),
             who.client_id.clone(),
             who.vo.clone(),
+            who.group.clone(),
             who.token_id.clone(),
             &who.reason,
             &ban.created_by,
