@@ -1,7 +1,7 @@
 //! Which site takes a pod that names none: a first rule, the same for everybody, and every reason told.
 //!
-//! A site is passed over for good where the pod does not fit (size, resources, images) or may not be (no sandbox), and for now
-//! where it does not answer or has enough waiting already. Of the rest the one wins that has most of the pod's inputs, then the
+//! A site is passed over for good where the pod does not fit (size, images) or may not be (no sandbox), and for now
+//! where it does not answer, has not the devices asked for, or has enough waiting already. Of the rest the one wins that has most of the pod's inputs, then the
 //! one where the pod is expected to wait the shortest, then the one with the most free places, then the one that stands first
 //! in the configuration.
 
@@ -232,7 +232,7 @@ fn why_best(best: &Considered, considered: &[Considered]) -> String {
 }
 
 fn consider(needs: &Needs, site: &Candidate) -> Considered {
-    let (verdict, reason) = match (never(needs, site), not_now(site)) {
+    let (verdict, reason) = match (never(needs, site), not_now(needs, site)) {
         (Some(why), _) => (Verdict::Never, why),
         (None, Some(why)) => (Verdict::NotNow, why),
         (None, None) => (Verdict::Fits, fits(needs, site)),
@@ -285,19 +285,20 @@ fn never(needs: &Needs, site: &Candidate) -> Option<String> {
         let (asked, there) = (needs.memory_bytes, site.memory_bytes);
         return Some(format!("spec.containers[].resources memory: {asked} bytes asked for, and it has {there}"));
     }
+    None
+}
+
+/// Why it cannot be given there now.
+fn not_now(needs: &Needs, site: &Candidate) -> Option<String> {
+    if let Some(why) = &site.down {
+        return Some(format!("it does not answer: {why}"));
+    }
+    // Devices are added to sites, so a pod that wants some waits for them, as it does in Kubernetes.
     for (resource, asked) in &needs.extended {
         let there = site.extended.get(resource).copied().unwrap_or(0);
         if *asked > there {
             return Some(format!("spec.containers[].resources {resource}: {asked} asked for, and it has {there}"));
         }
-    }
-    None
-}
-
-/// Why it cannot be given there now.
-fn not_now(site: &Candidate) -> Option<String> {
-    if let Some(why) = &site.down {
-        return Some(format!("it does not answer: {why}"));
     }
     let most = site.places.saturating_mul(1 + WAITING_PER_PLACE);
     (site.running.saturating_add(site.waiting) >= most)
@@ -378,7 +379,9 @@ mod tests {
         assert!(refused(with(|n| n.cpu_millis = 64_000), &[site("a")]).contains("resources cpu: 64 asked"));
         assert!(refused(with(|n| n.memory_bytes = 1 << 60), &[site("a")]).contains("resources memory"));
         let gpu = with(|n| n.extended.extend([("nvidia.com/gpu".to_owned(), 1)]));
-        assert!(refused(gpu, &[site("a")]).contains("nvidia.com/gpu: 1 asked"));
+        let waits = place(&gpu, &[site("a")]);
+        assert!(!waits.is_hopeless() && waits.site.is_none(), "{waits:?}");
+        assert!(waits.considered.iter().any(|one| one.reason.contains("nvidia.com/gpu: 1 asked")), "{waits:?}");
         let far = Candidate { takes_no_data: true, images: vec!["*".to_owned()], ..site("far") };
         assert!(refused(with(|n| n.has_data = true), std::slice::from_ref(&far)).contains("dte.io/inputs"));
         assert!(place(&with(|n| n.images[0].1 = "alpine".to_owned()), &[far]).site.is_some());
