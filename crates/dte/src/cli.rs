@@ -215,10 +215,14 @@ pub enum Client {
 pub enum Ban {
     /// Ban somebody, from now on, everywhere
     Add {
-        #[arg(long)]
-        subject: String,
+        /// Whom: the name of an account, or what the issuer calls somebody
+        #[arg(long, required_unless_present = "group")]
+        subject: Option<String>,
         #[arg(long)]
         issuer: Option<String>,
+        /// Everybody in this group or beneath it, here or by the word of their issuer: /vo/group
+        #[arg(long)]
+        group: Option<String>,
         #[arg(long)]
         reason: String,
     },
@@ -248,10 +252,13 @@ pub enum Ban {
     List,
     /// End a ban
     Lift {
-        #[arg(long)]
-        subject: String,
+        #[arg(long, required_unless_present = "group")]
+        subject: Option<String>,
         #[arg(long)]
         issuer: Option<String>,
+        /// As it was banned
+        #[arg(long)]
+        group: Option<String>,
     },
 }
 

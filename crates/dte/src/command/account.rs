@@ -144,8 +144,8 @@ pub async fn client(common: &Common, command: Client) -> Result<(), Failure> {
 pub async fn ban(common: &Common, command: Ban) -> Result<(), Failure> {
     let engine = Administration::open(common).await?;
     match command {
-        Ban::Add { subject, issuer, reason } => {
-            let ban = engine.add_ban(NewBan { subject: Some(subject), issuer, reason, ..NewBan::default() }).await?;
+        Ban::Add { subject, issuer, group, reason } => {
+            let ban = engine.add_ban(NewBan { subject, issuer, group, reason, ..NewBan::default() }).await?;
             if common.json { show::json(&ban)? } else { show::line(format!("ban {} is in force", ban.id)) }
         }
         Ban::Tokens { issuer, client, subject, before, reason } => {
@@ -185,19 +185,27 @@ pub async fn ban(common: &Common, command: Ban) -> Result<(), Failure> {
             } else {
                 let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "any".to_owned());
                 let row = |b: &dte_identity::Ban| {
-                    vec![text(&b.who.subject), text(&b.who.issuer), b.who.reason.clone(), b.created.to_string()]
+                    let who = &b.who;
+                    let reason = who.reason.clone();
+                    vec![text(&who.subject), text(&who.issuer), text(&who.group), reason, b.created.to_string()]
                 };
-                show::table(&["SUBJECT", "ISSUER", "REASON", "SINCE"], &bans.iter().map(row).collect::<Vec<_>>());
+                show::table(
+                    &["SUBJECT", "ISSUER", "GROUP", "REASON", "SINCE"],
+                    &bans.iter().map(row).collect::<Vec<_>>(),
+                );
             }
         }
-        Ban::Lift { subject, issuer } => {
+        Ban::Lift { subject, issuer, group } => {
             let bans = engine.bans().await?;
             let same = |ban: &&dte_identity::Ban| {
-                ban.who.subject.as_deref() == Some(&subject) && (issuer.is_none() || ban.who.issuer == issuer)
+                ban.who.subject == subject
+                    && (issuer.is_none() || ban.who.issuer == issuer)
+                    && (group.is_none() || ban.who.group == group)
             };
             let found: Vec<_> = bans.iter().filter(same).collect();
             if found.is_empty() {
-                return Err(Failure::new(format!("{subject} is not banned")));
+                let who = subject.or(group).unwrap_or_default();
+                return Err(Failure::new(format!("{who} is not banned")));
             }
             for ban in found {
                 engine.lift_ban(&ban.id).await?;
