@@ -58,6 +58,9 @@ curl -sf -H "Authorization: Bearer $DTE_TOKEN" -H 'Content-Type: application/jso
   "client_name": "service", "grant_types": ["client_credentials", "'$exchange_grant'", "refresh_token"],
   "audiences": ["https://service.example"], "scope": "openid offline_access compute.read storage.read:/"}'
 service=$(field client_id <"$work/service.json") secret=$(field client_secret <"$work/service.json")
+# Another service, which is to see none of the tokens for the first.
+curl -sf -o /dev/null -H "Authorization: Bearer $DTE_TOKEN" -H 'Content-Type: application/json' "$issuer/register" -d '{
+  "client_name": "another service", "grant_types": ["client_credentials"], "audiences": ["https://else.example"], "scope": "compute.read"}'
 as_service() { curl -s -u "$service:$secret" "$@"; }
 credentials() { [ "$(as_service -f -d grant_type=client_credentials -d scope=compute.read "$issuer/token" | field scope)" = compute.read ]; }
 check "client credentials" credentials
@@ -98,6 +101,8 @@ if need oidc-agent oidc-agent-cli; then
   fails "no token with more scopes" wider
   audience() { [ "$(oidc-token --aud https://service.example twin | claim aud)" = https://service.example ]; }
   check "a token for an audience" audience
+  unknown_service() { oidc-token --aud https://unknown.example twin | grep .; }
+  fails "no token for a service that nobody registered and nobody agreed to" unknown_service
   fresh() { [ "$(oidc-token --time 5000 --force-new twin | claim jti)" != "$(oidc-token --force-new twin | claim jti)" ]; }
   check "fresh tokens" fresh
 

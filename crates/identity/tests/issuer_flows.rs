@@ -209,6 +209,9 @@ async fn code_flow_with_id_token_userinfo_and_logout() {
 async fn refresh_rotates_and_narrows() {
     for engine in engines().await {
         let alice = Browser::signed_in(&engine, "alice").await;
+        let services = json!({"client_name": "services", "grant_types": ["client_credentials"], "scope": "compute.read",
+            "audiences": ["https://a.example", "https://b.example"]});
+        register_trusted(&engine, services).await;
         let app = public_app(&engine).await;
         let without = alice.tokens(&app, "openid compute.create").await;
         assert!(without.get("refresh_token").is_none());

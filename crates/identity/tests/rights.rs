@@ -5,7 +5,8 @@ mod issuer_support;
 use dte_base::time::Timestamp;
 use dte_identity::NewNotBefore;
 use issuer_support::{
-    App, Browser, DEVICE_GRANT, call, get_with, public_app, refresh, register, register_trusted, start, text, token,
+    App, Browser, DEVICE_GRANT, call, get_with, public_app, redeem, refresh, register, register_trusted, start, text,
+    token,
 };
 use serde_json::json;
 
@@ -165,4 +166,58 @@ async fn what_is_sent_for_a_revoked_token_ends() {
         tokio::time::timeout(std::time::Duration::from_secs(30), body)
     );
     assert!(ended.expect("in time").is_err(), "it breaks off, so it does not look whole");
+}
+
+/// A program may change what it is registered for while the person looks at the page.
+#[tokio::test]
+async fn what_is_agreed_to_is_what_the_page_showed() {
+    let engine = start().await;
+    let alice = Browser::signed_in(&engine, "alice").await;
+    let app = register(&engine, json!({"token_endpoint_auth_method": "none", "scope": "openid"})).await;
+    let page = alice.authorize(&app, "openid wlcg offline_access", &[]).await;
+    assert!(!page.body.contains("<code>wlcg</code>"), "only what it is registered for is shown");
+
+    let mut wider = app.registration.clone();
+    wider["scope"] = "openid wlcg offline_access".into();
+    let access = format!("Bearer {}", text(&app.registration, "registration_access_token"));
+    let place = text(&app.registration, "registration_client_uri");
+    let reply = engine.client.put(place).header("authorization", access).json(&wider).send().await.expect("an answer");
+    assert_eq!(reply.status, 200);
+
+    let again = alice.decide(&page, "allow").await;
+    assert_eq!((again.status, again.location.as_deref()), (200, None), "the person is asked anew");
+    assert!(again.body.contains("<code>wlcg</code>"));
+    assert!(alice.decide(&again, "allow").await.answer().contains_key("code"));
+}
+
+#[tokio::test]
+async fn a_refresh_does_not_reach_services_that_nobody_agreed_to() {
+    let engine = start().await;
+    let alice = Browser::signed_in(&engine, "alice").await;
+    let app = public_app(&engine).await;
+    let mut tokens = alice.tokens(&app, "openid offline_access compute.read").await;
+    let known = "https://known.example";
+    register_trusted(
+        &engine,
+        json!({"client_name": "known", "grant_types": ["client_credentials"], "audiences": [known], "scope": "compute.read"}),
+    )
+    .await;
+    // What a program says of itself counts for nothing.
+    register(&engine, json!({"audiences": ["https://unknown.example"]})).await;
+    for unknown in ["https://unknown.example", "urn:elsewhere"] {
+        let (status, answer) = refresh(&engine, &app, text(&tokens, "refresh_token"), &[("audience", unknown)]).await;
+        assert_eq!((status, text(&answer, "error")), (400, "invalid_target"), "{unknown}");
+    }
+    let own = engine.identity.audience().to_owned();
+    for good in [known, own.as_str()] {
+        let (status, answer) = refresh(&engine, &app, text(&tokens, "refresh_token"), &[("audience", good)]).await;
+        assert_eq!(status, 200, "{answer}");
+        tokens = answer;
+    }
+    // Or the page names the service, and the person agrees.
+    let code = alice.code(&app, "openid offline_access compute.read", &[("audience", "https://unknown.example")]).await;
+    let (status, tokens) = redeem(&engine, &app, &code, &[]).await;
+    assert_eq!(status, 200);
+    let named = [("audience", "https://unknown.example")];
+    assert_eq!(refresh(&engine, &app, text(&tokens, "refresh_token"), &named).await.0, 200);
 }

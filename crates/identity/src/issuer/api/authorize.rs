@@ -136,7 +136,7 @@ async fn begin(identity: &Identity, headers: &HeaderMap, text: &[u8]) -> Respons
     match agreed(identity, &ask, user, &scopes).await {
         Ok(true) => give_code(identity, &ask, &viewer, scopes).await,
         Ok(false) if ask.prompts("none") => ask.refuse(identity, "consent_required", "the person has to agree first"),
-        Ok(false) => consent::page(identity, &ask, &viewer, &scopes, &params.query_without(&[])),
+        Ok(false) => consent::page(identity, &ask, &viewer, &scopes, &params),
         Err(refusal) => tell(identity, &ask.client, &ask.redirect_uri, ask.state.as_deref(), &refusal),
     }
 }

@@ -6,12 +6,14 @@ use dte_http::Form;
 use http::{HeaderMap, StatusCode};
 use maud::{Markup, html};
 use serde::Deserialize;
+use subtle::ConstantTimeEq;
 
 use super::authorize::{self, Ask};
 use super::to_obstacle;
 use crate::Identity;
 use crate::audit::Entry;
 use crate::issuer::clients::Registration;
+use crate::issuer::model::params::Params;
 use crate::issuer::model::scope;
 use crate::issuer::refusal::Refusal;
 use crate::issuer::store::clients as table;
@@ -27,7 +29,27 @@ pub(super) struct Decision {
     decision: String,
 }
 
-pub(super) fn page(identity: &Identity, ask: &Ask, viewer: &Viewer, scopes: &[String], request: &str) -> Response {
+/// Stands in the form's request: what the page showed, which nobody else can write.
+const SHOWN: &str = "shown";
+
+/// A program may change its registration while the page is open; what it is given is what the person saw.
+fn seal(identity: &Identity, ask: &Ask, user: &str, scopes: &[String]) -> String {
+    let metadata = &ask.client.metadata;
+    let seen = serde_json::json!([
+        user,
+        ask.client.client_id,
+        ask.client.title(),
+        metadata.client_uri,
+        ask.redirect_uri,
+        scopes,
+        ask.audiences
+    ]);
+    hex::encode(&identity.0.vault.hash_secret(&format!("consent page {seen}"))[..16])
+}
+
+pub(super) fn page(identity: &Identity, ask: &Ask, viewer: &Viewer, scopes: &[String], params: &Params) -> Response {
+    let shown = seal(identity, ask, viewer.principal.name(), scopes);
+    let request = format!("{}&{SHOWN}={shown}", params.query_without(&[SHOWN]));
     let place = url::Url::parse(&ask.redirect_uri).ok();
     let place = place.as_ref().and_then(url::Url::host_str).unwrap_or("a program on your computer").to_owned();
     let content = html! {
@@ -98,7 +120,7 @@ pub(super) async fn post(
     }
     let user = viewer.principal.name();
     if let Some(obstacle) = identity.obstacle(user) {
-        return to_obstacle(&obstacle, &format!("/oidc/authorize?{}", params.query_without(&[])));
+        return to_obstacle(&obstacle, &format!("/oidc/authorize?{}", params.query_without(&[SHOWN])));
     }
     if let Err(refusal) = identity.check_person(user) {
         return ask.refuse_agreed(&identity, refusal.error, &refusal.detail);
@@ -106,6 +128,10 @@ pub(super) async fn post(
     let scopes = identity.scopes_for(user, &ask.client, &ask.scopes);
     if scopes.is_empty() {
         return ask.refuse_agreed(&identity, "invalid_scope", "none of the scopes is permitted");
+    }
+    let shown = seal(&identity, &ask, user, &scopes);
+    if !params.get(SHOWN).is_some_and(|text| bool::from(text.as_bytes().ct_eq(shown.as_bytes()))) {
+        return page(&identity, &ask, &viewer, &scopes, &params);
     }
     match remember(&identity, user, &ask.client.client_id, &scopes).await {
         Ok(()) => authorize::give_code(&identity, &ask, &viewer, scopes).await,

@@ -9,7 +9,11 @@ use crate::issuer::grant::Issue;
 use crate::issuer::model::params::Params;
 use crate::issuer::model::scope;
 use crate::issuer::refusal::Refusal;
+use crate::issuer::store::clients;
 use crate::issuer::store::grants::{self, Family};
+
+/// Registrations that are looked at in one go.
+const SERVICES_AT_ONCE: usize = 256;
 
 /// What a refresh token is worth.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,6 +81,14 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
         return Err(Refusal::new("invalid_scope", "none of the scopes is permitted any more"));
     }
     let named = params.audiences()?;
+    for audience in named.iter().filter(|audience| !granted.audiences.contains(audience)) {
+        if !is_for(identity, client, audience).await? {
+            let text = format!(
+                "the person was not asked about the audience {audience}, and it is of no service that an administrator registered"
+            );
+            return Err(Refusal::new("invalid_target", text));
+        }
+    }
     let audiences = if named.is_empty() { granted.audiences.clone() } else { named };
 
     let config = &identity.0.issuing.config;
@@ -109,6 +121,28 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
         }
         Worth::Over => Err(unknown()),
     }
+}
+
+/// Whether a program may have a token for an audience that was not on the page on which the person agreed: this engine, what
+/// an administrator registered for, and, for programs that registered themselves, services that an administrator registered.
+async fn is_for(identity: &Identity, client: &Registration, audience: &str) -> Result<bool, Refusal> {
+    if client.registered_by.is_some() || identity.0.own_policy.audiences.iter().any(|own| own == audience) {
+        return Ok(true);
+    }
+    let audience = audience.to_owned();
+    let found = identity.0.store.read(move |tx| -> Result<bool, dte_store::Error> {
+        let mut after = String::new();
+        loop {
+            let page = clients::page(tx, &after, SERVICES_AT_ONCE)?;
+            let Some(last) = page.last() else { return Ok(false) };
+            after.clone_from(&last.client_id);
+            let is_of = |one: &&Registration| one.client_id == audience || one.metadata.audiences.contains(&audience);
+            if page.iter().filter(|one| one.active && one.registered_by.is_some()).any(|one| is_of(&one)) {
+                return Ok(true);
+            }
+        }
+    });
+    Ok(found.await?)
 }
 
 #[cfg(test)]
