@@ -91,7 +91,7 @@ pub enum Command {
     /// The places where pods run: what they have, and how busy they are
     Sites,
     /// Be a node of a Kubernetes cluster whose pods run at a site
-    Vkubelet(Vkubelet),
+    Vkubelet(Box<Vkubelet>),
     /// Print a link with which the page opens in a browser
     Ui,
 }

@@ -3,13 +3,13 @@
 //!
 //! What such a place does not promise is made good here:
 //!
-//! * it may start a second job for the same pod: a [note](notes) is on disk before a pod is handed over, and a pod with a
+//! * it may start a second job for the same pod: a note is on disk before a pod is handed over, and a pod with a
 //!   note but no answer is looked for by its UID before it is handed over again;
 //! * it may answer for other pods than were asked for, or for one only: what counts is the UID, and silence is no news;
 //! * it may answer without containers or without states, which would look as if all had gone well: that is no news either;
 //! * it may break down under requests that come together: they go one after the other;
 //! * it may forget logs with the job: they are fetched when a pod ends;
-//! * it may believe what pods say: annotations and paths that end up in scripts are [refused](refuse).
+//! * it may believe what pods say: annotations and paths that end up in scripts are refused.
 //!
 //! Such a place sees no folder of ours, so it takes no pods with data of the lake.
 

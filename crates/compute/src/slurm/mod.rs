@@ -5,10 +5,10 @@
 //!    └─ squeue, once in an interval, for all jobs together
 //! ```
 //!
-//! The batch script is written by us alone ([`script`]): directives built from checked values, and one `exec` of the runner.
+//! The batch script is written by us alone (`script`): directives built from checked values, and one `exec` of the runner.
 //! What is in a pod reaches the node in `spec.json`, which no shell reads. What became of a pod stands in its run folder,
 //! which engine and node share; Slurm is asked for what the folder cannot say: why it waits, and what ended it if the runner
-//! could not ([`state`]). A job is called as its pod's UID, so that one whose number was lost is found again; and as a
+//! could not (`state`). A job is called as its pod's UID, so that one whose number was lost is found again; and as a
 //! runner takes a run folder only once, a pod runs once even if it had two jobs.
 //!
 //! Commands and folders are those of a [place](crate::place), of this machine or of a login node.

@@ -1,4 +1,4 @@
-//! Servers behind a socket of this machine. A URL has no place for a socket's path, so [`url`] writes it in hexadecimal digits
+//! Servers behind a socket of this machine. A URL has no place for a socket's path, so [`url()`] writes it in hexadecimal digits
 //! where the host stands: `http+unix://2f72756e2f732e736f636b/`.
 
 use std::ffi::OsString;
