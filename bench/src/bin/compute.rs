@@ -100,7 +100,8 @@ impl Server {
     }
 
     fn create(&self, pod: &Value) -> Result<(), Failure> {
-        let request = json!({"pod": pod, "configmaps": null, "secrets": null, "projectedvolumesmaps": null, "jobscriptURL": ""});
+        let request =
+            json!({"pod": pod, "configmaps": null, "secrets": null, "projectedvolumesmaps": null, "jobscriptURL": ""});
         self.ask("POST", "/create", &request).map(drop)
     }
 
@@ -152,7 +153,9 @@ fn accept(server: &Server, count: usize) -> Result<Value, Failure> {
                     if server.create(pod).is_err() {
                         refused.fetch_add(1, Ordering::Relaxed);
                     }
-                    took.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(asked.elapsed().as_secs_f64() * 1e3);
+                    took.lock()
+                        .unwrap_or_else(|poisoned| poisoned.into_inner())
+                        .push(asked.elapsed().as_secs_f64() * 1e3);
                 }
             });
         }

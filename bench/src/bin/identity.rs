@@ -1,8 +1,8 @@
 //! Who is asking: how fast tokens are checked, and how fast they are given out, beside the crypto library alone and Keycloak.
 //!
 //! `identity verify SECONDS` checks tokens inside this process on one core: the library's verification of the signature, the
-//! full check of a token that was never seen, and one that was. `identity grants SECONDS NAME=URL,CLIENT,SECRET,PID …` asks
-//! token endpoints for client-credentials grants over HTTP, alternating. Both print one line of JSON.
+//! full check of a token that was never seen, and one that was. `identity grants SECONDS NAME=URL,CLIENT,SECRET,PID[,REFRESH_TOKEN] …`
+//! asks token endpoints for client-credentials grants, or refreshes, over HTTP, alternating. Both print one line of JSON.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -243,9 +243,15 @@ fn grants(span: Duration, servers: &[String]) -> Result<(), Failure> {
 fn parse(text: &str) -> Result<Server, Failure> {
     let (name, rest) = text.split_once('=').ok_or("NAME=URL,CLIENT,SECRET,PID")?;
     let parts: Vec<&str> = rest.split(',').collect();
-    let [url, client, secret, pid] = parts[..] else { return Err("NAME=URL,CLIENT,SECRET,PID".into()) };
+    let (url, client, secret, pid, grant) = match parts[..] {
+        [url, client, secret, pid] => (url, client, secret, pid, "grant_type=client_credentials".to_owned()),
+        [url, client, secret, pid, refresh] => {
+            (url, client, secret, pid, format!("grant_type=refresh_token&refresh_token={refresh}"))
+        }
+        _ => return Err("NAME=URL,CLIENT,SECRET,PID[,REFRESH_TOKEN]".into()),
+    };
     let (address, path) = url.strip_prefix("http://").and_then(|url| url.split_once('/')).ok_or("http:// URL")?;
-    let body = format!("grant_type=client_credentials&client_id={client}&client_secret={secret}");
+    let body = format!("{grant}&client_id={client}&client_secret={secret}");
     let request = format!(
         "POST /{path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()

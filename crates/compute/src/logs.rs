@@ -35,12 +35,29 @@ pub struct LogQuery {
 }
 
 impl LogQuery {
+    /// What is left of the lines that [`LogQuery::render`] showed piece by piece, without `tail` and `limit_bytes`.
+    pub fn cut(&self, mut shown: Vec<u8>) -> Vec<u8> {
+        if let Some(tail) = self.tail {
+            let body = shown.strip_suffix(b"\n").unwrap_or(&shown);
+            let ends = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+            let begin = match usize::try_from(tail).unwrap_or(usize::MAX) {
+                0 => shown.len(),
+                lines => ends.into_iter().nth(lines - 1).unwrap_or(0),
+            };
+            shown.drain(..begin);
+        }
+        if let Some(limit) = self.limit_bytes {
+            shown.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+        shown
+    }
+
     /// Lines younger than `seconds` before `now`.
     pub fn since_seconds(now: Timestamp, seconds: u64) -> Timestamp {
         now - Duration::from_secs(seconds)
     }
 
-    /// The bytes to show of `lines`.
+    /// The bytes to show of `lines`, which are all there are.
     pub fn render(&self, lines: &[LogLine]) -> Vec<u8> {
         let first = match self.since {
             Some(since) => lines.iter().position(|line| line.at >= since).unwrap_or(lines.len()),
@@ -76,6 +93,19 @@ mod tests {
 
     fn shown(query: LogQuery) -> String {
         String::from_utf8(query.render(&lines())).expect("text")
+    }
+
+    #[test]
+    fn piece_by_piece_is_the_same() {
+        let all = lines();
+        for tail in [None, Some(0), Some(1), Some(3), Some(4), Some(9)] {
+            for limit_bytes in [None, Some(0), Some(5), Some(99)] {
+                let query = LogQuery { tail, limit_bytes, ..LogQuery::default() };
+                let plain = LogQuery::default();
+                let pieces = all.chunks(3).flat_map(|piece| plain.render(piece)).collect();
+                assert_eq!(query.cut(pieces), query.render(&all), "{query:?}");
+            }
+        }
     }
 
     #[test]

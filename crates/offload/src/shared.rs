@@ -29,6 +29,11 @@ use crate::{Service, work};
 
 /// Cancellations that a busy worker may have unread; it then looks into the store.
 const UNREAD: usize = 1_024;
+/// Whole logs that are read at once.
+const LOG_READERS: usize = 4;
+/// Pods that wait in line for a place at one site; the others are looked at again later, so that a full site does not hold up
+/// the work on others.
+const LINE: usize = 32;
 /// Changes that a slow listener may have unread; it is then told to ask for all.
 const UNHEARD: usize = 16_384;
 
@@ -43,7 +48,11 @@ pub struct Shared {
     pub sites: Vec<Arc<dyn Site>>,
     /// Places at each site.
     pub places: HashMap<String, Arc<Semaphore>>,
+    /// Those who wait for one.
+    pub lines: HashMap<String, Semaphore>,
     pub staging: Semaphore,
+    /// Turns to read a whole log: each takes memory for as much as a container may write.
+    pub log_readers: Semaphore,
     pub run_times: RunTimes,
     pub cache: Cache,
     /// This process among those that share the store.
@@ -62,11 +71,12 @@ impl Shared {
             Some(lake) => lake.clone(),
             None => ctx.url_of("/rucio").parse().map_err(OpenError::other)?,
         };
-        let mut places = HashMap::new();
+        let (mut places, mut lines) = (HashMap::new(), HashMap::new());
         for site in &sites {
             let capacity = site.capacity().await.map_err(OpenError::other)?;
             let pods = usize::try_from(capacity.pods).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
             places.insert(site.name().to_owned(), Arc::new(Semaphore::new(pods)));
+            lines.insert(site.name().to_owned(), Semaphore::new(LINE));
         }
         let node = node_name(&ctx.data_dir)?;
         // One name for each process, for as long as it lives.
@@ -75,6 +85,7 @@ impl Shared {
             storages: Storages::new(ctx.client.untrusted()),
             run_times: RunTimes::default(),
             staging: Semaphore::new(settings.parallel_staging.max(1)),
+            log_readers: Semaphore::new(LOG_READERS),
             cache: Cache::open(&ctx.data_dir.join("cache"), settings.cache_limit)?,
             queues: Queues { run: queue("run"), clean: queue("clean") },
             store: ctx.store,
@@ -84,6 +95,7 @@ impl Shared {
             settings,
             sites,
             places,
+            lines,
             node,
             cancelled: broadcast::channel(UNREAD).0,
             changed: broadcast::channel(UNHEARD).0,

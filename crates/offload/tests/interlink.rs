@@ -244,6 +244,9 @@ async fn pods_fail_for_a_reason() {
     let mut late = pod("sleep 30");
     late["spec"]["activeDeadlineSeconds"] = json!(1);
     assert_eq!(bench.run(&late).await["reason"], "DeadlineExceeded");
+    let mut never_late = pod("true");
+    never_late["spec"]["activeDeadlineSeconds"] = json!(i64::MAX);
+    assert_eq!(bench.run(&never_late).await["phase"], "Succeeded");
 }
 
 #[tokio::test]
@@ -442,6 +445,51 @@ async fn logs_are_cut_and_followed() {
     assert_eq!(bench.log(&pod, LogOptions { bytes: 6, ..LogOptions::default() }).await, "line 1");
     let stamped = bench.log(&pod, LogOptions { timestamps: true, tail: 1, ..LogOptions::default() }).await;
     assert!(stamped.ends_with("Z line 5\n"), "{stamped}");
+}
+
+#[tokio::test]
+async fn the_log_of_a_pod_that_never_ran_ends_with_the_pod() {
+    let bench = Bench::new().await;
+    let mut lost = pod("true");
+    annotate(&mut lost, "dte.io/inputs", json!([{"did": "s:nowhere", "path": "f"}]));
+    bench.admin().create(&PodCreateRequests::of(lost.clone())).await.expect("created");
+    let follow = || LogOptions { follow: true, ..LogOptions::default() };
+    let followed = tokio::time::timeout(Duration::from_secs(60), bench.log(&lost, follow())).await.expect("an end");
+    assert_eq!(followed, "");
+    assert_eq!(bench.end_of(&lost).await["phase"], "Failed");
+    let again = tokio::time::timeout(Duration::from_secs(60), bench.log(&lost, follow())).await;
+    assert_eq!(again.expect("an end"), "");
+}
+
+#[tokio::test]
+async fn a_log_of_many_short_lines_comes_in_pieces() {
+    let bench = Bench::new().await;
+    let pod = pod("seq 300000");
+    bench.run(&pod).await;
+    let whole = bench.log(&pod, LogOptions::default()).await;
+    assert_eq!(whole.lines().count(), 300_000);
+    assert!(whole.lines().zip(1..).all(|(line, n)| line == n.to_string()));
+    assert_eq!(bench.log(&pod, LogOptions { tail: 2, ..LogOptions::default() }).await, "299999\n300000\n");
+    let followed = bench.log(&pod, LogOptions { follow: true, tail: 1, ..LogOptions::default() }).await;
+    assert_eq!(followed, "300000\n");
+}
+
+/// Whoever fills one site does not hold up the others.
+#[tokio::test]
+async fn a_full_site_does_not_stop_another() {
+    let shim = env!("CARGO_BIN_EXE_dte-offload-pod-shim");
+    let more = format!("[[compute.sites]]\nplugin = 'host'\nname = 'small'\nslots = 1\nshim = '{shim}'");
+    let bench = Bench::with_site(&more).await;
+    let admin = bench.admin();
+    let mut crowd = Vec::new();
+    for _ in 0..1_200 {
+        let mut one = pod("sleep 1000");
+        one["spec"]["nodeSelector"]["dte.site"] = "small".into();
+        admin.create(&PodCreateRequests::of(one.clone())).await.expect("created");
+        crowd.push(one);
+    }
+    let end = tokio::time::timeout(Duration::from_secs(120), bench.run(&pod("true"))).await.expect("it ran");
+    assert_eq!(end["phase"], "Succeeded");
 }
 
 #[tokio::test]

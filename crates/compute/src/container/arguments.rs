@@ -90,6 +90,13 @@ fn mounts(plan: &PodPlan, container: &ContainerPlan, volumes: &Path) -> Result<V
             Some(VolumeSource::HostPath { path, .. }) => PathBuf::from(path),
             Some(_) => volumes.join(&mount.volume),
         };
+        let is_fixed = matches!(volume.map(|volume| &volume.source), Some(VolumeSource::Files { .. }));
+        if mount.sub_path.is_some() && !is_fixed {
+            // A container could put a link there, which the next start of another would follow.
+            return Err(format!(
+                "{field}: subPath of a volume that containers write to cannot be mounted at this site"
+            ));
+        }
         let from = match &mount.sub_path {
             Some(sub) => beneath(&root, Path::new(sub)).map_err(|why| format!("{field}: subPath {sub:?}: {why}"))?,
             None => root,
@@ -97,7 +104,7 @@ fn mounts(plan: &PodPlan, container: &ContainerPlan, volumes: &Path) -> Result<V
         if !mount.path.starts_with('/') {
             return Err(format!("{field}: it must be an absolute path at this site"));
         }
-        words.extend(bind(&from, &mount.path, mount.read_only)?);
+        words.extend(bind(&from, &mount.path, mount.read_only || is_fixed)?);
     }
     Ok(words)
 }

@@ -23,8 +23,8 @@ const SEGMENTS: usize = 4;
 const TIME_STEP: Duration = Duration::from_millis(20);
 /// An index entry: offset and time, 8 bytes each.
 const ENTRY: usize = 16;
-/// A reader gets at most so much at once.
-const MAX_CHUNK: u64 = 32 << 20;
+/// A reader gets at most so much at once: a line costs far more in memory than it is long, if it is short.
+const MAX_CHUNK: u64 = 256 << 10;
 
 /// The writing side; lives in the shim.
 pub struct LogWriter {
@@ -100,12 +100,16 @@ impl LogWriter {
     }
 }
 
-/// Reads the log from byte `from` of what the container wrote.
+/// Reads the log from byte `from` of what the container wrote: whole lines, if more follow. `complete` says that this is all
+/// there is by now.
 pub fn read(folder: &Path, container: &str, from: u64) -> io::Result<LogChunk> {
     let stem = folder.join(container);
     let mut chunk = LogChunk { next: from, ..LogChunk::default() };
     let mut room = MAX_CHUNK;
     for (start, path) in parts(&stem)? {
+        if room == 0 {
+            break;
+        }
         let bytes = match read_from(&path, from.saturating_sub(start), room) {
             Ok(bytes) => bytes,
             // The writer has just let it go.
@@ -127,6 +131,10 @@ pub fn read(folder: &Path, container: &str, from: u64) -> io::Result<LogChunk> {
         room -= bytes.len() as u64;
         add_lines(&mut chunk.lines, &bytes, begin, &times);
         chunk.next = begin + bytes.len() as u64;
+    }
+    chunk.complete = room > 0;
+    if !chunk.complete && chunk.lines.len() > 1 {
+        chunk.next -= chunk.lines.pop_if(|last| !last.text.ends_with(b"\n")).map_or(0, |last| last.text.len() as u64);
     }
     Ok(chunk)
 }

@@ -29,8 +29,18 @@ use crate::pod::VolumeSource;
 
 /// Places where users' sessions and services keep sockets and secrets. Hidden from pods that run as the engine's user,
 /// together with that user's home directory.
-pub const HIDDEN_BY_DEFAULT: [&str; 6] =
-    ["/run/user", "/run/postgresql", "/run/dbus", "/run/docker.sock", "/run/containerd", "/run/podman"];
+pub const HIDDEN_BY_DEFAULT: [&str; 9] = [
+    "/run/user",
+    "/run/postgresql",
+    "/run/dbus",
+    "/run/docker.sock",
+    "/run/containerd",
+    "/run/podman",
+    // Who reaches munge is believed by a batch system to be the user that the pod runs as.
+    "/run/munge",
+    "/var/run/munge",
+    "/var/spool/slurmd",
+];
 
 /// The user and group that a pod in a user namespace sees itself as.
 const INSIDE_ID: u32 = 1000;

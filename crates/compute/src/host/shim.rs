@@ -168,7 +168,7 @@ impl<'a> Shim<'a> {
             channel: Some(started.channel),
             door: Door::open(folder).inspect_err(|error| eprintln!("pod-shim: no door: {error}")).ok(),
             init: started.init,
-            deadline: spec.plan.deadline_seconds.map(|s| Instant::now() + Duration::from_secs(s)),
+            deadline: spec.plan.deadline_seconds.and_then(|s| Instant::now().checked_add(Duration::from_secs(s))),
             suspended: None,
             kill_at: None,
             killed_at: None,

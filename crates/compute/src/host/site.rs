@@ -309,7 +309,7 @@ impl Inner {
         };
         let chunk = logfile::read(&folder.logs(), &wanted.name, from)
             .map_err(SiteError::io(format!("the log of pod {uid}")))?;
-        Ok(LogChunk { complete: ended, ..chunk })
+        Ok(LogChunk { complete: ended && chunk.complete, ..chunk })
     }
 
     fn cancel(self: &Arc<Self>, uid: Uuid, how: &Cancellation) -> Result<(), SiteError> {

@@ -128,7 +128,7 @@ impl Folders {
         let chunk = logfile::read(&self.folder(uid).logs(), container, from)?;
         let lines = chunk.lines.iter().map(|line| (line.at, line.text.len())).collect();
         let text = chunk.lines.into_iter().flat_map(|line| line.text).collect();
-        Ok((Reply::Log { lines, next: chunk.next }, text))
+        Ok((Reply::Log { lines, next: chunk.next, all: chunk.complete }, text))
     }
 
     fn conclude(&self, uid: Uuid, report: &PodReport) -> io::Result<()> {

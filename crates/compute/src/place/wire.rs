@@ -56,6 +56,8 @@ pub enum Reply {
     Log {
         lines: Vec<(Timestamp, usize)>,
         next: u64,
+        /// Nothing more was there.
+        all: bool,
     },
     Files(Vec<FileEntry>),
     /// The body is what was asked for.

@@ -186,9 +186,9 @@ impl Inner {
             return Err(SiteError::Refused(format!("pod {uid} has no container {}", container.unwrap_or_default())));
         };
         match self.place.ask(Order::Log { uid, container, from }, Vec::new()).await {
-            Ok((Reply::Log { lines, next }, text)) => {
+            Ok((Reply::Log { lines, next, all }, text)) => {
                 let mut rest = &text[..];
-                let mut chunk = LogChunk { lines: Vec::with_capacity(lines.len()), next, complete: ended };
+                let mut chunk = LogChunk { lines: Vec::with_capacity(lines.len()), next, complete: ended && all };
                 for (at, length) in lines {
                     let (line, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
                     chunk.lines.push(LogLine { at, text: line.to_vec() });
@@ -228,8 +228,10 @@ impl Site for SlurmSite {
     fn capabilities(&self) -> Capabilities {
         let sandbox = match self.inner.config.walls {
             WallsSetting::None => Sandbox::None { why: "its jobs run as the site's own account".into() },
-            // What the nodes' kernels have besides, each pod finds out for itself.
-            WallsSetting::UserNamespace => Sandbox::UserNamespace { landlock: false },
+            // It hides where munge usually is, but a site may have it elsewhere, and whoever reaches it is the site's account.
+            WallsSetting::UserNamespace => Sandbox::None {
+                why: "a pod in a user namespace may reach the batch system as the site's own account".into(),
+            },
             WallsSetting::OtherUser => Sandbox::OtherUser { landlock: false },
         };
         Capabilities { sandbox, suspend: true, images: &[IMAGE] }

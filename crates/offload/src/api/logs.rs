@@ -38,26 +38,14 @@ pub async fn logs(State(shared): State<Arc<Shared>>, principal: Principal, body:
     let site = shared.site(Some(&head.site)).ok_or_else(unknown)?.clone();
     let container = Some(asked.container_name.clone()).filter(|name| !name.is_empty());
     // A pod that waits, or whose folder is gone already, has no log.
-    let chunk = match site.log(uid, container.as_deref(), 0).await {
-        Ok(chunk) => chunk,
-        Err(dte_compute::SiteError::Unknown(_)) => {
-            LogChunk { complete: head.state.is_terminal(), ..LogChunk::default() }
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let first = Bytes::from(query.render(&chunk.lines));
+    let ended = head.state.is_terminal();
+    let (first, next, complete) = so_far(&shared, site.as_ref(), uid, container.as_deref(), query, ended).await?;
     let text = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
-    if !asked.options.follow || chunk.complete {
+    if !asked.options.follow || complete {
         return Ok((text, first).into_response());
     }
-    let follower = Follower {
-        shared,
-        site,
-        uid,
-        container,
-        query: LogQuery { tail: None, limit_bytes: None, ..query },
-        next: chunk.next,
-    };
+    let follower =
+        Follower { shared, site, uid, container, query: LogQuery { tail: None, limit_bytes: None, ..query }, next };
     let rest = stream::unfold((follower, Some(first)), |(mut follower, first)| async move {
         match first {
             Some(first) => Some((Ok::<_, std::io::Error>(first), (follower, None))),
@@ -65,6 +53,34 @@ pub async fn logs(State(shared): State<Arc<Shared>>, principal: Principal, body:
         }
     });
     Ok((text, Body::from_stream(rest)).into_response())
+}
+
+/// What the container has written by now, where to go on, and whether that is all there will be.
+async fn so_far(
+    shared: &Shared,
+    site: &dyn Site,
+    uid: Uuid,
+    container: Option<&str>,
+    query: LogQuery,
+    ended: bool,
+) -> Result<(Bytes, u64, bool), Refusal> {
+    let turn = shared.log_readers.acquire().await;
+    let whole = LogQuery { tail: None, limit_bytes: None, ..query };
+    let (mut shown, mut next) = (Vec::new(), 0);
+    let complete = loop {
+        let chunk = match site.log(uid, container, next).await {
+            Ok(chunk) => chunk,
+            Err(dte_compute::SiteError::Unknown(_)) => break ended,
+            Err(error) => return Err(error.into()),
+        };
+        shown.append(&mut whole.render(&chunk.lines));
+        next = chunk.next;
+        if chunk.complete || chunk.lines.is_empty() {
+            break chunk.complete || ended;
+        }
+    };
+    drop(turn);
+    Ok((Bytes::from(query.cut(shown)), next, complete))
 }
 
 /// Somebody who reads on while the container writes.
@@ -94,10 +110,16 @@ impl Follower {
             if !chunk.lines.is_empty() {
                 return Some(Ok(Bytes::from(self.query.render(&chunk.lines))));
             }
-            if chunk.complete {
+            if chunk.complete || self.has_ended().await {
                 return None;
             }
         }
+    }
+
+    /// Whether the pod has, also one of which nothing ever ran.
+    async fn has_ended(&self) -> bool {
+        let head = store::heads(&self.shared.store, vec![self.uid]).await.ok().and_then(|mut heads| heads.pop());
+        head.is_none_or(|head| head.state.is_terminal())
     }
 
     async fn is_waiting(&self) -> bool {

@@ -30,6 +30,8 @@ const LOOK_SHARED: Duration = Duration::from_secs(2);
 const OPENING: Duration = Duration::from_millis(5);
 /// When a full site is asked again.
 const BUSY: Duration = Duration::from_millis(500);
+/// When a pod is looked at again, at the latest, that found no room in the line before a full site.
+const IN_NO_LINE: Duration = Duration::from_secs(5);
 
 /// The same for one that lacks something that another pod may have, and the reason that the pod shows meanwhile.
 const LACKING: Duration = Duration::from_secs(1);
@@ -130,6 +132,13 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
         }
         State::Staged => {
             let mut cancelled = shared.cancelled.subscribe();
+            let in_line = match free_place(shared, &pod.site) {
+                Some(_) => None,
+                None => match shared.lines.get(&pod.site).and_then(|line| line.try_acquire().ok()) {
+                    Some(in_line) => Some(in_line),
+                    None => return wait_for_line(shared, claim, pod, site.as_ref()).await,
+                },
+            };
             let place = loop {
                 match hold::wish(shared, pod).await? {
                     Wish::End(reason) => return end_before_start(shared, claim, pod, site.as_ref(), reason).await,
@@ -143,6 +152,7 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
                     () = shared.tasks.stopping() => return Ok(Next::Later(Duration::ZERO)),
                 }
             };
+            drop(in_line);
             if hold::nothing_runs(shared, pod) {
                 return hold_on(shared, pod).await;
             }
@@ -189,6 +199,19 @@ async fn settle(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Nex
 /// Nothing of the pod runs, and nothing shall for now.
 async fn hold_on(shared: &Shared, pod: &PodRow) -> Result<Next, Failure> {
     Ok(if hold::until_wanted(shared, pod).await? { Next::Again } else { Next::Later(Duration::ZERO) })
+}
+
+/// The site is full and so is the line before it: the pod is looked at again when it has waited a tenth longer.
+async fn wait_for_line(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow, site: &dyn Site) -> Result<Next, Failure> {
+    match hold::wish(shared, pod).await? {
+        Wish::End(reason) => end_before_start(shared, claim, pod, site, reason).await,
+        Wish::Wait => hold_on(shared, pod).await,
+        Wish::Go => Ok(Next::Later((Timestamp::now().since(pod.created) / 10).clamp(BUSY, IN_NO_LINE))),
+    }
+}
+
+fn free_place(shared: &Shared, site: &str) -> Option<OwnedSemaphorePermit> {
+    shared.places.get(site).and_then(|all| all.clone().try_acquire_owned().ok())
 }
 
 async fn place_at(shared: &Shared, site: &str) -> Result<OwnedSemaphorePermit, Failure> {
@@ -253,7 +276,7 @@ async fn wait_for_end(
                 Wish::Go => {
                     pause.go_on(shared, pod, site).await?;
                     if place.is_none() {
-                        place = shared.places.get(&pod.site).and_then(|all| all.clone().try_acquire_owned().ok());
+                        place = free_place(shared, &pod.site);
                     }
                     None
                 }
