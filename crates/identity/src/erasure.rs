@@ -108,30 +108,29 @@ impl Identity {
         if !directory.users.contains_key(name) {
             return Err(Error::NoAccount(name.to_owned()));
         }
-        let mut others: Vec<String> = Vec::new();
-        for identity in directory.linked.get(name).into_iter().flatten() {
-            others.push(identity.1.clone());
-            others.extend(directory.links.get(identity).map(|link| link.shown.clone()));
-        }
+        let who = self.known_as(name);
+        let shown =
+            who.linked.iter().filter_map(|identity| directory.links.get(identity).map(|link| link.shown.clone()));
+        let mut others: Vec<String> = shown.collect();
         if let Some(profile) = self.0.policy.state().profile(name) {
             others.extend([&profile.email, &profile.display].map(Clone::clone));
         }
         others.retain(|text| text.len() >= crate::policy::trace::SHORTEST && text != name);
         others.sort();
         others.dedup();
-        Ok(Traces { name: name.to_owned(), others, pseudonym: pseudonym.to_owned() })
+        Ok(Traces { who, others, pseudonym: pseudonym.to_owned() })
     }
 
     async fn take_account_away(&self, traces: &Arc<Traces>, by: &str) -> Result<Kept, Error> {
         let text = serde_json::to_vec(traces.as_ref()).map_err(|error| Error::Signing(error.to_string()))?;
         let sealed = self.0.vault.seal(&sealed_as(&traces.pseudonym), &text);
         let sealed = sealed.map_err(|error| Error::Signing(error.to_string()))?;
-        let name_hash = self.erased_hash(&traces.name);
+        let name_hash = self.erased_hash(&traces.who.name);
         let (identity, traces) = (self.clone(), Arc::clone(traces));
-        let by = if by == traces.name { traces.pseudonym.clone() } else { by.to_owned() };
+        let by = if by == traces.who.name { traces.pseudonym.clone() } else { by.to_owned() };
         let done = self.0.store.write(move |tx| -> Result<Kept, Error> {
             let now = Timestamp::now();
-            must_not_be_last(tx, &traces.name)?;
+            must_not_be_last(tx, &traces.who.name)?;
             let one = table::Erased {
                 pseudonym: traces.pseudonym.clone(),
                 traces: Some(sealed.clone()),
@@ -153,7 +152,7 @@ impl Identity {
     }
 
     fn pseudonymise(&self, tx: &mut Tx<'_>, traces: &Traces, now: Timestamp, by: &str) -> Result<Kept, Error> {
-        let (name, pseudonym) = (traces.name.as_str(), traces.pseudonym.as_str());
+        let (name, pseudonym) = (traces.who.name.as_str(), traces.pseudonym.as_str());
         let elsewhere: Vec<(String, String)> = ways_in::people::links(tx)?
             .into_iter()
             .filter(|link| link.name == name)
@@ -207,7 +206,7 @@ impl Identity {
     /// Whose name a pseudonym took the place of, for as long as that is known: for services that are told by [`ERASED`].
     pub fn erased_name(&self, tx: &mut Tx<'_>, pseudonym: &str) -> Result<Option<String>, dte_store::Error> {
         let one = table::find(tx, pseudonym)?;
-        Ok(one.and_then(|one| self.opened(&one)).map(|traces| traces.name))
+        Ok(one.and_then(|one| self.opened(&one)).map(|traces| traces.who.name))
     }
 
     /// The keyed hash under which a name that was erased is remembered.
@@ -220,7 +219,7 @@ impl Identity {
         let after = after.to_owned();
         let found = self.0.store.read(move |tx| table::page(tx, &after, MOST)).await?;
         let known = |one: table::Erased| {
-            let name = self.opened(&one).map(|traces| traces.name);
+            let name = self.opened(&one).map(|traces| traces.who.name);
             Known { pseudonym: one.pseudonym, begun: one.begun, name, finished: one.finished }
         };
         Ok(found.into_iter().map(known).collect())
@@ -229,12 +228,20 @@ impl Identity {
     fn opened(&self, one: &table::Erased) -> Option<Traces> {
         let text = self.0.vault.unseal(&sealed_as(&one.pseudonym), one.traces.as_deref()?);
         match text.map(|text| serde_json::from_slice(&text)) {
-            Ok(Ok(traces)) => Some(traces),
+            Ok(Ok(traces)) => Some(self.completed(traces)),
             outcome => {
                 tracing::error!(pseudonym = one.pseudonym, ?outcome, "what an erasure looks for cannot be read");
                 None
             }
         }
+    }
+
+    /// What was begun before identities were told apart by their issuers says none.
+    fn completed(&self, mut traces: Traces) -> Traces {
+        if traces.who.issuer.is_empty() {
+            self.issuer().clone_into(&mut traces.who.issuer);
+        }
+        traces
     }
 
     /// Looks for records that came late, until no more can come.
@@ -264,7 +271,7 @@ impl Identity {
             }
             if now.since(one.begun) > WATCHED {
                 let end = self.0.store.write(move |tx| -> Result<(), dte_store::Error> {
-                    agreed::person::forget(tx, &traces.name)?;
+                    agreed::person::forget(tx, &traces.who.name)?;
                     issuing::person::sweep(tx, now)?;
                     table::finish(tx, &traces.pseudonym, now)
                 });
@@ -312,6 +319,10 @@ fn remains(kept: Kept, records: u64) -> Vec<Remains> {
     ];
     let always = [
         ("a keyed hash of the name", "the name is never given to somebody else"),
+        (
+            "bans that name the account's name, or a linked identity, but not this engine as the issuer",
+            "they hold for whoever has that name at other issuers",
+        ),
         (
             "what is looked for in records that come late, encrypted",
             "for a week, as long as a token of the account may be shown; then it is forgotten",
