@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::accounts::store as ways_in;
 use crate::audit::Entry;
-use crate::directory::{Ban, NewBan};
+use crate::directory::{Ban, NewBan, PSEUDONYM_PREFIX};
 use crate::issue::{Error, LONGEST_LIFETIME};
 use crate::issuer::{programs, store as issuing};
 use crate::model::erased::Traces;
@@ -33,8 +33,6 @@ use crate::{FIRST_ADMIN, Identity, store};
 /// The event by which other services are told. Its subject is the pseudonym; `GET /policy/v1/erasures` says whose it is, for
 /// as long as that is known.
 pub const ERASED: &str = "org.dte.identity.account.erased";
-/// Pseudonyms begin with this.
-const PREFIX: &str = "erased-";
 /// How often late records are looked for.
 const ROUND: Duration = Duration::from_secs(60);
 /// How long: no token of the account is good for longer, and records wait a minute at most.
@@ -87,9 +85,11 @@ impl Identity {
                 "{name} is the account of whoever runs the engine, and comes back with every start: it cannot be erased"
             )));
         }
-        let pseudonym = format!("{PREFIX}{}", new_id().simple());
+        let pseudonym = format!("{PSEUDONYM_PREFIX}{}", new_id().simple());
         let traces = Arc::new(self.traces_of(name, &pseudonym)?);
         self.audit().write_permits().await;
+        // Whoever erases themselves has no account when this is done, and still hears what became of it.
+        crate::stay::to_the_end();
         let kept = self.take_account_away(&traces, by).await?;
         self.reload_accounts().await?;
         self.policy_refresh().await?;
@@ -130,7 +130,7 @@ impl Identity {
         let by = if by == traces.who.name { traces.pseudonym.clone() } else { by.to_owned() };
         let done = self.0.store.write(move |tx| -> Result<Kept, Error> {
             let now = Timestamp::now();
-            must_not_be_last(tx, &traces.who.name)?;
+            let before = identity.has_administrator(tx)?;
             let one = table::Erased {
                 pseudonym: traces.pseudonym.clone(),
                 traces: Some(sealed.clone()),
@@ -140,6 +140,7 @@ impl Identity {
             };
             table::insert(tx, &one, &name_hash)?;
             let kept = identity.pseudonymise(tx, &traces, now, &by)?;
+            identity.must_keep_administrator(tx, before)?;
             let detail = json!({"acceptances": kept.acceptances, "programs": kept.programs, "bans": kept.bans});
             identity.audit().append(tx, &[Entry::change(&by, "user.erase", &traces.pseudonym, detail)])?;
             let data = json!({"pseudonym": traces.pseudonym, "known_until": now + WATCHED});
@@ -284,18 +285,6 @@ impl Identity {
 
 fn sealed_as(pseudonym: &str) -> String {
     format!("erasure {pseudonym}")
-}
-
-/// Somebody must be left who can administer.
-fn must_not_be_last(tx: &mut Tx<'_>, name: &str) -> Result<(), Error> {
-    let users = store::users(tx)?;
-    let user = users.iter().find(|user| user.name == name).ok_or_else(|| Error::NoAccount(name.to_owned()))?;
-    let others = users.iter().filter(|other| other.admin && other.active && other.name != name).count();
-    if user.admin && others == 0 {
-        let why = format!("{name} is the last administrator: make another one first (`dte user add NAME --admin`)");
-        return Err(Error::NotErased(why));
-    }
-    Ok(())
 }
 
 fn remains(kept: Kept, records: u64) -> Vec<Remains> {
