@@ -251,13 +251,12 @@ impl Audit {
         let found = self.store.write(move |tx| -> Result<(u64, Option<i64>), dte_store::Error> {
             let (mut written, mut end) = (0, None);
             let mut seen = BTreeSet::new();
-            for text in traces.texts() {
+            for text in traces.who.texts() {
                 let (lines, reached) = mentioning(tx, &as_in_json(text), seq, ERASED_AT_ONCE)?;
                 end = reached;
                 for (number, _, mut body) in lines {
                     if seen.insert(number) && traces.replace_in_record(&mut body) {
-                        let subject = (traces.name.as_str(), traces.pseudonym.as_str());
-                        written += u64::from(table::erase(tx, &key, number, &body, subject)?);
+                        written += u64::from(table::erase(tx, &key, number, &body)?);
                     }
                 }
             }

@@ -3,16 +3,19 @@
 //! A ban of a group hits its members here and those whom their issuer names as members. What an issuer said of somebody is
 //! remembered for a day: a token that leaves the group out, and work that goes on without any token, are no way around.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dte_base::id::new_id;
 use dte_base::time::Timestamp;
+use dte_store::Tx;
 use lru::LruCache;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::accounts::store::people;
 use crate::audit::Entry;
 use crate::directory::{Ban, Directory, NewBan, Suspect};
 use crate::issue::Error;
@@ -128,18 +131,30 @@ impl Identity {
             detail,
         );
         let made = ban.clone();
-        let is_account = ban.who.issuer.as_deref().is_none_or(|issuer| issuer == self.0.issuer);
-        let (audit, by) = (self.audit().clone(), by.to_owned());
+        let (identity, by) = (self.clone(), by.to_owned());
         self.change(vec![entry], move |tx| {
+            let before = identity.has_administrator(tx)?;
             store::insert_ban(tx, &made)?;
-            if let Some(name) = made.who.subject.as_deref().filter(|_| is_account) {
-                // For good: lifting the ban does not bring back what was out there.
-                programs::end_all(tx, &audit, name, &by)?;
+            // For good: lifting the ban does not bring back what was out there.
+            for name in identity.accounts_named(tx, &made.who)? {
+                programs::end_all(tx, identity.audit(), &name, &by)?;
             }
-            Ok(())
+            identity.must_keep_administrator(tx, before)
         })
         .await?;
         Ok(ban)
+    }
+
+    /// The accounts of the subject that a ban names: by the name, and by identities elsewhere.
+    fn accounts_named(&self, tx: &mut Tx<'_>, who: &NewBan) -> Result<BTreeSet<String>, dte_store::Error> {
+        let Some(subject) = who.subject.as_deref() else { return Ok(BTreeSet::new()) };
+        let is_of = |issuer: &str| who.issuer.as_deref().is_none_or(|named| named == issuer);
+        let linked = people::links(tx)?.into_iter().filter(|link| link.subject == subject && is_of(&link.issuer));
+        let mut names: BTreeSet<String> = linked.map(|link| link.name).collect();
+        if is_of(&self.0.issuer) {
+            names.insert(subject.to_owned());
+        }
+        Ok(names)
     }
 
     pub async fn lift_ban(&self, id: &str, by: &str) -> Result<(), Error> {

@@ -12,6 +12,7 @@ use crate::issuer::rules::Rules;
 use crate::model::group::Group;
 use crate::not_before::NotBefore;
 use crate::store;
+use crate::trust::GUEST_PREFIX;
 
 /// A local account. Its subject at the built-in issuer is its name, and a name is never given twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +156,19 @@ pub(crate) fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.'))
 }
 
+/// Pseudonyms of people who were erased begin with this.
+pub(crate) const PSEUDONYM_PREFIX: &str = "erased-";
+
+/// Whether a text begins as names do that the engine itself gives: to guests and to those who were erased.
+pub(crate) fn is_reserved(text: &str) -> bool {
+    [GUEST_PREFIX, PSEUDONYM_PREFIX].iter().any(|prefix| text.starts_with(prefix))
+}
+
+/// Whether a text can be the name of a new account or client.
+pub(crate) fn is_new_name(text: &str) -> bool {
+    is_name(text) && !is_reserved(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +210,9 @@ mod tests {
         }
         for bad in ["", "..", ".a", "A", "a/b", "a b", &"x".repeat(65)] {
             assert!(!is_name(bad), "{bad}");
+        }
+        for reserved in ["guest-1", "erased-0123"] {
+            assert!(is_name(reserved) && !is_new_name(reserved), "{reserved}");
         }
     }
 }

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::accounts::store as ways_in;
 use crate::audit::Entry;
-use crate::directory::{Ban, NewBan};
+use crate::directory::{Ban, NewBan, PSEUDONYM_PREFIX};
 use crate::issue::{Error, LONGEST_LIFETIME};
 use crate::issuer::{programs, store as issuing};
 use crate::model::erased::Traces;
@@ -33,8 +33,6 @@ use crate::{FIRST_ADMIN, Identity, store};
 /// The event by which other services are told. Its subject is the pseudonym; `GET /policy/v1/erasures` says whose it is, for
 /// as long as that is known.
 pub const ERASED: &str = "org.dte.identity.account.erased";
-/// Pseudonyms begin with this.
-const PREFIX: &str = "erased-";
 /// How often late records are looked for.
 const ROUND: Duration = Duration::from_secs(60);
 /// How long: no token of the account is good for longer, and records wait a minute at most.
@@ -87,9 +85,11 @@ impl Identity {
                 "{name} is the account of whoever runs the engine, and comes back with every start: it cannot be erased"
             )));
         }
-        let pseudonym = format!("{PREFIX}{}", new_id().simple());
+        let pseudonym = format!("{PSEUDONYM_PREFIX}{}", new_id().simple());
         let traces = Arc::new(self.traces_of(name, &pseudonym)?);
         self.audit().write_permits().await;
+        // Whoever erases themselves has no account when this is done, and still hears what became of it.
+        crate::stay::to_the_end();
         let kept = self.take_account_away(&traces, by).await?;
         self.reload_accounts().await?;
         self.policy_refresh().await?;
@@ -108,30 +108,29 @@ impl Identity {
         if !directory.users.contains_key(name) {
             return Err(Error::NoAccount(name.to_owned()));
         }
-        let mut others: Vec<String> = Vec::new();
-        for identity in directory.linked.get(name).into_iter().flatten() {
-            others.push(identity.1.clone());
-            others.extend(directory.links.get(identity).map(|link| link.shown.clone()));
-        }
+        let who = self.known_as(name);
+        let shown =
+            who.linked.iter().filter_map(|identity| directory.links.get(identity).map(|link| link.shown.clone()));
+        let mut others: Vec<String> = shown.collect();
         if let Some(profile) = self.0.policy.state().profile(name) {
             others.extend([&profile.email, &profile.display].map(Clone::clone));
         }
         others.retain(|text| text.len() >= crate::policy::trace::SHORTEST && text != name);
         others.sort();
         others.dedup();
-        Ok(Traces { name: name.to_owned(), others, pseudonym: pseudonym.to_owned() })
+        Ok(Traces { who, others, pseudonym: pseudonym.to_owned() })
     }
 
     async fn take_account_away(&self, traces: &Arc<Traces>, by: &str) -> Result<Kept, Error> {
         let text = serde_json::to_vec(traces.as_ref()).map_err(|error| Error::Signing(error.to_string()))?;
         let sealed = self.0.vault.seal(&sealed_as(&traces.pseudonym), &text);
         let sealed = sealed.map_err(|error| Error::Signing(error.to_string()))?;
-        let name_hash = self.erased_hash(&traces.name);
+        let name_hash = self.erased_hash(&traces.who.name);
         let (identity, traces) = (self.clone(), Arc::clone(traces));
-        let by = if by == traces.name { traces.pseudonym.clone() } else { by.to_owned() };
+        let by = if by == traces.who.name { traces.pseudonym.clone() } else { by.to_owned() };
         let done = self.0.store.write(move |tx| -> Result<Kept, Error> {
             let now = Timestamp::now();
-            must_not_be_last(tx, &traces.name)?;
+            let before = identity.has_administrator(tx)?;
             let one = table::Erased {
                 pseudonym: traces.pseudonym.clone(),
                 traces: Some(sealed.clone()),
@@ -141,6 +140,7 @@ impl Identity {
             };
             table::insert(tx, &one, &name_hash)?;
             let kept = identity.pseudonymise(tx, &traces, now, &by)?;
+            identity.must_keep_administrator(tx, before)?;
             let detail = json!({"acceptances": kept.acceptances, "programs": kept.programs, "bans": kept.bans});
             identity.audit().append(tx, &[Entry::change(&by, "user.erase", &traces.pseudonym, detail)])?;
             let data = json!({"pseudonym": traces.pseudonym, "known_until": now + WATCHED});
@@ -153,7 +153,7 @@ impl Identity {
     }
 
     fn pseudonymise(&self, tx: &mut Tx<'_>, traces: &Traces, now: Timestamp, by: &str) -> Result<Kept, Error> {
-        let (name, pseudonym) = (traces.name.as_str(), traces.pseudonym.as_str());
+        let (name, pseudonym) = (traces.who.name.as_str(), traces.pseudonym.as_str());
         let elsewhere: Vec<(String, String)> = ways_in::people::links(tx)?
             .into_iter()
             .filter(|link| link.name == name)
@@ -207,7 +207,7 @@ impl Identity {
     /// Whose name a pseudonym took the place of, for as long as that is known: for services that are told by [`ERASED`].
     pub fn erased_name(&self, tx: &mut Tx<'_>, pseudonym: &str) -> Result<Option<String>, dte_store::Error> {
         let one = table::find(tx, pseudonym)?;
-        Ok(one.and_then(|one| self.opened(&one)).map(|traces| traces.name))
+        Ok(one.and_then(|one| self.opened(&one)).map(|traces| traces.who.name))
     }
 
     /// The keyed hash under which a name that was erased is remembered.
@@ -220,7 +220,7 @@ impl Identity {
         let after = after.to_owned();
         let found = self.0.store.read(move |tx| table::page(tx, &after, MOST)).await?;
         let known = |one: table::Erased| {
-            let name = self.opened(&one).map(|traces| traces.name);
+            let name = self.opened(&one).map(|traces| traces.who.name);
             Known { pseudonym: one.pseudonym, begun: one.begun, name, finished: one.finished }
         };
         Ok(found.into_iter().map(known).collect())
@@ -229,12 +229,20 @@ impl Identity {
     fn opened(&self, one: &table::Erased) -> Option<Traces> {
         let text = self.0.vault.unseal(&sealed_as(&one.pseudonym), one.traces.as_deref()?);
         match text.map(|text| serde_json::from_slice(&text)) {
-            Ok(Ok(traces)) => Some(traces),
+            Ok(Ok(traces)) => Some(self.completed(traces)),
             outcome => {
                 tracing::error!(pseudonym = one.pseudonym, ?outcome, "what an erasure looks for cannot be read");
                 None
             }
         }
+    }
+
+    /// What was begun before identities were told apart by their issuers says none.
+    fn completed(&self, mut traces: Traces) -> Traces {
+        if traces.who.issuer.is_empty() {
+            self.issuer().clone_into(&mut traces.who.issuer);
+        }
+        traces
     }
 
     /// Looks for records that came late, until no more can come.
@@ -264,7 +272,7 @@ impl Identity {
             }
             if now.since(one.begun) > WATCHED {
                 let end = self.0.store.write(move |tx| -> Result<(), dte_store::Error> {
-                    agreed::person::forget(tx, &traces.name)?;
+                    agreed::person::forget(tx, &traces.who.name)?;
                     issuing::person::sweep(tx, now)?;
                     table::finish(tx, &traces.pseudonym, now)
                 });
@@ -277,18 +285,6 @@ impl Identity {
 
 fn sealed_as(pseudonym: &str) -> String {
     format!("erasure {pseudonym}")
-}
-
-/// Somebody must be left who can administer.
-fn must_not_be_last(tx: &mut Tx<'_>, name: &str) -> Result<(), Error> {
-    let users = store::users(tx)?;
-    let user = users.iter().find(|user| user.name == name).ok_or_else(|| Error::NoAccount(name.to_owned()))?;
-    let others = users.iter().filter(|other| other.admin && other.active && other.name != name).count();
-    if user.admin && others == 0 {
-        let why = format!("{name} is the last administrator: make another one first (`dte user add NAME --admin`)");
-        return Err(Error::NotErased(why));
-    }
-    Ok(())
 }
 
 fn remains(kept: Kept, records: u64) -> Vec<Remains> {
@@ -312,6 +308,10 @@ fn remains(kept: Kept, records: u64) -> Vec<Remains> {
     ];
     let always = [
         ("a keyed hash of the name", "the name is never given to somebody else"),
+        (
+            "bans that name the account's name, or a linked identity, but not this engine as the issuer",
+            "they hold for whoever has that name at other issuers",
+        ),
         (
             "what is looked for in records that come late, encrypted",
             "for a week, as long as a token of the account may be shown; then it is forgotten",

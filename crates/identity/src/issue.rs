@@ -72,6 +72,8 @@ pub enum Error {
     NoBan(String),
     #[error("{0}")]
     NotErased(String),
+    #[error("this is the last administrator who can work: make another one first (`dte user add NAME --admin`)")]
+    LastAdministrator,
     #[error("this is the only way into the account")]
     LastWayIn,
     #[error("{0} is no issuer that is trusted here")]

@@ -196,6 +196,7 @@ mod tests {
             token_id: None,
             expires: Timestamp::EPOCH,
             issued: None,
+            is_foreign: false,
             standing: Standing::Guest,
             name: subject.to_owned(),
         })

@@ -210,6 +210,7 @@ pub(crate) fn principal(user: UserRef, admin: bool, expires: Timestamp) -> Princ
         token_id: None,
         expires,
         issued: None,
+        is_foreign: false,
         standing: Standing::User { admin },
         name: user.name,
     })

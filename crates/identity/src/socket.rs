@@ -223,7 +223,7 @@ impl From<Error> for Problem {
             Error::NoAccount(_) | Error::NoBan(_) | Error::NoClient(_) | Error::NoKey(_) | Error::NoPolicy(_) => {
                 Problem::not_found(text)
             }
-            Error::Taken(_) | Error::NotErased(_) => Problem::conflict(text),
+            Error::Taken(_) | Error::NotErased(_) | Error::LastAdministrator => Problem::conflict(text),
             Error::Banned(_) | Error::Client => Problem::forbidden(text),
             Error::Name(_)
             | Error::Scope(_)

@@ -3,7 +3,8 @@
 //! the administrator that they came as, or when the session that they came by ends. So a ban needs no help of services to end what is open.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +23,20 @@ use crate::model::principal::{Principal, Standing};
 const LOOK: Duration = Duration::from_secs(30);
 /// Answers that are known to be no longer than this are sent at once, so nobody watches over them.
 const SHORT: u64 = 64 << 10;
+
+tokio::task_local! {
+    /// Whether the handler at work goes on when its caller may not stay.
+    static TO_THE_END: AtomicBool;
+}
+
+/// From here the handler that calls this goes on to its answer, though it ends its caller's own stay. Outside of handlers
+/// nobody is sent away.
+pub(crate) fn to_the_end() {
+    let outcome = TO_THE_END.try_with(|goes_on| goes_on.store(true, Ordering::Relaxed));
+    if outcome.is_err() {
+        tracing::debug!("nobody's request");
+    }
+}
 
 impl Identity {
     /// Whether somebody who was let in may still be here. Bans of tokens and clients count too, other than in
@@ -103,12 +118,22 @@ impl Identity {
     ) -> Result<Response, Denial> {
         let sent_away = self.sent_away(principal, session);
         let mut sent_away = Box::pin(sent_away);
-        let response = tokio::select! {
-            // Who is banned by what they ask for still hears the answer.
-            biased;
-            response = work => response,
-            () = &mut sent_away => return Err(Denial::bad_token("banned", "you have been suspended meanwhile")),
+        let working = async {
+            let mut work = pin!(work);
+            let goes_on = tokio::select! {
+                // Who is banned by what they ask for still hears the answer.
+                biased;
+                response = &mut work => return Some((response, true)),
+                () = &mut sent_away => TO_THE_END.with(|known| known.load(Ordering::Relaxed)),
+            };
+            if goes_on { Some((work.await, false)) } else { None }
         };
+        let Some((response, is_attended)) = TO_THE_END.scope(AtomicBool::new(false), working).await else {
+            return Err(Denial::bad_token("banned", "you have been suspended meanwhile"));
+        };
+        if !is_attended {
+            return Ok(response);
+        }
         let size = response.body().size_hint();
         if response.body().is_end_stream() || size.upper().is_some_and(|most| most <= SHORT) {
             return Ok(response);

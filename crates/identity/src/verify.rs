@@ -310,7 +310,7 @@ impl Identity {
             let is_in = |group: &&Group| groups.iter().any(|now| now.vo == group.vo && now.path == group.path);
             accepted.groups = accepted.groups.iter().filter(is_in).cloned().collect();
         }
-        self.welcome(about.to_owned(), None, accepted, standing, name, Scopes::default())
+        self.welcome(about.to_owned(), None, accepted, standing, name, Scopes::default()).map(Principal::new)
     }
 
     /// Somebody whom a trusted issuer knows and who has an account here: the account, but never as an administrator. That
@@ -334,16 +334,20 @@ impl Identity {
         }
         let accepted = Accepted { subject: account.to_owned(), ..accepted };
         let standing = Standing::User { admin: false };
-        self.welcome(self.0.issuer.clone(), policy.vo.clone(), accepted, standing, account.to_owned(), granted)
+        let issuer = self.0.issuer.clone();
+        let known = self.welcome(issuer, policy.vo.clone(), accepted, standing, account.to_owned(), granted)?;
+        Ok(Principal::new(Identified { is_foreign: true, ..known }))
     }
 
     fn guest(&self, policy: &Policy, accepted: Accepted, granted: Scopes) -> Result<Principal, Reject> {
         let name = trust::guest_name(&policy.issuer, &accepted.subject);
         self.0.said_groups.note(&policy.issuer, &accepted.subject, &accepted.groups);
-        self.welcome(policy.issuer.clone(), policy.vo.clone(), accepted, Standing::Guest, name, granted)
+        let issuer = policy.issuer.clone();
+        let known = self.welcome(issuer, policy.vo.clone(), accepted, Standing::Guest, name, granted)?;
+        Ok(Principal::new(Identified { is_foreign: true, ..known }))
     }
 
-    /// Check 13, and the principal.
+    /// Check 13, and who it is.
     fn welcome(
         &self,
         issuer: String,
@@ -352,7 +356,7 @@ impl Identity {
         standing: Standing,
         name: String,
         granted: Scopes,
-    ) -> Result<Principal, Reject> {
+    ) -> Result<Identified, Reject> {
         let who = Suspect {
             issuer: &issuer,
             subject: &accepted.subject,
@@ -366,7 +370,7 @@ impl Identity {
         if self.directory().is_void(&who, accepted.issued) {
             return Err(Reject::Revoked);
         }
-        Ok(Principal::new(Identified {
+        Ok(Identified {
             issuer,
             subject: accepted.subject,
             client_id: accepted.client_id,
@@ -378,8 +382,9 @@ impl Identity {
             token_id: accepted.token_id,
             expires: accepted.expires,
             issued: accepted.issued,
+            is_foreign: false,
             standing,
             name,
-        }))
+        })
     }
 }

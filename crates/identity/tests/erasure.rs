@@ -152,6 +152,9 @@ async fn an_erased_record_cannot_be_altered_unnoticed() {
         "UPDATE identity_audit SET erased = NULL WHERE erased IS NOT NULL",
         "UPDATE identity_audit SET link = erased WHERE erased IS NOT NULL",
         "DELETE FROM identity_audit WHERE erased IS NOT NULL",
+        "UPDATE identity_audit SET subject = 'bob' WHERE erased IS NOT NULL AND subject <> 'bob'",
+        "UPDATE identity_audit SET subject = 'bob' WHERE erased IS NULL AND subject <> 'bob'",
+        "UPDATE identity_audit SET subject = NULL WHERE seq = 1",
     ] {
         let keep = ["DROP TABLE IF EXISTS kept", "CREATE TABLE kept AS SELECT * FROM identity_audit", sql];
         let alter = engine.store.write(move |tx| -> Result<(), dte_store::Error> {
@@ -190,7 +193,12 @@ async fn who_cannot_be_erased_and_what_a_ban_becomes() {
         engine.identity.set_user("admin", true, true, "test").await.expect("set");
         // A banned person's ban stays on record, without the name.
         engine.token_for("dave", &[]).await;
-        let ban = NewBan { subject: Some("dave".to_owned()), reason: "misuse".to_owned(), ..NewBan::default() };
+        let ban = NewBan {
+            issuer: Some(engine.identity.issuer().to_owned()),
+            subject: Some("dave".to_owned()),
+            reason: "misuse".to_owned(),
+            ..NewBan::default()
+        };
         engine.identity.ban(ban, "test").await.expect("banned");
         let (status, answer) = erase("dave").await;
         assert_eq!(status, 200, "{answer}");

@@ -10,8 +10,7 @@ use super::links::new_link;
 use super::provider::{Person, Provider};
 use super::store::people::{self, Decision, Link, Registration};
 use crate::audit::Entry;
-use crate::directory::{User, is_name};
-use crate::trust::GUEST_PREFIX;
+use crate::directory::{User, is_new_name, is_reserved};
 use crate::{Error, Identity, store};
 
 /// Registrations that wait at once: strangers with an account elsewhere can ask.
@@ -29,7 +28,7 @@ pub(crate) enum Asked {
     Rejected,
 }
 
-/// What a person likes to be called, as the name of an account: never that of a guest.
+/// What a person likes to be called, as the name of an account: never one that the engine gives itself.
 pub(crate) fn proposed_name(wanted: &str) -> String {
     let local = wanted.split('@').next().unwrap_or_default();
     let mut name = String::new();
@@ -45,7 +44,7 @@ pub(crate) fn proposed_name(wanted: &str) -> String {
         }
     }
     let name = name.trim_end_matches(['-', '.', '_']);
-    if name.is_empty() || name.starts_with(GUEST_PREFIX) { "user".to_owned() } else { name.to_owned() }
+    if name.is_empty() || is_reserved(name) { "user".to_owned() } else { name.to_owned() }
 }
 
 impl Identity {
@@ -161,7 +160,7 @@ impl Identity {
     }
 
     async fn make_linked(&self, name: &str, link: Link, id: Option<String>, by: &str) -> Result<(), Error> {
-        if !is_name(name) || name.starts_with(GUEST_PREFIX) {
+        if !is_new_name(name) {
             return Err(Error::Name(name.to_owned()));
         }
         let user = User { name: name.to_owned(), admin: false, active: true, created: Timestamp::now() };
@@ -199,6 +198,7 @@ mod tests {
             ("..carol..", "carol"),
             ("Ünal", "nal"),
             ("guest-12", "user"),
+            ("Erased-12", "user"),
             ("", "user"),
             ("///", "user"),
         ] {
@@ -210,7 +210,7 @@ mod tests {
         #[test]
         fn always_a_name(wanted in "\\PC{0,200}") {
             let name = proposed_name(&wanted);
-            prop_assert!(is_name(&name) && name.len() <= LONGEST_NAME && !name.starts_with(GUEST_PREFIX));
+            prop_assert!(is_new_name(&name) && name.len() <= LONGEST_NAME);
         }
     }
 }

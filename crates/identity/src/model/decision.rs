@@ -151,6 +151,7 @@ mod tests {
             token_id: None,
             expires: Timestamp::EPOCH,
             issued: None,
+            is_foreign: false,
             standing,
             name: "alice".to_owned(),
         }

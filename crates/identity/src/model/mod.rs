@@ -6,6 +6,7 @@ pub mod decision;
 pub mod denial;
 pub(crate) mod erased;
 pub mod group;
+pub(crate) mod known;
 pub mod memberships;
 pub mod path;
 pub(crate) mod plain;

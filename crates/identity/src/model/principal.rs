@@ -53,6 +53,8 @@ pub struct Identified {
     pub expires: Timestamp,
     /// When the token was made, if it says so.
     pub issued: Option<Timestamp>,
+    /// Whether the token was of an issuer elsewhere, also when the account is one here.
+    pub is_foreign: bool,
     pub standing: Standing,
     /// The local account name.
     pub name: String,
@@ -203,6 +205,7 @@ mod tests {
             token_id: None,
             expires: Timestamp::EPOCH,
             issued: None,
+            is_foreign: false,
             standing,
             name: "alice".to_owned(),
         })

@@ -282,8 +282,9 @@ fn record(
         };
         one.evidence = one.bound_to(&before);
         before.clone_from(&one.evidence);
-        let detail =
-            json!({"subject": one.subject, "version": version.version, "id": one.aup_id, "method": one.method});
+        let detail = json!({
+            "issuer": one.issuer, "subject": one.subject, "version": version.version, "id": one.aup_id, "method": one.method,
+        });
         change.note(&format!("aup.{}", kind.name()), &one.owner, detail);
         made.push(one);
     }

@@ -9,6 +9,7 @@ use super::change::{Change, Refusal};
 use super::model::membership::{Event, State, group_path, parent, role};
 use super::store::groups as table;
 use crate::Identity;
+use crate::issuer::rules::grant_of;
 use crate::model::principal::{Principal, Standing};
 
 /// The longest description of a group, note or motivation, in bytes.
@@ -107,6 +108,13 @@ fn no_group(path: &str) -> Refusal {
 /// A person with all rights of the account: neither a client nor a token that is confined to something else.
 pub(crate) fn is_person(principal: &Principal) -> bool {
     matches!(principal.standing, Standing::User { .. }) && !principal.scopes.have_capabilities()
+}
+
+/// A person with a token that they made themselves: no program's that they let act for them, no service's, and none of an
+/// issuer elsewhere.
+pub(crate) fn is_person_in_person(principal: &Principal) -> bool {
+    let is_made_here = principal.token_id.as_deref().is_some_and(|id| grant_of(id).is_none());
+    is_person(principal) && is_made_here && principal.acting.is_none() && !principal.is_foreign
 }
 
 impl Identity {

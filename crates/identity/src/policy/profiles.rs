@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 
 use dte_base::time::Timestamp;
+use dte_store::Tx;
 use serde_json::json;
 
 use super::change::Refusal;
 use super::store::profiles as table;
 use crate::Identity;
 use crate::accounts::store as ways_in;
-use crate::directory::{User, is_name};
+use crate::directory::{User, is_new_name};
 use crate::issuer::programs;
 use crate::model::plain::is_plain;
 use crate::policy::groups::GroupRecord;
 use crate::store as accounts;
-use crate::trust::GUEST_PREFIX;
 
 /// The longest name or address, in bytes.
 pub(crate) const LONGEST_NAME: usize = 255;
@@ -107,7 +107,7 @@ impl Identity {
         profile: Profile,
         by: &str,
     ) -> Result<Person, Refusal> {
-        if !is_name(name) || name.starts_with(GUEST_PREFIX) {
+        if !is_new_name(name) {
             return Err(crate::Error::Name(name.to_owned()).into());
         }
         profile.check()?;
@@ -145,15 +145,18 @@ impl Identity {
         let changed = name.to_owned();
         let is_admin = person.user.admin;
         let was_active = person.user.active;
-        let (audit, changer) = (self.audit().clone(), by.to_owned());
+        let (audit, changer, identity) = (self.audit().clone(), by.to_owned(), self.clone());
         self.policy_change(by, move |change| {
+            must_be_there(change.tx, &changed)?;
             if was_active != active {
+                let before = identity.has_administrator(change.tx)?;
                 accounts::update_user(change.tx, &changed, is_admin, active)?;
                 accounts::bump_version(change.tx)?;
                 if !active {
                     ways_in::steps::end_sessions(change.tx, &changed, None)?;
                     programs::end_all(change.tx, &audit, &changed, &changer)?;
                 }
+                identity.must_keep_administrator(change.tx, before)?;
                 change.note("user.set", &changed, json!({"admin": is_admin, "active": active}));
             }
             table::put(change.tx, &changed, &Profile { modified: change.now, ..profile.clone() }, change.version)?;
@@ -176,9 +179,12 @@ impl Identity {
         }
         self.person(name).ok_or_else(|| Refusal::NoSuch(format!("account {name}")))?;
         let name = name.to_owned();
-        let (audit, changer) = (self.audit().clone(), by.to_owned());
+        let (audit, changer, identity) = (self.audit().clone(), by.to_owned(), self.clone());
         self.policy_change(by, move |change| {
+            must_be_there(change.tx, &name)?;
+            let before = identity.has_administrator(change.tx)?;
             accounts::update_user(change.tx, &name, false, false)?;
+            identity.must_keep_administrator(change.tx, before)?;
             accounts::bump_version(change.tx)?;
             ways_in::forget(change.tx, &name)?;
             programs::end_all(change.tx, &audit, &name, &changer)?;
@@ -191,6 +197,14 @@ impl Identity {
         .await?;
         Ok(self.reload_accounts().await?)
     }
+}
+
+/// The same as [`Identity::person`] finds, in the transaction that relies on it.
+fn must_be_there(tx: &mut Tx<'_>, name: &str) -> Result<(), Refusal> {
+    if table::is_gone(tx, name)? {
+        return Err(Refusal::NoSuch(format!("account {name}")));
+    }
+    Ok(())
 }
 
 /// Profiles by the name of the account.

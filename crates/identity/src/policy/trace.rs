@@ -11,6 +11,8 @@ use super::change::Refusal;
 use super::store::acceptances::{self, Filter};
 use super::store::trace::{Line, Told, events_about, mentioning};
 use crate::Identity;
+use crate::model::known::Known;
+use crate::store::audit::of_subject;
 
 /// Records of the trail that are looked at in one read.
 const WINDOW: i64 = 5_000;
@@ -22,6 +24,10 @@ const MOST_IDENTITIES: usize = 50;
 const MOST_EVENTS: usize = 100;
 /// Acceptances of one identity that are shown.
 const MOST_ACCEPTANCES: usize = 1_000;
+/// Reads that a question of somebody who is no administrator may cost; the next question goes on from there.
+const OWN_READS: usize = 8;
+/// Reads of events for such a question.
+const OWN_EVENT_READS: usize = 20;
 /// Shorter texts would be found in nearly everything.
 pub(crate) const SHORTEST: usize = 3;
 
@@ -44,13 +50,16 @@ fn shown((seq, at, body): &Line) -> Value {
 }
 
 /// A record in the copy of the person whom it is about: what others did, without the details, which may name others.
-fn own_copy(line: &Line, name: &str) -> Value {
+fn own_copy(line: &Line, who: &Known) -> Value {
     let mut shown = shown(line);
-    let is_own = ["by", "subject"].iter().any(|member| line.2[*member] == name);
-    if let (false, Value::Object(map)) = (is_own, &mut shown) {
+    if let (false, Value::Object(map)) = (who.is_own(&line.2), &mut shown) {
         map.retain(|member, _| matches!(member.as_str(), "seq" | "at" | "kind" | "action" | "object"));
     }
     shown
+}
+
+fn shown_event(event: &Told) -> Value {
+    json!({"seq": event.seq, "at": event.at, "type": event.kind, "subject": event.subject, "user": event.user})
 }
 
 impl Identity {
@@ -70,10 +79,37 @@ impl Identity {
         Ok(found)
     }
 
-    /// The newest events about something, for example a pod or a transfer.
-    async fn events_about(&self, text: &str) -> Result<Vec<Told>, Refusal> {
+    /// Records after `after` of what a person did in which something is named, and where to go on. The index of subjects
+    /// leads to them, and one question reads only so many.
+    async fn own_lines(&self, who: &Known, text: &str, after: i64) -> Result<(Vec<Line>, Option<i64>), Refusal> {
+        let (mut found, mut seq) = (Vec::new(), after);
+        for _ in 0..OWN_READS {
+            let name = who.name.clone();
+            let lines = self.0.store.read(move |tx| of_subject(tx, &name, seq, WINDOW)).await?;
+            let is_whole = i64::try_from(lines.len()).unwrap_or(WINDOW) < WINDOW;
+            for line in lines {
+                seq = line.0;
+                if who.is_own(&line.2) && says(&line.2, text) {
+                    found.push(line);
+                }
+                if found.len() == MOST {
+                    return Ok((found, Some(seq)));
+                }
+            }
+            if is_whole {
+                return Ok((found, None));
+            }
+        }
+        Ok((found, Some(seq)))
+    }
+
+    /// The newest events about something, for example a pod or a transfer, among those of so many reads.
+    async fn events_about(&self, text: &str, reads: usize) -> Result<Vec<Told>, Refusal> {
         let (mut found, mut before) = (Vec::new(), None);
-        while found.len() < MOST_EVENTS {
+        for _ in 0..reads {
+            if found.len() >= MOST_EVENTS {
+                break;
+            }
             let wanted = text.to_owned();
             let (events, from) = self.0.store.read(move |tx| events_about(tx, &wanted, before, WINDOW)).await?;
             found.extend(events);
@@ -93,8 +129,8 @@ impl Identity {
             return Err(Refusal::Invalid(format!("name something of at least {SHORTEST} bytes")));
         }
         let lines = self.lines_about(text, after).await?;
-        let events = self.events_about(text).await?;
-        let mut names: BTreeSet<String> = events.iter().filter_map(|event| event.4.clone()).collect();
+        let events = self.events_about(text, usize::MAX).await?;
+        let mut names: BTreeSet<String> = events.iter().filter_map(|event| event.user.clone()).collect();
         for (_, _, body) in &lines {
             for member in ["by", "object", "subject", "client_id"] {
                 names.extend(body[member].as_str().map(str::to_owned));
@@ -110,10 +146,9 @@ impl Identity {
             }
         }
         let next = if lines.len() == MOST { lines.last().map(|line| line.0) } else { None };
-        let event = |(seq, at, kind, subject, user): &Told| json!({"seq": seq, "at": at, "type": kind, "subject": subject, "user": user});
         Ok(json!({
             "asked": text, "records": lines.iter().map(shown).collect::<Vec<_>>(),
-            "events": events.iter().map(event).collect::<Vec<_>>(), "identities": identities, "next": next,
+            "events": events.iter().map(shown_event).collect::<Vec<_>>(), "identities": identities, "next": next,
         }))
     }
 
@@ -126,23 +161,37 @@ impl Identity {
 
     /// What a person did themselves with something, and who they are in that: nothing of others.
     pub(crate) async fn own_trace(&self, name: &str, text: &str, after: i64) -> Result<Value, Refusal> {
-        let mut answer = self.traced(text, after).await?;
-        let is_own = |one: &Value| ["by", "subject", "name"].iter().any(|member| one[*member] == name);
-        for (list, whose) in [("records", ""), ("identities", ""), ("events", "user")] {
-            if let Value::Array(items) = &mut answer[list] {
-                items.retain(|one| if whose.is_empty() { is_own(one) } else { one[whose] == name });
-            }
+        if text.len() < SHORTEST {
+            return Err(Refusal::Invalid(format!("name something of at least {SHORTEST} bytes")));
         }
-        Ok(answer)
+        let who = self.known_as(name);
+        let (lines, next) = self.own_lines(&who, text, after).await?;
+        let is_own = |event: &Told| match (&event.issuer, &event.user) {
+            (Some(issuer), Some(user)) => who.is(issuer, user),
+            (None, Some(user)) => user == name,
+            (_, None) => false,
+        };
+        let mut events = self.events_about(text, OWN_EVENT_READS).await?;
+        events.retain(is_own);
+        let is_named = text == name || !lines.is_empty() || !events.is_empty();
+        let identities: Vec<Value> =
+            if is_named { self.described(name).await?.into_iter().collect() } else { Vec::new() };
+        Ok(json!({
+            "asked": text, "records": lines.iter().map(shown).collect::<Vec<_>>(),
+            "events": events.iter().map(shown_event).collect::<Vec<_>>(), "identities": identities, "next": next,
+        }))
     }
 
     /// Who a name is: the account or client, its groups, what it agreed to and when.
     async fn described(&self, name: &str) -> Result<Option<Value>, Refusal> {
         let directory = self.directory();
-        let accepted = self.acceptances_of(name).await?;
-        let kind = if directory.users.contains_key(name) {
+        let is_account = directory.users.contains_key(name);
+        let is_ours = is_account || directory.clients.contains_key(name);
+        // An account's namesakes elsewhere are others.
+        let accepted = self.acceptances_of(is_ours.then(|| self.issuer()), name).await?;
+        let kind = if is_account {
             "account"
-        } else if directory.clients.contains_key(name) {
+        } else if is_ours {
             "client"
         } else if !accepted.is_empty() {
             "other"
@@ -155,6 +204,7 @@ impl Identity {
         let bans: Vec<&str> = directory
             .bans
             .iter()
+            .filter(|ban| !is_ours || ban.who.issuer.as_deref().is_none_or(|issuer| issuer == self.issuer()))
             .filter(|ban| ban.who.subject.as_deref() == Some(name) || ban.who.client_id.as_deref() == Some(name))
             .map(|ban| ban.id.as_str())
             .collect();
@@ -165,8 +215,9 @@ impl Identity {
         })))
     }
 
-    async fn acceptances_of(&self, name: &str) -> Result<Vec<Record>, Refusal> {
-        let filter = Filter { subject: Some(name.to_owned()), ..Filter::default() };
+    /// What somebody accepted; without an issuer, at any.
+    async fn acceptances_of(&self, issuer: Option<&str>, name: &str) -> Result<Vec<Record>, Refusal> {
+        let filter = Filter { issuer: issuer.map(str::to_owned), subject: Some(name.to_owned()), ..Filter::default() };
         Ok(self.0.store.read(move |tx| acceptances::list(tx, &filter, 0, MOST_ACCEPTANCES)).await?)
     }
 
@@ -183,7 +234,8 @@ impl Identity {
     /// All that identity keeps about a local account: the person's own copy.
     pub(crate) async fn export_of(&self, name: &str) -> Result<Value, Refusal> {
         let person = self.person(name).ok_or_else(|| Refusal::NoSuch(format!("account {name}")))?;
-        let acceptances = self.acceptances_of(name).await?;
+        let acceptances = self.acceptances_of(Some(self.issuer()), name).await?;
+        let who = self.known_as(name);
         let audit = self.lines_about(name, 0).await?;
         let wanted = super::store::groups::RequestFilter { name: Some(name.to_owned()), ..Default::default() };
         let requests = self.0.store.read(move |tx| super::store::groups::requests(tx, &wanted, "", MOST)).await?;
@@ -218,7 +270,7 @@ impl Identity {
             "memberships": memberships,
             "group_requests": requests,
             "acceptances": acceptances.iter().map(|record| self.shown_acceptance(record)).collect::<Vec<_>>(),
-            "audit": audit.iter().map(|line| own_copy(line, name)).collect::<Vec<_>>(),
+            "audit": audit.iter().filter(|line| who.is_about(&line.2)).map(|line| own_copy(line, &who)).collect::<Vec<_>>(),
             "audit_is_whole": is_whole,
         }))
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use crate::audit::Entry;
+use crate::model::known::subject_of;
 use crate::vault::AuditKey;
 
 /// One stored record.
@@ -17,6 +18,8 @@ use crate::vault::AuditKey;
 pub(crate) struct Stored {
     pub(crate) seq: i64,
     pub(crate) at: Timestamp,
+    /// The column by which the trail is searched.
+    pub(crate) subject: Option<String>,
     pub(crate) body: String,
     pub(crate) link: Vec<u8>,
     pub(crate) salt: Option<Vec<u8>>,
@@ -86,15 +89,17 @@ pub(crate) fn adopt(tx: &mut Tx<'_>, key: &AuditKey) -> Result<(), Error> {
 
 /// Records after `seq`, in order.
 pub(crate) fn after(tx: &mut Tx<'_>, seq: i64, limit: i64) -> Result<Vec<Stored>, Error> {
-    let sql = "SELECT seq, at, body, link, salt, erased FROM identity_audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    let sql =
+        "SELECT seq, at, subject, body, link, salt, erased FROM identity_audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     tx.query(sql, &params![seq, limit], |row| {
         Ok(Stored {
             seq: row.get(0)?,
             at: row.get(1)?,
-            body: row.get(2)?,
-            link: row.get(3)?,
-            salt: row.get(4)?,
-            erased: row.get(5)?,
+            subject: row.get(2)?,
+            body: row.get(3)?,
+            link: row.get(4)?,
+            salt: row.get(5)?,
+            erased: row.get(6)?,
         })
     })
 }
@@ -102,6 +107,11 @@ pub(crate) fn after(tx: &mut Tx<'_>, seq: i64, limit: i64) -> Result<Vec<Stored>
 impl Stored {
     /// Whether the record is the one that was written there, or what an erasure left of it.
     pub(crate) fn is_ours(&self, key: &AuditKey, before: &[u8]) -> bool {
+        // The link binds what the record says; by the column it is found.
+        let says: Option<Value> = serde_json::from_str(&self.body).ok();
+        if !says.is_some_and(|body| subject_of(&body) == self.subject.as_deref()) {
+            return false;
+        }
         match &self.erased {
             Some(seal) => {
                 let expected = key.seal_erased(before, self.seq, self.at, &self.body, &self.link);
@@ -114,24 +124,16 @@ impl Stored {
 
 /// Writes a record anew under a pseudonym, and destroys its salt. What was altered before stays as it is, for
 /// [`crate::audit::Audit::verify`] to tell. Says whether it was written.
-pub(crate) fn erase(
-    tx: &mut Tx<'_>,
-    key: &AuditKey,
-    seq: i64,
-    body: &Value,
-    subject: (&str, &str),
-) -> Result<bool, Error> {
+pub(crate) fn erase(tx: &mut Tx<'_>, key: &AuditKey, seq: i64, body: &Value) -> Result<bool, Error> {
     let Some(known) = after(tx, seq - 1, 1)?.into_iter().find(|known| known.seq == seq) else { return Ok(false) };
     let before = link_at(tx, seq - 1)?.unwrap_or_default();
     if !known.is_ours(key, &before) {
         return Ok(false);
     }
-    let body = body.to_string();
+    let (subject, body) = (subject_of(body).map(str::to_owned), body.to_string());
     let seal = key.seal_erased(&before, seq, known.at, &body, &known.link);
-    let (name, pseudonym) = subject;
-    let sql = "UPDATE identity_audit SET body = ?2, erased = ?3, salt = NULL,
-               subject = CASE WHEN subject = ?4 THEN CAST(?5 AS TEXT) ELSE subject END WHERE seq = ?1";
-    Ok(tx.execute(sql, &params![seq, body, seal.as_slice(), name, pseudonym])? > 0)
+    let sql = "UPDATE identity_audit SET body = ?2, erased = ?3, salt = NULL, subject = ?4 WHERE seq = ?1";
+    Ok(tx.execute(sql, &params![seq, body, seal.as_slice(), subject])? > 0)
 }
 
 /// Records about a subject after `seq`, in order.

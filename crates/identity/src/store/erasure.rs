@@ -81,7 +81,8 @@ pub(crate) fn forget_account(tx: &mut Tx<'_>, issuer: &str, name: &str, pseudony
     tx.execute("DELETE FROM identity_login_codes WHERE name = ?1", &params![name])?;
     let mut kept = 0;
     for table in ["identity_bans", "identity_not_before"] {
-        let own = format!("UPDATE {table} SET subject = ?3 WHERE subject = ?2 AND (issuer IS NULL OR issuer = ?1)");
+        // What names no issuer holds for namesakes elsewhere too, so it stays as it is.
+        let own = format!("UPDATE {table} SET subject = ?3 WHERE subject = ?2 AND issuer = ?1");
         kept += tx.execute(&own, &params![issuer, name, pseudonym])?;
         tx.execute(&format!("UPDATE {table} SET created_by = ?2 WHERE created_by = ?1"), &params![name, pseudonym])?;
     }

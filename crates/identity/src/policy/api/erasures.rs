@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::Identity;
 use crate::erasure::{Erasure, MOST};
-use crate::model::principal::Principal;
-use crate::policy::groups::is_person;
+use crate::model::principal::{Principal, Standing};
+use crate::policy::groups::is_person_in_person;
 use crate::routes::{Require, Routes};
 
 pub(super) fn native(routes: Routes<Identity>) -> Routes<Identity> {
@@ -32,9 +32,14 @@ async fn erase(
     principal: Principal,
     Json(wanted): Json<Wanted>,
 ) -> Result<Json<Erasure>, Problem> {
-    let is_own = is_person(&principal) && principal.acting.is_none() && principal.name() == wanted.name;
+    let is_own = matches!(principal.standing, Standing::User { .. }) && principal.name() == wanted.name;
     if !is_own {
         principal.must_be_admin()?;
+    } else if !is_person_in_person(&principal) {
+        return Err(Problem::forbidden(
+            "people erase themselves on the page of their account, or with a token that they made themselves (`dte token`): \
+             none of a program, a service or another issuer",
+        ));
     }
     if wanted.confirm != wanted.name {
         return Err(Problem::bad_request("confirm: say the name of the account once more; there is no way back"));

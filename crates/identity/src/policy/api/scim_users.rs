@@ -236,6 +236,9 @@ async fn patch_me(
     wanted: Wanted,
     Body(patch): Body<Patch>,
 ) -> Result<Response, ScimError> {
+    if principal.acting.is_some() {
+        return Err(ScimError::forbidden("people change what is known of them, not services that act for them"));
+    }
     let person = own(&identity, &principal)?;
     let operations = patch.operations()?;
     let about_active = operations.iter().any(|operation| match &operation.path {

@@ -19,7 +19,7 @@ pub(crate) fn erase(
     now: Timestamp,
     version: i64,
 ) -> Result<u64, Error> {
-    let (name, pseudonym) = (traces.name.as_str(), traces.pseudonym.as_str());
+    let (name, pseudonym) = (traces.who.name.as_str(), traces.pseudonym.as_str());
     profiles::put(tx, name, &Profile { gone: true, ..Profile::empty(now) }, version)?;
     groups::leave_all(tx, name, now, version)?;
     for mut group in groups::groups_after(tx, 0)? {
@@ -52,10 +52,8 @@ fn acceptances(tx: &mut Tx<'_>, traces: &Traces, identities: &[(String, String)]
         let sql = "UPDATE policy_acceptances SET subject = ?3, changed = ?4 WHERE issuer = ?1 AND subject = ?2";
         kept += tx.execute(sql, &params![issuer, subject, &traces.pseudonym, version])?;
     }
-    for text in traces.texts() {
-        let sql = "UPDATE policy_acceptances SET actor = ?2, changed = ?3 WHERE actor = ?1";
-        tx.execute(sql, &params![text, &traces.pseudonym, version])?;
-    }
+    let sql = "UPDATE policy_acceptances SET actor = ?2, changed = ?3 WHERE actor = ?1";
+    tx.execute(sql, &params![&traces.who.name, &traces.pseudonym, version])?;
     Ok(kept)
 }
 
@@ -65,8 +63,9 @@ fn applications(tx: &mut Tx<'_>, traces: &Traces) -> Result<(), Error> {
     let rows: Vec<(String, String, Value, Value)> =
         tx.query(sql, &params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
     for (id, applicant, mut approvals, mut document) in rows {
-        let is_own = applicant == traces.name;
-        let changed = traces.replace(&mut approvals, false) | traces.replace(&mut document, false);
+        let is_own = applicant == traces.who.name;
+        let changed =
+            traces.replace_in_approvals(&mut approvals) | (is_own && traces.replace_in_own_document(&mut document));
         if is_own || changed {
             let applicant = if is_own { &traces.pseudonym } else { &applicant };
             let sql = "UPDATE policy_onboarding SET applicant = ?2, approvals = ?3, document = ?4 WHERE id = ?1";

@@ -38,3 +38,9 @@ pub(crate) fn put(tx: &mut Tx<'_>, name: &str, profile: &Profile, version: i64) 
     ];
     tx.upsert_many("policy_profiles", &columns, &["name"], &[row]).map(drop)
 }
+
+/// Whether an account was deleted: its name is kept only so that it is never given again.
+pub(crate) fn is_gone(tx: &mut Tx<'_>, name: &str) -> Result<bool, Error> {
+    let sql = "SELECT gone FROM policy_profiles WHERE name = ?1";
+    Ok(tx.query_opt(sql, &params![name], |row| row.get::<bool>(0))?.unwrap_or(false))
+}

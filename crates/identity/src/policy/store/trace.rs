@@ -28,8 +28,17 @@ pub(crate) fn mentioning(
     Ok((found, Some(end)))
 }
 
-/// An event: its number, its time, its type, its subject, whose it was.
-pub(crate) type Told = (i64, Timestamp, String, String, Option<String>);
+/// An event about something.
+pub(crate) struct Told {
+    pub(crate) seq: i64,
+    pub(crate) at: Timestamp,
+    pub(crate) kind: String,
+    pub(crate) subject: String,
+    /// Whose it was.
+    pub(crate) user: Option<String>,
+    /// At which issuer, when the event says so; else an account here.
+    pub(crate) issuer: Option<String>,
+}
 
 /// Events before `seq` that are about a thing or about parts of it (`ID/1`), among the `window` ones before; and the first
 /// number that was looked at, or nothing when there are no more.
@@ -50,8 +59,13 @@ pub(crate) fn events_about(
                AND (subject = ?3 OR subject LIKE ?4 ESCAPE '\\') ORDER BY seq DESC";
     let found = tx.query(sql, &params![from, before, thing, format!("{escaped}/%")], |row| {
         let data: Value = row.get(4)?;
-        let named = ["/owner/subject", "/user/subject", "/user"].iter().find_map(|place| data.pointer(place)?.as_str());
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, named.map(str::to_owned)))
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let named = ["/owner", "/user"].iter().find_map(|place| {
+            let named = data.pointer(place)?;
+            Some((text(&named["subject"]).or_else(|| text(named))?, text(&named["issuer"])))
+        });
+        let (user, issuer) = named.map_or((None, None), |(user, issuer)| (Some(user), issuer));
+        Ok(Told { seq: row.get(0)?, at: row.get(1)?, kind: row.get(2)?, subject: row.get(3)?, user, issuer })
     })?;
     Ok((found, Some(from)))
 }
