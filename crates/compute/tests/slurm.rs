@@ -262,7 +262,9 @@ async fn killed_from_outside(engine: &Engine, slurm: &Slurm) {
     slurm.command("scancel", &["-n", &told.uid.to_string()]);
     slurm.command("scancel", &["--signal=KILL", "--full", "-n", &shot.uid.to_string()]);
     let report = engine.finish(told.uid).await;
-    assert_eq!((report.phase, report.reason.as_deref()), (Phase::Failed, Some("Cancelled")), "{report:?}");
+    // Slurm asks all processes of the job at once: whether the runner or its container hears first is chance.
+    assert!(matches!(report.reason.as_deref(), Some("Cancelled" | "Killed")), "{report:?}");
+    assert_eq!(report.phase, Phase::Failed);
     assert_ne!(report.exit_code(), Some(0));
     let report = engine.finish(shot.uid).await;
     assert_eq!(report.phase, Phase::Failed);

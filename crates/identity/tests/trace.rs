@@ -67,10 +67,10 @@ async fn from_a_token_to_the_person_and_what_was_agreed() {
             assert!(begun.elapsed().as_secs() < 30, "{answer}");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         };
-        assert_eq!(
-            (&answer["events"][0]["user"], &answer["identities"][0]["name"]),
-            (&json!("alice"), &json!("alice"))
-        );
+        // Whoever asked before is in the trail too.
+        let identities = answer["identities"].as_array().expect("identities");
+        assert!(identities.iter().any(|one| one["name"] == "alice"), "{answer}");
+        assert_eq!(answer["events"][0]["user"], "alice");
         for (token, query, wanted) in [
             (&alice, "subject=alice", 200),
             (&confined, "subject=alice", 403),

@@ -73,7 +73,7 @@ impl Scene {
     }
 
     async fn until(&self, pod: &Value, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             let about = self.about(pod).await;
             if holds(&about) {
@@ -96,7 +96,7 @@ fn pod(name: &str, script: &str) -> Value {
 async fn pods_spread_wait_and_go_on() {
     let scene = Scene::new().await;
     // Each site has one place, and one more may wait there.
-    let pods: Vec<Value> = (0..5).map(|n| pod(&format!("p{n}"), "sleep 5; echo done")).collect();
+    let pods: Vec<Value> = (0..5).map(|n| pod(&format!("p{n}"), "sleep 12; echo done")).collect();
     for one in &pods {
         scene.create(one).await.expect("accepted");
     }

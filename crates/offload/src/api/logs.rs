@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dte_base::time::Timestamp;
 use dte_compute::Site;
-use dte_compute::logs::{LogChunk, LogQuery};
+use dte_compute::logs::LogQuery;
 use dte_compute::pod::is_dns_label;
 use dte_identity::Principal;
 use dte_protocol_interlink::{LogOptions, LogStruct};
