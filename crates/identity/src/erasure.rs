@@ -99,6 +99,7 @@ impl Identity {
             records += written;
             reached = end;
         }
+        self.forget_deleted().await;
         Ok(Erasure { pseudonym, remains: remains(kept, records) })
     }
 
@@ -245,6 +246,16 @@ impl Identity {
         traces
     }
 
+    /// Takes what was overwritten, the salts above all, out of the files. What fails here fails no erasure: the records are
+    /// rewritten, and the log is emptied again when the erasure ends.
+    async fn forget_deleted(&self) {
+        match self.0.store.forget_deleted().await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("the store's log still holds what was erased: a long read keeps it"),
+            Err(error) => tracing::warn!(%error, "the store's log still holds what was erased"),
+        }
+    }
+
     /// Looks for records that came late, until no more can come.
     pub(crate) async fn finish_erasures(self, tasks: Tasks) {
         loop {
@@ -267,16 +278,23 @@ impl Identity {
         for one in self.0.store.read(table::unfinished).await? {
             let Some(traces) = self.opened(&one).map(Arc::new) else { continue };
             let mut reached = Some(one.reached);
+            let mut written = 0;
             while let Some(seq) = reached {
-                reached = self.audit().erase_after(&traces, seq).await?.1;
+                let (more, end) = self.audit().erase_after(&traces, seq).await?;
+                written += more;
+                reached = end;
             }
-            if now.since(one.begun) > WATCHED {
+            let is_over = now.since(one.begun) > WATCHED;
+            if is_over {
                 let end = self.0.store.write(move |tx| -> Result<(), dte_store::Error> {
                     agreed::person::forget(tx, &traces.who.name)?;
                     issuing::person::sweep(tx, now)?;
                     table::finish(tx, &traces.pseudonym, now)
                 });
                 end.await?;
+            }
+            if written > 0 || is_over {
+                self.forget_deleted().await;
             }
         }
         Ok(())

@@ -3,9 +3,9 @@
 mod people_support;
 mod wire;
 
-use dte_identity::testing::TestEngine;
+use dte_identity::testing::{TestEngine, TestSetup};
 use dte_identity::{ERASED, NewBan};
-use dte_store::params;
+use dte_store::{Options, Store, params};
 use people_support::{Browser, PASSWORD};
 use serde_json::json;
 use wire::{engines, send, start};
@@ -142,7 +142,7 @@ async fn nothing_names_an_erased_person_and_the_trail_stays_whole() {
 
 #[tokio::test]
 async fn an_erased_record_cannot_be_altered_unnoticed() {
-    let engine = start(dte_identity::testing::TestSetup::default(), Vec::new).await;
+    let engine = start(TestSetup::default(), Vec::new).await;
     a_life(&engine).await;
     engine.identity.erase("alice", "test").await.expect("erased");
     must_be_whole(&engine).await;
@@ -211,7 +211,7 @@ async fn who_cannot_be_erased_and_what_a_ban_becomes() {
 
 #[tokio::test]
 async fn a_person_erases_the_own_account_on_its_page() {
-    let engine = start(dte_identity::testing::TestSetup::default(), people_support::mounts).await;
+    let engine = start(TestSetup::default(), people_support::mounts).await;
     engine.token_for("alice", &[]).await;
     engine.identity.set_password("alice", PASSWORD, None, "test").await.expect("set");
     let mut browser = Browser::new(&engine);
@@ -230,4 +230,50 @@ async fn a_person_erases_the_own_account_on_its_page() {
     assert_ne!(browser.get("/demo/me").await.status, 200);
     let page = browser.sign_in("alice", PASSWORD).await;
     assert_ne!(page.status, 303, "the account is gone");
+}
+
+/// Whether any file of a folder holds these bytes.
+fn is_on_disk(folder: &std::path::Path, wanted: &[u8]) -> bool {
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path());
+    files.filter(|path| path.is_file()).any(|path| {
+        let content = std::fs::read(&path).expect("read");
+        content.windows(wanted.len()).any(|part| part == wanted)
+    })
+}
+
+/// With the salt of a record, what it said could be tried out.
+#[tokio::test]
+async fn no_salt_and_no_record_stays_in_the_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(&Options::sqlite(&folder.path().join("dte.sqlite"))).await.expect("opened");
+    let setup = TestSetup { shared_store: Some(store.clone()), ..TestSetup::default() };
+    let engine = start(setup, Vec::new).await;
+    let who = "zz-very-rare-name";
+    let own = engine.token_for(who, &[]).await;
+    for _ in 0..20 {
+        send(&engine, &own, "GET", "/policy/v1/erasures", None).await;
+        send(&engine, &own, "GET", &format!("/policy/v1/trace?subject={who}"), None).await;
+    }
+    let salts = || {
+        let sql = "SELECT salt FROM identity_audit WHERE subject = ?1 AND salt IS NOT NULL";
+        store.read(move |tx| tx.query(sql, &params![who], |row| row.get::<Vec<u8>>(0)))
+    };
+    // Refusals are written in the background.
+    let begun = std::time::Instant::now();
+    while salts().await.expect("read").len() < 40 && begun.elapsed().as_secs() < 10 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let before = salts().await.expect("read");
+    assert!(before.len() >= 40, "{}", before.len());
+    assert!(before.iter().all(|salt| is_on_disk(folder.path(), salt)));
+    assert!(is_on_disk(folder.path(), format!("\"subject\":\"{who}\"").as_bytes()));
+    let wanted = json!({"name": who, "confirm": who});
+    let (status, answer) = send(&engine, &own, "POST", "/policy/v1/erasures", Some(&wanted)).await;
+    assert_eq!(status, 200, "{answer}");
+    let left = before.iter().filter(|salt| is_on_disk(folder.path(), salt)).count();
+    assert_eq!(left, 0, "of {}", before.len());
+    for said in [format!("\"by\":\"{who}\""), format!("\"subject\":\"{who}\"")] {
+        assert!(!is_on_disk(folder.path(), said.as_bytes()), "{said}");
+    }
+    assert!(engine.stop().await);
 }

@@ -132,6 +132,17 @@ impl Store {
         async move { answer.await.unwrap_or_else(|_| Err(E::from(Error::Closed))) }
     }
 
+    /// Makes that what was deleted or overwritten before is in none of the files any more, as far as the engine can: SQLite
+    /// empties its log. Gives false when that has to be tried again. PostgreSQL has its own rhythm (vacuum, archived logs).
+    pub async fn forget_deleted(&self) -> Result<bool, Error> {
+        let path = match &self.inner.engine {
+            Engine::Sqlite(engine) => engine.path().to_owned(),
+            Engine::Postgres(_) => return Ok(true),
+        };
+        let emptied = tokio::task::spawn_blocking(move || sqlite::empty_log(&path)).await;
+        emptied.map_err(|error| Error::Open(error.to_string()))?
+    }
+
     /// The number of the newest event that can be read; changes wake the receiver.
     pub fn watch_events(&self) -> watch::Receiver<i64> {
         self.inner.wake.events()

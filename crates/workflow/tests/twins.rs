@@ -417,6 +417,8 @@ async fn a_twin_rests_while_its_owner_is_suspended() {
     world.history_arrives().await;
     world.months_arrive(0..2).await;
     world.until_runs("succeeded", 2).await;
+    // The last administrator is not suspended.
+    world.engine.identity.add_user("deputy", true, "test").await.unwrap();
     let who = NewBan { subject: Some("admin".to_owned()), reason: "test".to_owned(), ..NewBan::default() };
     let ban = world.engine.identity.ban(who, "test").await.unwrap();
     world.months_arrive(2..6).await;

@@ -109,7 +109,7 @@ impl Stored {
     pub(crate) fn is_ours(&self, key: &AuditKey, before: &[u8]) -> bool {
         // The link binds what the record says; by the column it is found.
         let says: Option<Value> = serde_json::from_str(&self.body).ok();
-        if !says.is_some_and(|body| subject_of(&body) == self.subject.as_deref()) {
+        if says.is_none_or(|body| subject_of(&body) != self.subject.as_deref()) {
             return false;
         }
         match &self.erased {

@@ -28,6 +28,7 @@ pub(crate) struct Engine {
     writer: Option<mpsc::Sender<Box<dyn Job>>>,
     readers: Option<crossbeam_channel::Sender<Box<dyn Job>>>,
     threads: Vec<JoinHandle<()>>,
+    path: PathBuf,
     /// Held as long as the engine lives: one process, one file.
     _lock: File,
 }
@@ -44,7 +45,7 @@ impl Engine {
             let queue = queue.clone();
             threads.push(spawn(&format!("store-reader-{number}"), move || read_loop(&connection, &queue))?);
         }
-        Ok(Engine { writer: Some(write_jobs), readers: Some(read_jobs), threads, _lock: lock })
+        Ok(Engine { writer: Some(write_jobs), readers: Some(read_jobs), threads, path: path.to_owned(), _lock: lock })
     }
 
     pub(crate) fn write(&self, job: Box<dyn Job>) {
@@ -56,6 +57,10 @@ impl Engine {
             }
             None => job.fail(Error::Closed),
         }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn read(&self, job: Box<dyn Job>) {
@@ -81,6 +86,17 @@ impl Drop for Engine {
             }
         }
     }
+}
+
+/// Writes the log into the file and empties it, so that what was overwritten is in neither. Gives false when a long read kept
+/// it from that.
+pub(crate) fn empty_log(path: &Path) -> Result<bool, Error> {
+    let failed = |error: rusqlite::Error| Error::Open(format!("{}: {error}", path.display()));
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA secure_delete = ON;").map_err(failed)?;
+    let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    Ok(is_busy.map_err(failed)? == 0)
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
@@ -112,7 +128,7 @@ fn connect(path: &Path, fsync: bool) -> Result<Connection, Error> {
     opened.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;
          PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;
-         PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;"
+         PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA secure_delete = ON;"
     ))?;
     opened.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(opened)
