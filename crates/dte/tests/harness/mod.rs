@@ -221,8 +221,7 @@ impl Api {
             }
         }
         for run in self.pages("/twins/api/v1/twins/enso/runs", "items").await {
-            let seen =
-                json!({ "id": run["id"], "state": run["state"], "issue": run["issue_month"], "site": run["site"] });
+            let seen = json!({ "id": run["id"], "state": run["state"], "issue": run["issue_month"], "site": run["site"], "reason": run["reason"] });
             let clash = state.insert(format!("run {}", run["arrival"]), seen);
             assert!(clash.is_none(), "two runs of one arrival: {clash:?} and {run}");
         }
