@@ -25,11 +25,13 @@ TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/dte-fuzz.XXXXXX")
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 found=$CARGO_TARGET_DIR/found
+# 0: another beginning on each run, to look for more. CI names one, so that a change is judged by what it changed.
+seed=${FUZZ_SEED:-0}
 status=0 passed=0 failed=0
 for target in "${targets[@]}"; do
   mkdir -p "$CARGO_TARGET_DIR/corpus/$target" "$found"
   log=$CARGO_TARGET_DIR/$target.log
-  if "$CARGO_TARGET_DIR/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
+  if "$CARGO_TARGET_DIR/$host/release/$target" -max_total_time="$seconds" -seed="$seed" -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
     -dict=fuzz/words.dict -print_final_stats=1 -artifact_prefix="$found/$target-" \
     "$CARGO_TARGET_DIR/corpus/$target" "fuzz/corpus/$target" >"$log" 2>&1; then
     passed=$((passed + 1))

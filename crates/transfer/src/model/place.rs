@@ -47,6 +47,10 @@ impl StorageUrl {
             return Err(BadUrl::TooLong(text.len()));
         }
         let said = || text.to_owned();
+        // What opens a URL leaves out line breaks and takes a backslash for a slash; what was checked would not be what is opened.
+        if text.chars().any(|c| c.is_control() || c == '\\') {
+            return Err(BadUrl::Malformed(text.escape_debug().to_string()));
+        }
         let (scheme, rest) =
             text.split_once(':').filter(|(s, _)| is_scheme(s)).ok_or_else(|| BadUrl::NoScheme(said()))?;
         let scheme = scheme.to_ascii_lowercase();
@@ -71,6 +75,10 @@ impl StorageUrl {
         }
         let plain = if scheme.ends_with('s') { "https" } else { "http" };
         let address = Url::parse(&format!("{plain}://{rest}")).map_err(|_| BadUrl::Malformed(said()))?;
+        // `https:///…//user@host/`: the host begins only after all slashes.
+        if !address.username().is_empty() || address.password().is_some() {
+            return Err(BadUrl::Credentials);
+        }
         Ok(StorageUrl { text: text.to_owned(), address })
     }
 
@@ -156,6 +164,10 @@ mod tests {
         assert_eq!(bad("https://me:pw@host/x"), "Credentials in the URL are not accepted");
         assert_eq!(bad("https://ho st/x"), "Malformed URL (https://ho st/x)");
         assert!(bad(&format!("https://host/{}", "x".repeat(3000))).starts_with("URL too long"));
+        // What is checked is what is opened: no host that only a forgiving reader finds.
+        assert_eq!(bad("https://good.example\n@evil.example/x"), "Malformed URL (https://good.example\\n@evil.example/x)");
+        assert_eq!(bad("https://\n//S%K\n@evil.example\nRKccc/c"), "Malformed URL (https://\\n//S%K\\n@evil.example\\nRKccc/c)");
+        assert_eq!(bad("https://\\/user@evil.example/x"), "Malformed URL (https://\\\\/user@evil.example/x)");
         assert!(StorageUrl::parse("https://host/?id=7").is_ok());
     }
 
