@@ -127,10 +127,46 @@ async fn volumes_are_mounted_with_their_modes_and_only_where_asked() {
     for place in ["/made-for-dte-tests", "/etc/dte-tests-keys", "/gone", "/shared", "/labels", "/one", "/data/shared"] {
         assert!(!std::path::Path::new(place).exists(), "{place} was made on the machine");
     }
-    let keys = bench.dir.path().join(format!("data/runs/{}/volumes/keys/key", plan.uid));
-    assert_eq!(fs::read_to_string(&keys).expect("the file"), "hidden");
     bench.site.remove(plan.uid).await.expect("removed");
-    assert!(!keys.exists());
+}
+
+/// Every file beneath `folder` in which one of the words stands.
+fn files_with(folder: &std::path::Path, words: &[&str]) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files_with(&path, words));
+        } else if let Ok(bytes) = fs::read(&path)
+            && words.iter().any(|word| bytes.windows(word.len()).any(|part| part == word.as_bytes()))
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn an_ended_pod_leaves_its_log_and_no_secrets() {
+    let bench = bench().await;
+    let secrets = json!([{"metadata": {"name": "keys"}, "data": {"key": "aGlkZGVu"}}]);
+    let volumes = json!([{"name": "keys", "secret": {"secretName": "keys"}}, {"name": "own", "emptyDir": {}}]);
+    let mounts = json!([{"name": "keys", "mountPath": "/made-for-dte-tests"}, {"name": "own", "mountPath": "/own"}]);
+    let words = ["hidden", "aGlkZGVu", "open sesame"];
+    for (script, phase) in [
+        ("cp /made-for-dte-tests/key /own/copy; echo seen ${#WORD}", Phase::Succeeded),
+        ("echo seen ${#WORD}; cat /made-for-dte-tests/key > /own/copy; kill -9 $$$$", Phase::Failed),
+    ] {
+        let mut spec = with_volumes(script, volumes.clone(), mounts.clone());
+        spec["containers"][0]["env"] = json!([{"name": "WORD", "value": "open sesame"}]);
+        let plan = read(&spec, &json!([]), &secrets, &json!([])).expect("a plan");
+        let report = bench.run(&plan).await;
+        assert_eq!((report.phase, bench.log(plan.uid).await.as_str()), (phase, "seen 11\n"), "{report:?}");
+        let run = bench.dir.path().join(format!("data/runs/{}", plan.uid));
+        assert_eq!(files_with(&run, &words), Vec::<std::path::PathBuf>::new());
+        assert!(run.join("exit.json").exists() && run.join("outputs").is_dir());
+        bench.site.remove(plan.uid).await.expect("removed");
+    }
 }
 
 #[test]

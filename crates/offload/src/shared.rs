@@ -160,7 +160,7 @@ impl Shared {
         Ok(())
     }
 
-    /// A pod with what its volumes hold, as it was handed over.
+    /// The pod as it was handed over, with its variables and what its volumes hold.
     pub async fn request(&self, pod: &PodRow) -> Result<PodCreateRequests, Failure> {
         let lasting = |error: String| Failure::lasting("VolumesUnreadable", error);
         let Some(sealed) = store::volumes::find(&self.store, pod.uid).await? else {
@@ -168,8 +168,8 @@ impl Shared {
         };
         let opened = self.identity.unseal(&volumes::seal_name(pod.uid), &sealed);
         let text = opened.map_err(|error| lasting(error.to_string()))?;
-        let content: PodCreateRequests = serde_json::from_slice(&text).map_err(|error| lasting(error.to_string()))?;
-        Ok(PodCreateRequests { pod: pod.pod.clone(), ..content })
+        let request = serde_json::from_slice(&text).map_err(|error| lasting(error.to_string()))?;
+        Ok(volumes::unsealed(request, &pod.pod))
     }
 
     /// Whether a service asks on behalf of a local administrator, with a token that is good for this call only.

@@ -119,6 +119,27 @@ impl Bench {
         }
     }
 
+    /// Nothing of what the store holds of pods, and of what is told of them, has one of these words.
+    async fn keeps_to_itself(&self, words: &[&'static str]) {
+        let words = words.to_vec();
+        let read = self.store.read(move |tx| {
+            for (table, column) in [("offload_pods", "pod"), ("work", "payload"), ("event_log", "data")] {
+                let texts = tx.query(&format!("SELECT {column} FROM {table}"), &[], |row| row.get::<String>(0))?;
+                assert!(table != "offload_pods" || !texts.is_empty());
+                for word in &words {
+                    assert!(!texts.iter().any(|text| text.contains(word)), "{word} lies open in {table}");
+                }
+            }
+            for sealed in tx.query("SELECT sealed FROM offload_volumes", &[], |row| row.get::<Vec<u8>>(0))? {
+                for word in &words {
+                    assert!(!sealed.windows(word.len()).any(|part| part == word.as_bytes()), "{word} is not sealed");
+                }
+            }
+            Ok::<_, dte_store::Error>(())
+        });
+        read.await.expect("read");
+    }
+
     /// Waits until the list of pods shows this reason for a pod.
     async fn shows(&self, pod: &Value, reason: Option<&str>) {
         let begun = Instant::now();
@@ -621,18 +642,22 @@ fn mounting(script: &str, key: &str) -> Value {
 #[tokio::test]
 async fn volumes_survive_a_restart_and_secrets_are_sealed() {
     let bench = Bench::new().await;
-    let second = mounting("sleep 2; cat /settings-of-it/a /keys-of-it/key; stat -c %a /keys-of-it/key", "a");
+    let mut second = mounting(
+        "sleep 2; cat /settings-of-it/a /keys-of-it/key; stat -c %a /keys-of-it/key; echo ${#WORD} ${#0}",
+        "a",
+    );
+    second["spec"]["containers"][0]["args"] = json!(["a-telling-argument"]);
+    second["spec"]["containers"][0]["env"] = json!([{"name": "WORD", "value": "open sesame"}]);
+    let copy = second.to_string();
+    annotate(&mut second, "kubectl.kubernetes.io/last-applied-configuration", json!(copy));
     bench.admin().create(&with_volumes(second.clone())).await.expect("created");
-    let found = bench.store.read(|tx| tx.query("SELECT sealed FROM offload_volumes", &[], |row| row.get::<Vec<u8>>(0)));
-    let found = found.await.expect("rows");
-    assert_eq!(found.len(), 1);
-    for word in ["very-secret-word", "dmVyeS1zZWNyZXQtd29yZA", "alpha"] {
-        assert!(!found[0].windows(word.len()).any(|part| part == word.as_bytes()), "{word} lies open");
-    }
+    let words = ["very-secret-word", "dmVyeS1zZWNyZXQtd29yZA", "alpha", "open sesame", "a-telling-argument"];
+    bench.keeps_to_itself(&words).await;
     let bench = bench.restart().await;
     let end = bench.end_of(&second).await;
     assert_eq!(end["phase"], "Succeeded", "{end} {}", bench.log(&second, LogOptions::default()).await);
-    assert_eq!(bench.log(&second, LogOptions::default()).await, "alphavery-secret-word400\n");
+    assert_eq!(bench.log(&second, LogOptions::default()).await, "alphavery-secret-word400\n11 18\n");
+    bench.keeps_to_itself(&words).await;
     let left = bench.store.read(|tx| tx.query("SELECT uid FROM offload_volumes", &[], |row| row.get::<String>(0)));
     assert!(left.await.expect("rows").is_empty(), "they are kept no longer than needed");
 

@@ -123,6 +123,14 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes what may be secret of a pod that has ended: what its volumes held, and the values in its plan.
+    pub fn forget_secrets(&self) -> io::Result<()> {
+        remove_tree(&self.volumes())?;
+        let Some(plan) = self.plan()? else { return Ok(()) };
+        let bare = plan.without_secrets();
+        if bare == plan { Ok(()) } else { self.save_plan(&bare) }
+    }
+
     pub fn remove(&self) -> io::Result<()> {
         let gone = self.path.with_file_name(format!(".old-{}", Uuid::now_v7()));
         match fs::rename(&self.path, &gone) {

@@ -5,13 +5,13 @@
 //! | name | written by | meaning |
 //! |---|---|---|
 //! | `inputs/ outputs/ work/ tmp/` | engine, pod | all that the pod sees of the folder |
-//! | `spec.json` | engine | what to run and how; the pod was submitted |
+//! | `spec.json` | engine | what to run and how; the pod was submitted. When it has ended, without what may be secret |
 //! | `started` | shim | who runs it; made with `O_EXCL`, so that a pod is started at most once, whatever happens |
 //! | `cancel` | engine | why it shall end |
 //! | `suspended` | engine | while it is there, the pod stands still |
 //! | `state.json` | shim | how it goes |
 //! | `exit.json` | shim | how it went; synced and renamed into place, the last thing that the shim does |
-//! | `volumes/ termination/` | shim, pod | what volumes hold, and why containers ended |
+//! | `volumes/ termination/` | shim, pod | what volumes hold, and why containers ended; gone when the pod has ended |
 //! | `door` | shim | the socket on which it takes orders to run a program in a container |
 //! | `logs/` | shim | see [`super::logfile`] |
 //! | `shim.err` | shim | what went wrong with the shim itself |
@@ -177,6 +177,17 @@ impl RunFolder {
 
     pub fn has_exit(&self) -> bool {
         self.path.join(EXIT).exists()
+    }
+
+    /// Removes what may be secret of a pod of which nothing runs any more: what its volumes held, and the values in its plan.
+    /// Its log, its outcome and its outputs stay.
+    pub fn forget_secrets(&self) -> io::Result<()> {
+        for name in [VOLUMES, TERMINATION] {
+            remove_tree(&self.sub(name))?;
+        }
+        let Some(spec) = self.spec()? else { return Ok(()) };
+        let bare = spec.plan.without_secrets();
+        if bare == spec.plan { Ok(()) } else { self.write_spec(&RunSpec { plan: bare, ..spec }) }
     }
 
     /// Where the shim's own standard error goes.

@@ -89,6 +89,10 @@ fn run(folder: &RunFolder) -> io::Result<()> {
 
 /// The outcome must be written: on a full disk, as soon as there is room.
 fn write_exit(folder: &RunFolder, report: &PodReport) -> io::Result<()> {
+    // Before the outcome is there: who sees that finds nothing secret. The engine does it too, for shims that were killed.
+    if let Err(error) = folder.forget_secrets() {
+        eprintln!("pod-shim: what volumes held cannot be removed: {error}");
+    }
     loop {
         match folder.write_exit(report) {
             Err(error) if folder.exists() => eprintln!("pod-shim: cannot write the outcome, trying again: {error}"),

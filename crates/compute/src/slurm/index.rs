@@ -31,14 +31,7 @@ pub struct Record {
 
 impl Record {
     pub fn new(plan: &PodPlan) -> Record {
-        let mut plan = plan.clone();
-        plan.volumes.clear();
-        plan.annotations.clear();
-        for container in plan.init_containers.iter_mut().chain(&mut plan.containers) {
-            container.env.clear();
-            container.argv.clear();
-        }
-        Record { plan, job: None, user: None }
+        Record { plan: plan.without_secrets(), job: None, user: None }
     }
 }
 

@@ -86,9 +86,7 @@ fn read_request(body: Value) -> Result<PodCreateRequests, Refusal> {
 /// Everything that can be wrong with a pod is found before it is accepted.
 fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) -> Result<NewPod, Refusal> {
     let plan = volumes::plan(&request).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let sealed = seal_volumes(shared, plan.uid, &request)?;
-    let pod = request.pod;
-    let order = Order::read(&pod).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let order = Order::read(&request.pod).map_err(|error| Refusal::bad_request(error.to_string()))?;
     let site = match shared.site(order.site.as_deref()) {
         None if order.site.is_some() => {
             let known: Vec<&str> = shared.sites.iter().map(|site| site.name()).collect();
@@ -107,7 +105,7 @@ fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) 
             "metadata.uid: UIDs of version 5 are derived by services for their own pods; use a random one (version 4)";
         return Err(Refusal::new(StatusCode::FORBIDDEN, text));
     }
-    let pod = if trusted || principal.acting.is_some() { pod } else { without_claims(pod) };
+    let request = if trusted || principal.acting.is_some() { request } else { without_claims(request) };
     let named = |list: &[ContainerPlan]| -> Vec<Named> {
         list.iter().map(|c| Named { name: c.name.clone(), image: c.image.clone() }).collect()
     };
@@ -123,20 +121,19 @@ fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) 
         trusted,
         site: site.map(|site| site.name().to_owned()).unwrap_or_default(),
         containers: Containers { init: named(&plan.init_containers), main: named(&plan.containers) },
-        pod,
-        volumes: sealed,
+        sealed: seal(shared, plan.uid, &request)?,
+        pod: request.pod.without_secrets(),
     })
 }
 
-/// Secrets are among what volumes hold: it is never written as it is.
-fn seal_volumes(shared: &Shared, uid: Uuid, request: &PodCreateRequests) -> Result<Option<Vec<u8>>, Refusal> {
+/// Secrets are among a pod's variables, arguments and volumes: they are never written as they are.
+fn seal(shared: &Shared, uid: Uuid, request: &PodCreateRequests) -> Result<Vec<u8>, Refusal> {
     let failed = |error: String| {
-        tracing::error!(error, "the content of a pod's volumes cannot be sealed");
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the content of the pod's volumes cannot be kept")
+        tracing::error!(error, "a pod cannot be sealed");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the pod cannot be kept")
     };
-    let Some(content) = volumes::content(request) else { return Ok(None) };
-    let text = serde_json::to_vec(&content).map_err(|error| failed(error.to_string()))?;
-    shared.identity.seal(&volumes::seal_name(uid), &text).map(Some).map_err(|error| failed(error.to_string()))
+    let text = serde_json::to_vec(request).map_err(|error| failed(error.to_string()))?;
+    shared.identity.seal(&volumes::seal_name(uid), &text).map_err(|error| failed(error.to_string()))
 }
 
 fn names_site(pod: &RawPod) -> bool {
@@ -172,9 +169,9 @@ fn check_at(site: &dyn Site, plan: &PodPlan, order: &Order, trusted: bool) -> Re
 }
 
 /// A person's pod cannot say that it belongs to a twin: it would be charged there.
-fn without_claims(mut pod: RawPod) -> RawPod {
-    if let Some(annotations) = pod.0.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+fn without_claims(mut request: PodCreateRequests) -> PodCreateRequests {
+    if let Some(annotations) = request.pod.0.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.retain(|name, _| !CLAIMS.contains(&name.as_str()));
     }
-    pod
+    request
 }

@@ -32,8 +32,14 @@ pub struct Ending {
 pub fn event(pod: &PodRow, ending: &Ending, placed: Option<&str>, finished: dte_base::time::Timestamp) -> Event {
     let uid = pod.uid.to_string();
     let report = ending.report.as_ref();
-    let mut annotations: Map<String, Value> =
-        pod.pod.0.pointer("/metadata/annotations").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut annotations: Map<String, Value> = pod
+        .pod
+        .without_secrets()
+        .0
+        .pointer("/metadata/annotations")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     // Said by `inputs`, and long.
     annotations.remove(INPUTS);
     let usage = report.map(|report| report.usage).unwrap_or_default();

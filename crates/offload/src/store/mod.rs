@@ -40,6 +40,7 @@ pub struct PodRow {
     pub trusted: bool,
     pub site: String,
     pub state: State,
+    /// Without what may be secret; see [`volumes`].
     pub pod: RawPod,
     pub inputs: Vec<StagedInput>,
     pub code: Option<StagedCode>,
@@ -77,9 +78,10 @@ pub struct NewPod {
     pub trusted: bool,
     pub site: String,
     pub containers: Containers,
+    /// Without what may be secret.
     pub pod: RawPod,
-    /// What its volumes hold, sealed.
-    pub volumes: Option<Vec<u8>>,
+    /// The whole request, sealed.
+    pub sealed: Vec<u8>,
 }
 
 /// What became of a pod that was to be accepted.
@@ -140,9 +142,7 @@ pub fn accept(tx: &mut Tx<'_>, new: &NewPod, node: &str, queues: Queues, now: Ti
         ],
     )?;
     if inserted > 0 {
-        if let Some(sealed) = &new.volumes {
-            volumes::keep(tx, new.uid, sealed)?;
-        }
+        volumes::keep(tx, new.uid, &new.sealed)?;
         tx.enqueue(NewWork::new(queues.run, new.uid.to_string(), json!({})))?;
         return Ok(Accepted::New);
     }
@@ -289,7 +289,8 @@ pub async fn finish(
         .write(move |tx| {
             let report = ending.report.as_ref().map(to_text).transpose()?;
             let changed = tx.execute(
-                "UPDATE offload_pods SET state = ?2, reason = ?3, message = ?4, report = ?5, outputs = ?6, inputs = NULL, finished = ?7
+                "UPDATE offload_pods SET state = ?2, reason = ?3, message = ?4, report = ?5, outputs = ?6, inputs = NULL, finished = ?7,
+                     pod = ?9
                  WHERE uid = ?1 AND state = ?8",
                 &params![
                     pod.uid,
@@ -299,7 +300,9 @@ pub async fn finish(
                     report,
                     to_text(&ending.outputs)?,
                     now,
-                    pod.state.as_str()
+                    pod.state.as_str(),
+                    // An older engine may have written more of it.
+                    to_text(&pod.pod.without_secrets())?
                 ],
             )?;
             if changed > 0 {
