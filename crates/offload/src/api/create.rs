@@ -17,6 +17,8 @@ use uuid::Uuid;
 
 use super::answer::{Refusal, read};
 use crate::model::order::Order;
+use crate::model::placement::Needs;
+use crate::model::quota::Amounts;
 use crate::model::status::{Containers, Named};
 use crate::model::volumes;
 use crate::shared::Shared;
@@ -54,17 +56,40 @@ async fn accept(shared: &Shared, principal: &Principal, body: Value) -> Result<C
     {
         return Err(Refusal::bad_request(why));
     }
-    let uid = new.uid.to_string();
+    let (uid, named) = (new.uid.to_string(), new.uid);
+    match keep(shared, new).await? {
+        Accepted::New => {
+            shared.tell(named);
+            Ok(CreateStruct { pod_uid: uid.clone(), pod_jid: uid })
+        }
+        Accepted::Known => Ok(CreateStruct { pod_uid: uid.clone(), pod_jid: uid }),
+        Accepted::Foreign => Err(Refusal::new(StatusCode::CONFLICT, format!("the pod UID {uid} is taken"))),
+        Accepted::Ending => {
+            let text = format!("the pod {uid} was deleted and is still ending; create it again when it has ended");
+            Err(Refusal::new(StatusCode::CONFLICT, text))
+        }
+    }
+}
+
+/// Accepts the pod if its owner may have one more.
+async fn keep(shared: &Shared, mut new: NewPod) -> Result<Accepted, Refusal> {
+    let most = (!new.trusted).then(|| shared.settings.quota());
+    let coming = match shared.tally.take(&new.owner, new.amounts, most) {
+        Ok(coming) => coming,
+        // One that is there already costs nothing.
+        Err(why) => match store::heads(&shared.store, vec![new.uid]).await?.pop() {
+            Some(head) if head.owner == new.owner => return Ok(Accepted::Known),
+            _ => return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, why)),
+        },
+    };
+    // The first pods of somebody come before the many of somebody else.
+    new.priority = -i64::from(coming.before.checked_ilog2().map_or(0, |log| log + 1));
     let (node, queues) = (shared.node.clone(), shared.queues);
-    let named = new.uid;
     let accepted = shared.store.write(move |tx| store::accept(tx, &new, &node, queues, Timestamp::now())).await?;
     if accepted == Accepted::New {
-        shared.tell(named);
+        coming.keep();
     }
-    match accepted {
-        Accepted::New | Accepted::Known => Ok(CreateStruct { pod_uid: uid.clone(), pod_jid: uid }),
-        Accepted::Foreign => Err(Refusal::new(StatusCode::CONFLICT, format!("the pod UID {uid} is taken"))),
-    }
+    Ok(accepted)
 }
 
 /// The three forms of the body: what a virtual node sends, what an API server sends to its plugin, and a bare pod.
@@ -122,6 +147,9 @@ fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) 
         site: site.map(|site| site.name().to_owned()).unwrap_or_default(),
         containers: Containers { init: named(&plan.init_containers), main: named(&plan.containers) },
         sealed: seal(shared, plan.uid, &request)?,
+        amounts: Amounts::of(&Needs::read(&request.pod, trusted, 0)),
+        priority: 0,
+        is_derived: plan.uid.get_version_num() == DERIVED,
         pod: request.pod.without_secrets(),
     })
 }

@@ -3,6 +3,8 @@
 pub mod placement;
 pub mod volumes;
 
+use std::collections::HashMap;
+
 use dte_base::time::Timestamp;
 use dte_compute::PodReport;
 use dte_identity::UserRef;
@@ -16,12 +18,14 @@ use uuid::Uuid;
 
 use crate::model::finished::{self, Ending, event};
 use crate::model::order::{StagedCode, StagedInput};
+use crate::model::quota::Amounts;
 use crate::model::state::{State, Step};
 use crate::model::status::Containers;
 
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("0001.sql") },
     Migration { version: 2, sql: "CREATE INDEX offload_pods_finished ON offload_pods (finished);" },
+    Migration { version: 3, sql: include_str!("0003_people.sql") },
 ];
 
 /// Pods that one question may name.
@@ -47,6 +51,10 @@ pub struct PodRow {
     pub cancel: Option<String>,
     pub failures: u32,
     pub created: Timestamp,
+    /// What it takes of its owner's quota.
+    pub amounts: Amounts,
+    /// How often this UID was another pod before.
+    pub run: u32,
 }
 
 /// A pod as its status needs it.
@@ -82,6 +90,12 @@ pub struct NewPod {
     pub pod: RawPod,
     /// The whole request, sealed.
     pub sealed: Vec<u8>,
+    /// What it takes of its owner's quota.
+    pub amounts: Amounts,
+    /// Of the work on it; higher first.
+    pub priority: i64,
+    /// Its UID was computed from what it is for: once forgotten, it is still that pod, and is not run again.
+    pub is_derived: bool,
 }
 
 /// What became of a pod that was to be accepted.
@@ -90,6 +104,8 @@ pub enum Accepted {
     New,
     /// It was there already.
     Known,
+    /// A pod of this UID was deleted and is still ending.
+    Ending,
     /// Somebody else's pod has this UID.
     Foreign,
 }
@@ -99,6 +115,13 @@ pub enum Accepted {
 pub struct Queues {
     pub run: &'static str,
     pub clean: &'static str,
+}
+
+impl Queues {
+    /// The queue of cleaning up of the process with this name.
+    pub fn clean_of(node: &str) -> String {
+        format!("offload.clean.{node}")
+    }
 }
 
 fn to_text(value: &impl Serialize) -> Result<String, Error> {
@@ -119,11 +142,25 @@ fn state(text: &str) -> Result<State, Error> {
 
 /// Accepts a pod and declares the work on it.
 pub fn accept(tx: &mut Tx<'_>, new: &NewPod, node: &str, queues: Queues, now: Timestamp) -> Result<Accepted, Error> {
+    if !insert(tx, new, node, 0, now)? {
+        match before(tx, new)? {
+            Before::Gone { run } if insert(tx, new, node, run, now)? => {}
+            Before::Gone { .. } => return Err(Error::Invalid(format!("pod {} was not forgotten", new.uid))),
+            Before::There(accepted) => return Ok(accepted),
+        }
+    }
+    volumes::keep(tx, new.uid, &new.sealed)?;
+    tx.enqueue(NewWork::new(queues.run, new.uid.to_string(), json!({})).priority(new.priority))?;
+    Ok(Accepted::New)
+}
+
+fn insert(tx: &mut Tx<'_>, new: &NewPod, node: &str, run: i64, now: Timestamp) -> Result<bool, Error> {
     let scopes = new.scopes.as_ref().map(|scopes| scopes.join(" "));
     let inserted = tx.execute(
         "INSERT INTO offload_pods (uid, namespace, name, issuer, subject, user_name, scopes, trusted, site, node, state,
-             containers, pod, deleted, failures, created)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 0, ?14) ON CONFLICT (uid) DO NOTHING",
+             containers, pod, deleted, failures, created, cpu_millis, memory_bytes, run)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 0, ?14, ?15, ?16, ?17)
+         ON CONFLICT (uid) DO NOTHING",
         &params![
             new.uid,
             &new.namespace,
@@ -138,19 +175,80 @@ pub fn accept(tx: &mut Tx<'_>, new: &NewPod, node: &str, queues: Queues, now: Ti
             State::Accepted.as_str(),
             to_text(&new.containers)?,
             to_text(&new.pod)?,
-            now
+            now,
+            bounded(new.amounts.cpu_millis),
+            bounded(new.amounts.memory_bytes),
+            run
         ],
     )?;
-    if inserted > 0 {
-        volumes::keep(tx, new.uid, &new.sealed)?;
-        tx.enqueue(NewWork::new(queues.run, new.uid.to_string(), json!({})))?;
-        return Ok(Accepted::New);
+    Ok(inserted > 0)
+}
+
+/// What an earlier pod of the same UID means for a new one.
+enum Before {
+    There(Accepted),
+    /// It was deleted, it has ended, and nothing of it is left: the UID is free, for the run of this number.
+    Gone {
+        run: i64,
+    },
+}
+
+fn before(tx: &mut Tx<'_>, new: &NewPod) -> Result<Before, Error> {
+    let sql = "SELECT issuer, subject, deleted, finished, node, run FROM offload_pods WHERE uid = ?1";
+    let (issuer, subject, deleted, finished, node, run) = tx.query_one(sql, &params![new.uid], |row| {
+        Ok((
+            row.get::<String>(0)?,
+            row.get::<String>(1)?,
+            row.get::<bool>(2)?,
+            row.get::<Option<Timestamp>>(3)?,
+            row.get::<String>(4)?,
+            row.get::<i64>(5)?,
+        ))
+    })?;
+    if issuer != new.owner.issuer || subject != new.owner.subject {
+        return Ok(Before::There(Accepted::Foreign));
     }
-    let sql = "SELECT issuer, subject FROM offload_pods WHERE uid = ?1";
-    let (issuer, subject) =
-        tx.query_one(sql, &params![new.uid], |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?)))?;
-    let same = issuer == new.owner.issuer && subject == new.owner.subject;
-    Ok(if same { Accepted::Known } else { Accepted::Foreign })
+    if !deleted || new.is_derived {
+        return Ok(Before::There(Accepted::Known));
+    }
+    // Its run folder goes with the last work on it.
+    if finished.is_none() || tx.has_work(&Queues::clean_of(&node), &new.uid.to_string())? {
+        return Ok(Before::There(Accepted::Ending));
+    }
+    for table in ["offload_pods", "offload_placements", "offload_volumes"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE uid = ?1"), &params![new.uid])?;
+    }
+    Ok(Before::Gone { run: run + 1 })
+}
+
+/// A number as databases have them.
+fn bounded(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// What each person has in pods that are alive.
+pub async fn alive(store: &Store) -> Result<Vec<((String, String), Amounts)>, Error> {
+    // Sums are of numbers that may be huge, so they are taken where they cannot overflow.
+    let sql = "SELECT issuer, subject, cpu_millis, memory_bytes, COUNT(*) FROM offload_pods WHERE finished IS NULL
+         GROUP BY issuer, subject, cpu_millis, memory_bytes";
+    let rows = store.read(move |tx| {
+        tx.query(sql, &[], |row| {
+            let number = |at: usize| Ok::<_, Error>(u64::try_from(row.get::<i64>(at)?).unwrap_or(0));
+            let (cpu_millis, memory_bytes, pods) = (number(2)?, number(3)?, number(4)?);
+            let amounts = Amounts {
+                pods,
+                cpu_millis: cpu_millis.saturating_mul(pods),
+                memory_bytes: memory_bytes.saturating_mul(pods),
+            };
+            Ok(((row.get::<String>(0)?, row.get::<String>(1)?), amounts))
+        })
+    });
+    let mut all: HashMap<(String, String), Amounts> = HashMap::new();
+    for (person, amounts) in rows.await? {
+        let known = all.entry(person).or_default();
+        *known = known.plus(amounts);
+    }
+    Ok(all.into_iter().collect())
 }
 
 /// A pod for its worker.
@@ -159,7 +257,7 @@ pub async fn pod(store: &Store, uid: Uuid) -> Result<Option<PodRow>, Error> {
         .read(move |tx| {
             tx.query_opt(
                 "SELECT namespace, name, issuer, subject, user_name, scopes, trusted, site, state, pod, inputs, code, cancel,
-                     failures, created FROM offload_pods WHERE uid = ?1",
+                     failures, created, cpu_millis, memory_bytes, run FROM offload_pods WHERE uid = ?1",
                 &params![uid],
                 |row| {
                     let scopes: Option<String> = row.get(5)?;
@@ -178,6 +276,12 @@ pub async fn pod(store: &Store, uid: Uuid) -> Result<Option<PodRow>, Error> {
                         cancel: row.get(12)?,
                         failures: u32::try_from(row.get::<i64>(13)?).unwrap_or(0),
                         created: row.get(14)?,
+                        amounts: Amounts {
+                            pods: 1,
+                            cpu_millis: u64::try_from(row.get::<i64>(15)?).unwrap_or(0),
+                            memory_bytes: u64::try_from(row.get::<i64>(16)?).unwrap_or(0),
+                        },
+                        run: row.get(17)?,
                     })
                 },
             )
@@ -271,7 +375,8 @@ pub async fn paused(store: &Store, pod: &PodRow, is_paused: bool) -> Result<(), 
     store.write(move |tx| tx.emit(event.clone())).await
 }
 
-/// Ends a pod: its state, the event and the end of the work on it are one. A pod that has ended stays as it is.
+/// Ends a pod: its state, the event and the end of the work on it are one. A pod that has ended stays as it is, and is answered
+/// with `false`.
 pub async fn finish(
     store: &Store,
     claim: Claim,
@@ -279,7 +384,7 @@ pub async fn finish(
     ending: Ending,
     queues: Queues,
     clean_at: Timestamp,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let now = Timestamp::now();
     let step = if ending.state == State::Succeeded { Step::Succeeded } else { Step::Failed };
     if pod.state.after(step) != Some(ending.state) {
@@ -288,10 +393,10 @@ pub async fn finish(
     store
         .write(move |tx| {
             let report = ending.report.as_ref().map(to_text).transpose()?;
-            let changed = tx.execute(
+            let changed = tx.query_opt(
                 "UPDATE offload_pods SET state = ?2, reason = ?3, message = ?4, report = ?5, outputs = ?6, inputs = NULL, finished = ?7,
                      pod = ?9
-                 WHERE uid = ?1 AND state = ?8",
+                 WHERE uid = ?1 AND state = ?8 RETURNING deleted",
                 &params![
                     pod.uid,
                     ending.state.as_str(),
@@ -304,14 +409,18 @@ pub async fn finish(
                     // An older engine may have written more of it.
                     to_text(&pod.pod.without_secrets())?
                 ],
+                |row| row.get::<bool>(0),
             )?;
-            if changed > 0 {
+            if let Some(deleted) = changed {
+                // Nobody will ask for the log of one that was deleted.
+                let clean_at = if deleted { now } else { clean_at };
                 let placed = placement::reason(tx, pod.uid)?;
                 tx.emit(event(&pod, &ending, placed.as_deref(), now))?;
                 tx.enqueue(NewWork::new(queues.clean, pod.uid.to_string(), json!({})).at(clean_at))?;
                 volumes::forget(tx, pod.uid)?;
             }
-            tx.finished(&claim)
+            tx.finished(&claim)?;
+            Ok(changed.is_some())
         })
         .await
 }

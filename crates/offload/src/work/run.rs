@@ -8,11 +8,11 @@ use dte_compute::site::Cancellation;
 use dte_compute::{Phase, PodReport, Site, SiteError};
 use dte_store::Outcome;
 use dte_store::work::Claim;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::hold::{self, Wish};
+use super::turns::Turn;
 use super::{SUSPENDED, collect, place, stage};
 use crate::Service;
 use crate::model::failure::Failure;
@@ -71,6 +71,7 @@ pub async fn drive(shared: Arc<Shared>, claim: Claim) -> Outcome {
             Err(_) if shared.tasks.is_stopping() => return Outcome::Later(Duration::ZERO),
             // So does it when it may not act for the owner: the pod goes on where it was when it may again.
             Err(failure) if failure.reason == SUSPENDED || hold::nothing_runs(&shared, &pod) => {
+                let _waits = claim.park();
                 match hold::until_wanted(&shared, &pod).await {
                     Ok(true) => continue,
                     Ok(false) => return Outcome::Later(Duration::ZERO),
@@ -117,12 +118,11 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
         State::Accepted => {
             match hold::wish(shared, pod).await? {
                 Wish::End(reason) => return end_before_start(shared, claim, pod, site.as_ref(), reason).await,
-                Wish::Wait => return hold_on(shared, pod).await,
+                Wish::Wait => return hold_on(shared, claim, pod).await,
                 Wish::Go => {}
             }
             let order = Order::read(&pod.pod).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
-            let turn =
-                shared.staging.acquire().await.map_err(|error| Failure::passing("Stopping", error.to_string()))?;
+            let Some(turn) = turn_to_stage(shared, claim, pod).await? else { return wait_for_line(pod) };
             let staged = stage::run(shared, site.as_ref(), pod, &order).await?;
             drop(turn);
             place::note_staged(shared, pod, &staged.inputs).await?;
@@ -131,30 +131,16 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
             Ok(Next::Again)
         }
         State::Staged => {
-            let mut cancelled = shared.cancelled.subscribe();
-            let in_line = match free_place(shared, &pod.site) {
-                Some(_) => None,
-                None => match shared.lines.get(&pod.site).and_then(|line| line.try_acquire().ok()) {
-                    Some(in_line) => Some(in_line),
-                    None => return wait_for_line(shared, claim, pod, site.as_ref()).await,
-                },
-            };
-            let place = loop {
-                match hold::wish(shared, pod).await? {
-                    Wish::End(reason) => return end_before_start(shared, claim, pod, site.as_ref(), reason).await,
-                    Wish::Wait => return hold_on(shared, pod).await,
-                    Wish::Go => {}
+            let place = match get_place(shared, claim, pod).await? {
+                Got::Place(place) => place,
+                Got::Wish(Wish::End(reason)) => {
+                    return end_before_start(shared, claim, pod, site.as_ref(), reason).await;
                 }
-                tokio::select! {
-                    place = place_at(shared, &pod.site) => break place?,
-                    _ = cancelled.recv() => {}
-                    () = tokio::time::sleep(look_every(shared)) => {}
-                    () = shared.tasks.stopping() => return Ok(Next::Later(Duration::ZERO)),
-                }
+                Got::Wish(_) => return hold_on(shared, claim, pod).await,
+                Got::Later(next) => return next,
             };
-            drop(in_line);
             if hold::nothing_runs(shared, pod) {
-                return hold_on(shared, pod).await;
+                return hold_on(shared, claim, pod).await;
             }
             let request = shared.request(pod).await?;
             let plan = volumes::plan(&request).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
@@ -187,7 +173,7 @@ async fn settle(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Nex
             finish(shared, claim, pod, State::Failed, (Some(reason), message), None, Vec::new()).await?;
             return Ok(Next::Done);
         }
-        Wish::Wait => return hold_on(shared, pod).await,
+        Wish::Wait => return hold_on(shared, claim, pod).await,
         Wish::Go => {}
     }
     Ok(match place::settle(shared, pod).await? {
@@ -197,27 +183,70 @@ async fn settle(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Nex
 }
 
 /// Nothing of the pod runs, and nothing shall for now.
-async fn hold_on(shared: &Shared, pod: &PodRow) -> Result<Next, Failure> {
+async fn hold_on(shared: &Shared, claim: &Claim, pod: &PodRow) -> Result<Next, Failure> {
+    let _waits = claim.park();
     Ok(if hold::until_wanted(shared, pod).await? { Next::Again } else { Next::Later(Duration::ZERO) })
 }
 
-/// The site is full and so is the line before it: the pod is looked at again when it has waited a tenth longer.
-async fn wait_for_line(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow, site: &dyn Site) -> Result<Next, Failure> {
+/// What came of asking for a place at the pod's site.
+enum Got {
+    Place(Turn),
+    /// It is not to run now.
+    Wish(Wish),
+    Later(Result<Next, Failure>),
+}
+
+/// A place at the pod's site, in fair order between owners.
+async fn get_place(shared: &Shared, claim: &Claim, pod: &PodRow) -> Result<Got, Failure> {
+    let places = shared.places.get(&pod.site);
+    let places = places.ok_or_else(|| Failure::lasting("SiteUnknown", format!("there is no site {}", pod.site)))?;
+    let mut cancelled = shared.cancelled.subscribe();
     match hold::wish(shared, pod).await? {
-        Wish::End(reason) => end_before_start(shared, claim, pod, site, reason).await,
-        Wish::Wait => hold_on(shared, pod).await,
-        Wish::Go => Ok(Next::Later((Timestamp::now().since(pod.created) / 10).clamp(BUSY, IN_NO_LINE))),
+        Wish::Go => {}
+        other => return Ok(Got::Wish(other)),
+    }
+    if let Some(place) = places.take(&pod.owner) {
+        return Ok(Got::Place(place));
+    }
+    let Some(mut in_line) = places.line_up(&pod.owner) else { return Ok(Got::Later(wait_for_line(pod))) };
+    let _waits = claim.park();
+    loop {
+        tokio::select! {
+            // It is never closed before it was given.
+            place = &mut in_line => return place
+                .map(Got::Place)
+                .map_err(|error| Failure::passing("Stopping", error.to_string())),
+            _ = cancelled.recv() => {}
+            () = tokio::time::sleep(look_every(shared)) => {}
+            () = shared.tasks.stopping() => return Ok(Got::Later(Ok(Next::Later(Duration::ZERO)))),
+        }
+        match hold::wish(shared, pod).await? {
+            Wish::Go => {}
+            other => return Ok(Got::Wish(other)),
+        }
     }
 }
 
-fn free_place(shared: &Shared, site: &str) -> Option<OwnedSemaphorePermit> {
-    shared.places.get(site).and_then(|all| all.clone().try_acquire_owned().ok())
+/// A turn to stage data, in fair order between owners. `None`: enough pods of this one wait for it.
+async fn turn_to_stage(shared: &Shared, claim: &Claim, pod: &PodRow) -> Result<Option<Turn>, Failure> {
+    if let Some(turn) = shared.staging.take(&pod.owner) {
+        return Ok(Some(turn));
+    }
+    let Some(in_line) = shared.staging.line_up(&pod.owner) else { return Ok(None) };
+    let _waits = claim.park();
+    tokio::select! {
+        turn = in_line => turn.map(Some).map_err(|error| Failure::passing("Stopping", error.to_string())),
+        () = shared.tasks.stopping() => Ok(None),
+    }
 }
 
-async fn place_at(shared: &Shared, site: &str) -> Result<OwnedSemaphorePermit, Failure> {
-    let places =
-        shared.places.get(site).ok_or_else(|| Failure::lasting("SiteUnknown", format!("there is no site {site}")))?;
-    places.clone().acquire_owned().await.map_err(|error| Failure::passing("Stopping", error.to_string()))
+/// There is no place, and enough pods of this owner wait for one: this one is looked at again when it has waited a tenth longer.
+fn wait_for_line(pod: &PodRow) -> Result<Next, Failure> {
+    Ok(Next::Later((Timestamp::now().since(pod.created) / 10).clamp(BUSY, IN_NO_LINE)))
+}
+
+fn free_place(shared: &Shared, pod: &PodRow) -> Option<Turn> {
+    shared.places.get(&pod.site).and_then(|places| places.take(&pod.owner))
 }
 
 /// Waits for the end of a pod that runs, and brings it home.
@@ -226,9 +255,11 @@ async fn watch(
     claim: &Claim,
     pod: &PodRow,
     site: &dyn Site,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Turn>,
 ) -> Result<Next, Failure> {
+    let waits = claim.park();
     let Some(report) = wait_for_end(shared, pod, site, place).await? else { return Ok(Next::Later(Duration::ZERO)) };
+    drop(waits);
     if report.phase != Phase::Succeeded {
         let (reason, message) = (report.reason.clone(), report.message.clone());
         finish(shared, claim, pod, State::Failed, (reason, message), Some(report), Vec::new()).await?;
@@ -247,7 +278,7 @@ async fn wait_for_end(
     shared: &Shared,
     pod: &PodRow,
     site: &dyn Site,
-    mut place: Option<OwnedSemaphorePermit>,
+    mut place: Option<Turn>,
 ) -> Result<Option<PodReport>, Failure> {
     let unavailable = |error: SiteError| Failure::passing("SiteUnavailable", error.to_string());
     let mut ended = site.ended();
@@ -276,7 +307,7 @@ async fn wait_for_end(
                 Wish::Go => {
                     pause.go_on(shared, pod, site).await?;
                     if place.is_none() {
-                        place = free_place(shared, &pod.site);
+                        place = free_place(shared, pod);
                     }
                     None
                 }
@@ -374,7 +405,9 @@ async fn finish(
     }
     let ending = Ending { state, reason, message, report, outputs };
     let clean_at = Timestamp::now() + shared.settings.retention.0;
-    store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await?;
+    if store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await? {
+        shared.tally.ended(&pod.owner, pod.amounts);
+    }
     shared.tell(pod.uid);
     Ok(())
 }
