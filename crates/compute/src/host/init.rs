@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use nix::unistd::{Pid, getpid};
 use super::cgroup::Group;
 use super::channel::{Channel, News, Order};
 use super::checks::{Kind, Verdict};
-use super::folder::RunFolder;
+use super::folder::{RunFolder, VOLUMES};
 use super::member::{Ending, Member, Role, Stage};
 use super::mounts::Placed;
 use super::sandbox;
@@ -78,6 +78,8 @@ struct Init {
     /// Everything stands still.
     suspended: bool,
     memory_limit: Option<u64>,
+    /// Volumes in memory, which count as the pod's.
+    memory_volumes: Vec<PathBuf>,
     out_of_memory: bool,
     max_rss_bytes: u64,
 }
@@ -109,6 +111,7 @@ fn run(folder: &RunFolder) -> io::Result<()> {
         stopping: false,
         suspended: false,
         memory_limit: spec.memory_limit().filter(|_| !is_limited),
+        memory_volumes: spec.memory_volumes().map(|name| folder.sub(VOLUMES).join(name)).collect(),
         out_of_memory: false,
         max_rss_bytes: 0,
     };
@@ -466,7 +469,8 @@ impl Init {
     }
 
     fn sample(&mut self) {
-        let total = tree::resident_bytes();
+        let held = self.memory_volumes.iter().map(|place| tree::bytes_in(place));
+        let total = held.fold(tree::resident_bytes(), u64::saturating_add);
         self.max_rss_bytes = self.max_rss_bytes.max(total);
         if self.memory_limit.is_some_and(|limit| total > limit) {
             self.out_of_memory = true;

@@ -19,6 +19,7 @@ mod door;
 mod exec;
 mod fit;
 pub mod folder;
+mod hidden;
 mod init;
 pub mod logfile;
 mod member;
@@ -33,7 +34,9 @@ mod shim;
 mod site;
 mod spawn;
 pub mod spec;
+mod storage;
 mod tree;
+mod users;
 mod volumes;
 mod watch;
 

@@ -27,6 +27,7 @@ use super::outcome::Outcome;
 use super::process::ProcessIdentity;
 use super::session::hand_over;
 use super::spec::{RunSpec, Walls, given_devices};
+use super::storage::{EVICTED, Storage};
 use super::{POD_INIT, SELF};
 use super::{sandbox, volumes};
 use crate::report::PodReport;
@@ -118,6 +119,8 @@ struct Shim<'a> {
     door: Option<Door>,
     init: Child,
     deadline: Option<Instant>,
+    /// What it writes to disk, if that is limited.
+    storage: Option<Storage>,
     /// While the pod stands still: what is left of its time, if that is limited.
     suspended: Option<Option<Duration>>,
     kill_at: Option<Instant>,
@@ -173,6 +176,7 @@ impl<'a> Shim<'a> {
             door: Door::open(folder).inspect_err(|error| eprintln!("pod-shim: no door: {error}")).ok(),
             init: started.init,
             deadline: spec.plan.deadline_seconds.and_then(|s| Instant::now().checked_add(Duration::from_secs(s))),
+            storage: Storage::of(spec, folder),
             suspended: None,
             kill_at: None,
             killed_at: None,
@@ -198,6 +202,7 @@ impl<'a> Shim<'a> {
                 self.pump(index);
             }
             self.look_outside();
+            self.evict();
             self.keep_time();
             if let Some(status) = self.init.try_wait()? {
                 // What it said last may still be unread, and so may the containers' last words.
@@ -220,8 +225,9 @@ impl<'a> Shim<'a> {
             self.outputs.iter().filter_map(|o| o.pipe.as_ref()).map(|p| PollFd::new(p.as_fd(), PollFlags::POLLIN)),
         );
         fds.extend(self.door.iter().flat_map(Door::fds).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let alarm =
-            [self.deadline, self.kill_at, self.killed_at.map(|at| at + KILL_PATIENCE)].into_iter().flatten().min();
+        let storage = self.storage.as_ref().map(Storage::next);
+        let alarms = [self.deadline, self.kill_at, self.killed_at.map(|at| at + KILL_PATIENCE), storage];
+        let alarm = alarms.into_iter().flatten().min();
         let timeout = match alarm {
             Some(at) => {
                 let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -377,6 +383,14 @@ impl<'a> Shim<'a> {
         self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
         self.outcome.end_for(reason);
         self.order(Order::Terminate);
+    }
+
+    /// Ends the pod at once if it has written more than it may.
+    fn evict(&mut self) {
+        let Some(why) = self.storage.as_mut().and_then(Storage::look) else { return };
+        self.storage = None;
+        self.outcome.end_because(EVICTED, why);
+        self.end(EVICTED, Some(Duration::ZERO));
     }
 
     fn keep_time(&mut self) {

@@ -11,7 +11,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dte_base::tasks::Tasks;
-use nix::unistd::{User, geteuid};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::broadcast;
@@ -19,9 +18,9 @@ use uuid::Uuid;
 
 use super::cgroup::Group;
 use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK, remove_tree};
-use super::sandbox::HIDDEN_BY_DEFAULT;
 use super::spec::{RunSpec, Walls};
-use super::{HostConfig, POD_SHIM, logfile, probe};
+use super::users::{LAST_USER, Users};
+use super::{HostConfig, POD_SHIM, hidden, logfile, probe};
 use crate::exec::{ExecOrder, ExecSession};
 use crate::logs::LogChunk;
 use crate::pod::PodPlan;
@@ -45,6 +44,7 @@ pub(super) struct Inner {
     pub(super) data_dir: PathBuf,
     pub(super) runs: PathBuf,
     pub(super) sandbox: Sandbox,
+    pub(super) sockets: Vec<PathBuf>,
     pub(super) slots: usize,
     pub(super) tasks: Tasks,
     pub(super) known: Mutex<Known>,
@@ -84,6 +84,7 @@ pub(super) enum State {
 impl HostSite {
     /// Opens the site and adopts the pods whose run folders are there.
     pub async fn open(config: HostConfig, context: &SiteContext) -> Result<Arc<HostSite>, SiteError> {
+        let sockets = context.sockets.clone();
         let setup = {
             let (config, data_dir) = (config.clone(), context.data_dir.clone());
             move || -> Result<(PathBuf, PathBuf, Sandbox), SiteError> {
@@ -100,6 +101,7 @@ impl HostSite {
             }
         };
         let (data_dir, runs, sandbox) = blocking(setup).await?;
+        let sandbox = hidden::told(sandbox, &config.name, &sockets);
         if let Sandbox::None { why } = &sandbox {
             tracing::warn!(site = config.name, why, "no sandbox: only administrators' pods may run here");
         }
@@ -110,6 +112,7 @@ impl HostSite {
             data_dir,
             runs,
             sandbox,
+            sockets,
             tasks: context.tasks.clone(),
             known: Mutex::default(),
             ended: broadcast::channel(UNREAD_ENDS).0,
@@ -149,21 +152,6 @@ pub(crate) fn hand_over(folder: &RunFolder, walls: &Walls) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// What pods behind `walls` must not see besides the data directory.
-pub(super) fn hidden_places(config: &HostConfig, walls: &Walls) -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> = HIDDEN_BY_DEFAULT.iter().map(PathBuf::from).chain(config.hide.clone()).collect();
-    if *walls == Walls::UserNamespace
-        && let Ok(Some(user)) = User::from_uid(geteuid())
-        && user.dir.parent().is_some()
-    {
-        places.push(user.dir);
-    }
-    let mut real: Vec<PathBuf> = places.iter().filter_map(|place| fs::canonicalize(place).ok()).collect();
-    real.sort();
-    real.dedup();
-    real
 }
 
 pub(super) async fn blocking<T: Send + 'static>(
@@ -212,9 +200,9 @@ impl Inner {
         let user = match run.uid {
             Some(user) => Some(user),
             None if matches!(self.sandbox, Sandbox::OtherUser { .. }) => {
-                let last = self.config.uid_first.saturating_add(self.config.uid_count);
-                let free = (self.config.uid_first..last).find(|candidate| !known.uids.contains(candidate));
-                Some(free.ok_or_else(|| SiteError::Busy(self.config.name.clone()))?)
+                let users = Users { file: self.data_dir.join(LAST_USER), config: &self.config };
+                let next = users.next(&known.uids).map_err(SiteError::io("the user ids of pods"))?;
+                Some(next.ok_or_else(|| SiteError::Busy(self.config.name.clone()))?)
             }
             None => None,
         };
@@ -243,7 +231,7 @@ impl Inner {
         };
         let spec = RunSpec {
             plan: plan.clone(),
-            hide: hidden_places(&self.config, &walls),
+            hide: hidden::places(&self.config, &walls, &self.sockets),
             data_dir: self.data_dir.clone(),
             visible: self.config.visible.clone(),
             grace_seconds: plan.grace_seconds.unwrap_or(self.config.grace.0.as_secs()).min(LONGEST_GRACE),
