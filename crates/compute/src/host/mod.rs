@@ -12,6 +12,8 @@
 //! process handle, so that an end is noticed at once, also by an engine that was started later.
 
 mod action;
+mod begin;
+mod beside;
 mod cgroup;
 mod channel;
 mod checks;
@@ -26,6 +28,7 @@ mod member;
 mod mounts;
 pub(crate) mod outcome;
 mod pause;
+mod plugin;
 mod probe;
 pub mod process;
 pub mod sandbox;
@@ -48,9 +51,10 @@ use std::process::ExitCode;
 use dte_base::units::{Bytes, Span};
 use serde::Deserialize;
 
+pub(crate) use plugin::memory_bytes;
 pub use probe::{probe, probe_at};
 pub use site::HostSite;
-pub(crate) use site::{hand_over, memory_bytes};
+pub(crate) use site::hand_over;
 
 pub(crate) const POD_SHIM: &str = "pod-shim";
 const POD_INIT: &str = "pod-init";

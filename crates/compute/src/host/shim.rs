@@ -4,12 +4,10 @@
 //! the end writes `exit.json`, the one outcome of the pod. Everything that the engine needs to know is in the run folder, so
 //! it does not matter whether the engine watches.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode};
 use std::time::{Duration, Instant};
 
 use dte_base::time::Timestamp;
@@ -18,18 +16,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::begin::{Output, StartedInit, start_init};
 use super::cgroup::Group;
 use super::channel::{Channel, News, Order};
 use super::door::{Door, Reply};
 use super::folder::{RunFolder, Started};
-use super::logfile::{self, LogWriter};
+use super::logfile;
 use super::outcome::Outcome;
 use super::process::ProcessIdentity;
-use super::session::hand_over;
-use super::spec::{RunSpec, Walls, given_devices};
+use super::spec::RunSpec;
 use super::storage::{EVICTED, Storage};
-use super::{POD_INIT, SELF};
-use super::{sandbox, volumes};
+use super::volumes;
 use crate::report::PodReport;
 
 /// How long the init may take to take its tree down before it is killed itself.
@@ -103,12 +100,6 @@ fn write_exit(folder: &RunFolder, report: &PodReport) -> io::Result<()> {
     }
 }
 
-/// The output of one container.
-struct Output {
-    pipe: Option<File>,
-    log: Option<LogWriter>,
-}
-
 struct Shim<'a> {
     folder: &'a RunFolder,
     spec: &'a RunSpec,
@@ -126,43 +117,6 @@ struct Shim<'a> {
     kill_at: Option<Instant>,
     killed_at: Option<Instant>,
     piece: Vec<u8>,
-}
-
-/// The init and what connects us with it.
-struct StartedInit {
-    outputs: Vec<Output>,
-    channel: Channel,
-    init: Child,
-}
-
-fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<(StartedInit, Vec<Group>)> {
-    let mut outputs = Vec::new();
-    let mut writing: Vec<OwnedFd> = Vec::new();
-    for container in spec.plan.all_containers() {
-        let (reading, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        rustix::fs::fcntl_setfl(&reading, rustix::fs::OFlags::NONBLOCK)?;
-        if let Walls::OtherUser { uid } = spec.walls {
-            hand_over(&end, Some(uid))?;
-        }
-        let log = LogWriter::create(&folder.logs(), &container.name, spec.log_limit)?;
-        outputs.push(Output { pipe: Some(reading.into()), log: Some(log) });
-        writing.push(end);
-    }
-    let limits = spec.plan.all_containers().map(|container| container.limits.memory_bytes).enumerate();
-    let groups = limits.filter_map(|(number, bytes)| Group::make(spec.plan.uid, number, bytes?)).collect();
-    sandbox::enter_process_namespace(&spec.walls).map_err(io::Error::other)?;
-    let (mut channel, theirs) = Channel::pair()?;
-    let init = Command::new(SELF)
-        .arg0("dte")
-        .arg(POD_INIT)
-        .arg(folder.path())
-        .env_clear()
-        .envs(given_devices())
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .spawn()?;
-    channel.send_files(&writing.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
-    Ok((StartedInit { outputs, channel, init }, groups))
 }
 
 impl<'a> Shim<'a> {

@@ -21,11 +21,10 @@ use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK, remove_tree};
 use super::spec::{RunSpec, Walls};
 use super::users::{LAST_USER, Users};
 use super::{HostConfig, POD_SHIM, hidden, logfile, probe};
-use crate::exec::{ExecOrder, ExecSession};
 use crate::logs::LogChunk;
 use crate::pod::PodPlan;
 use crate::report::{Phase, PodReport};
-use crate::site::{Answer, Cancellation, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError, Staging};
+use crate::site::{Cancellation, Sandbox, SiteContext, SiteError, Staging};
 
 /// What a pod's image must be called.
 pub const IMAGE: &str = "host";
@@ -36,7 +35,7 @@ const UNREAD_ENDS: usize = 4_096;
 
 /// The site itself.
 pub struct HostSite {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
@@ -68,7 +67,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    fn takes_a_place(&self) -> bool {
+    pub(super) fn takes_a_place(&self) -> bool {
         matches!(self.state, State::Running(_)) && !self.suspended
     }
 }
@@ -168,7 +167,7 @@ impl Inner {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn prepare(&self, uid: Uuid) -> Result<Staging, SiteError> {
+    pub(super) fn prepare(&self, uid: Uuid) -> Result<Staging, SiteError> {
         let folder =
             RunFolder::create(&self.runs, uid).map_err(SiteError::io(format!("the run folder of pod {uid}")))?;
         let staging = Staging { inputs: folder.sub(INPUTS), outputs: folder.sub(OUTPUTS) };
@@ -182,7 +181,7 @@ impl Inner {
         Ok(staging)
     }
 
-    fn submit(self: &Arc<Self>, plan: &PodPlan) -> Result<(), SiteError> {
+    pub(super) fn submit(self: &Arc<Self>, plan: &PodPlan) -> Result<(), SiteError> {
         let uid = plan.uid;
         let plan = &self.fit(plan)?;
         self.prepare(uid)?;
@@ -254,7 +253,7 @@ impl Inner {
             .spawn()
     }
 
-    fn report(&self, uid: Uuid) -> Option<PodReport> {
+    pub(super) fn report(&self, uid: Uuid) -> Option<PodReport> {
         let (folder, state) = {
             let known = self.known();
             let run = known.runs.get(&uid)?;
@@ -280,7 +279,7 @@ impl Inner {
         })
     }
 
-    fn read_log(&self, uid: Uuid, container: Option<&str>, from: u64) -> Result<LogChunk, SiteError> {
+    pub(super) fn read_log(&self, uid: Uuid, container: Option<&str>, from: u64) -> Result<LogChunk, SiteError> {
         let (folder, ended) = {
             let known = self.known();
             let run = known.runs.get(&uid).ok_or(SiteError::Unknown(uid))?;
@@ -300,7 +299,7 @@ impl Inner {
         Ok(LogChunk { complete: ended && chunk.complete, ..chunk })
     }
 
-    fn cancel(self: &Arc<Self>, uid: Uuid, how: &Cancellation) -> Result<(), SiteError> {
+    pub(super) fn cancel(self: &Arc<Self>, uid: Uuid, how: &Cancellation) -> Result<(), SiteError> {
         let failed = |error| SiteError::Io { what: format!("ending pod {uid}"), source: error };
         let (folder, handle) = {
             let known = self.known();
@@ -325,7 +324,7 @@ impl Inner {
         }
     }
 
-    fn remove(&self, uid: Uuid) -> Result<(), SiteError> {
+    pub(super) fn remove(&self, uid: Uuid) -> Result<(), SiteError> {
         let run = {
             let mut known = self.known();
             match known.runs.get(&uid) {
@@ -349,86 +348,4 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-impl Site for HostSite {
-    fn name(&self) -> &str {
-        &self.inner.config.name
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: true, images: &[IMAGE] }
-    }
-
-    fn capacity(&self) -> Answer<'_, Capacity> {
-        Box::pin(async {
-            let known = self.inner.known();
-            let running = known.runs.values().filter(|run| run.takes_a_place()).count();
-            Ok(Capacity {
-                cpu_millis: std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1_000,
-                memory_bytes: memory_bytes(),
-                pods: self.inner.slots as u64,
-                pods_running: running as u64,
-                extended: self.inner.config.resources.clone(),
-                extended_free: self.inner.extended_free(&known),
-            })
-        })
-    }
-
-    fn prepare(&self, uid: Uuid) -> Answer<'_, Staging> {
-        let inner = self.inner.clone();
-        Box::pin(blocking(move || inner.prepare(uid)))
-    }
-
-    fn submit<'a>(&'a self, plan: &'a PodPlan) -> Answer<'a, ()> {
-        let (inner, plan) = (self.inner.clone(), plan.clone());
-        Box::pin(blocking(move || inner.submit(&plan)))
-    }
-
-    fn status<'a>(&'a self, uids: &'a [Uuid]) -> Answer<'a, Vec<PodReport>> {
-        let (inner, uids) = (self.inner.clone(), uids.to_vec());
-        Box::pin(blocking(move || Ok(uids.iter().filter_map(|uid| inner.report(*uid)).collect())))
-    }
-
-    fn ended(&self) -> broadcast::Receiver<Uuid> {
-        self.inner.ended.subscribe()
-    }
-
-    fn log<'a>(&'a self, uid: Uuid, container: Option<&'a str>, from: u64) -> Answer<'a, LogChunk> {
-        let (inner, container) = (self.inner.clone(), container.map(str::to_owned));
-        Box::pin(blocking(move || inner.read_log(uid, container.as_deref(), from)))
-    }
-
-    fn cancel<'a>(&'a self, uid: Uuid, how: &'a Cancellation) -> Answer<'a, ()> {
-        let (inner, how) = (self.inner.clone(), how.clone());
-        Box::pin(blocking(move || inner.cancel(uid, &how)))
-    }
-
-    fn suspend(&self, uid: Uuid) -> Answer<'_, ()> {
-        let inner = self.inner.clone();
-        Box::pin(blocking(move || inner.set_suspended(uid, true)))
-    }
-
-    fn resume(&self, uid: Uuid) -> Answer<'_, ()> {
-        let inner = self.inner.clone();
-        Box::pin(blocking(move || inner.set_suspended(uid, false)))
-    }
-
-    fn exec<'a>(&'a self, order: &'a ExecOrder) -> Answer<'a, ExecSession> {
-        let (inner, order) = (self.inner.clone(), order.clone());
-        Box::pin(async move { inner.exec(order).await })
-    }
-
-    fn remove(&self, uid: Uuid) -> Answer<'_, ()> {
-        let inner = self.inner.clone();
-        Box::pin(blocking(move || inner.remove(uid)))
-    }
-}
-
-/// Memory of this machine.
-pub(crate) fn memory_bytes() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    total.unwrap_or(0) * 1024
 }

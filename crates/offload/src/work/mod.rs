@@ -3,6 +3,7 @@
 pub mod cache;
 mod collect;
 mod hold;
+mod line;
 pub mod place;
 mod run;
 mod stage;

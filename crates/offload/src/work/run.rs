@@ -12,6 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::hold::{self, Wish};
+use super::line::{BUSY, Got, free_place, get_place, turn_to_stage, wait_for_line};
 use super::turns::Turn;
 use super::{SUSPENDED, collect, place, stage};
 use crate::Service;
@@ -28,17 +29,13 @@ const LOOK: Duration = Duration::from_secs(30);
 const LOOK_SHARED: Duration = Duration::from_secs(2);
 /// How often to look whether all services are open.
 const OPENING: Duration = Duration::from_millis(5);
-/// When a full site is asked again.
-const BUSY: Duration = Duration::from_millis(500);
-/// When a pod is looked at again, at the latest, that found no room in the line before a full site.
-const IN_NO_LINE: Duration = Duration::from_secs(5);
 
 /// The same for one that lacks something that another pod may have, and the reason that the pod shows meanwhile.
 const LACKING: Duration = Duration::from_secs(1);
 const INSUFFICIENT: &str = "InsufficientResources";
 
 /// How a step left the pod.
-enum Next {
+pub(super) enum Next {
     /// Go on with the next step.
     Again,
     /// The work has ended.
@@ -186,67 +183,6 @@ async fn settle(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Nex
 async fn hold_on(shared: &Shared, claim: &Claim, pod: &PodRow) -> Result<Next, Failure> {
     let _waits = claim.park();
     Ok(if hold::until_wanted(shared, pod).await? { Next::Again } else { Next::Later(Duration::ZERO) })
-}
-
-/// What came of asking for a place at the pod's site.
-enum Got {
-    Place(Turn),
-    /// It is not to run now.
-    Wish(Wish),
-    Later(Result<Next, Failure>),
-}
-
-/// A place at the pod's site, in fair order between owners.
-async fn get_place(shared: &Shared, claim: &Claim, pod: &PodRow) -> Result<Got, Failure> {
-    let places = shared.places.get(&pod.site);
-    let places = places.ok_or_else(|| Failure::lasting("SiteUnknown", format!("there is no site {}", pod.site)))?;
-    let mut cancelled = shared.cancelled.subscribe();
-    match hold::wish(shared, pod).await? {
-        Wish::Go => {}
-        other => return Ok(Got::Wish(other)),
-    }
-    if let Some(place) = places.take(&pod.owner) {
-        return Ok(Got::Place(place));
-    }
-    let Some(mut in_line) = places.line_up(&pod.owner) else { return Ok(Got::Later(wait_for_line(pod))) };
-    let _waits = claim.park();
-    loop {
-        tokio::select! {
-            // It is never closed before it was given.
-            place = &mut in_line => return place
-                .map(Got::Place)
-                .map_err(|error| Failure::passing("Stopping", error.to_string())),
-            _ = cancelled.recv() => {}
-            () = tokio::time::sleep(look_every(shared)) => {}
-            () = shared.tasks.stopping() => return Ok(Got::Later(Ok(Next::Later(Duration::ZERO)))),
-        }
-        match hold::wish(shared, pod).await? {
-            Wish::Go => {}
-            other => return Ok(Got::Wish(other)),
-        }
-    }
-}
-
-/// A turn to stage data, in fair order between owners. `None`: enough pods of this one wait for it.
-async fn turn_to_stage(shared: &Shared, claim: &Claim, pod: &PodRow) -> Result<Option<Turn>, Failure> {
-    if let Some(turn) = shared.staging.take(&pod.owner) {
-        return Ok(Some(turn));
-    }
-    let Some(in_line) = shared.staging.line_up(&pod.owner) else { return Ok(None) };
-    let _waits = claim.park();
-    tokio::select! {
-        turn = in_line => turn.map(Some).map_err(|error| Failure::passing("Stopping", error.to_string())),
-        () = shared.tasks.stopping() => Ok(None),
-    }
-}
-
-/// There is no place, and enough pods of this owner wait for one: this one is looked at again when it has waited a tenth longer.
-fn wait_for_line(pod: &PodRow) -> Result<Next, Failure> {
-    Ok(Next::Later((Timestamp::now().since(pod.created) / 10).clamp(BUSY, IN_NO_LINE)))
-}
-
-fn free_place(shared: &Shared, pod: &PodRow) -> Option<Turn> {
-    shared.places.get(&pod.site).and_then(|places| places.take(&pod.owner))
 }
 
 /// Waits for the end of a pod that runs, and brings it home.
