@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ..SlurmConfig::default()
     };
     let tasks = Tasks::new();
-    let context = SiteContext { data_dir: dir.join("data"), tasks: tasks.clone() };
+    let context = SiteContext { data_dir: dir.join("data"), sockets: Vec::new(), tasks: tasks.clone() };
     let site = SlurmSite::open(config, &context).await?;
 
     let begun = Instant::now();

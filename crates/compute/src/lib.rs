@@ -18,6 +18,7 @@
 
 pub mod container;
 pub mod exec;
+mod files;
 pub mod host;
 pub mod interlink;
 pub mod logs;

@@ -37,6 +37,13 @@ impl Quantity {
     }
 }
 
+/// An amount of bytes as people write it: `10Mi`.
+pub fn written(bytes: u64) -> String {
+    let units = [(60, "Ei"), (50, "Pi"), (40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")];
+    let whole = units.into_iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or_else(|| bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
+}
+
 /// Factor and divisor of a suffix or decimal exponent.
 fn scale(suffix: &str) -> Option<(u128, u128)> {
     Some(match suffix {

@@ -52,6 +52,8 @@ impl SiteError {
 pub struct SiteContext {
     /// The engine's data directory: run folders lie beneath it, and pods must not see it.
     pub data_dir: PathBuf,
+    /// Sockets on which whoever reaches them is believed: pods must not see them either.
+    pub sockets: Vec<PathBuf>,
     pub tasks: Tasks,
 }
 

@@ -98,7 +98,7 @@ impl Bench {
 
     async fn open(config: &ContainerConfig, dir: &Path) -> (Arc<ContainerSite>, Tasks) {
         let tasks = Tasks::new();
-        let context = SiteContext { data_dir: dir.join("data"), tasks: tasks.clone() };
+        let context = SiteContext { data_dir: dir.join("data"), sockets: Vec::new(), tasks: tasks.clone() };
         (ContainerSite::open(config.clone(), &context).await.expect("the site"), tasks)
     }
 

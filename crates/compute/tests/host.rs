@@ -277,7 +277,7 @@ async fn the_data_directory_may_lie_in_a_hidden_or_closed_place() {
     };
     let config = HostConfig { shim, hide: vec![dir.path().to_path_buf()], ..HostConfig::default() };
     let tasks = Tasks::new();
-    let context = SiteContext { data_dir: dir.path().join("deep/data"), tasks: tasks.clone() };
+    let context = SiteContext { data_dir: dir.path().join("deep/data"), sockets: Vec::new(), tasks: tasks.clone() };
     let site = HostSite::open(config.clone(), &context).await.expect("the site");
     let bench = Bench { dir, config, tasks, site };
     assert!(bench.holds(), "{}", bench.site.capabilities().sandbox);

@@ -11,10 +11,11 @@
 //!   outbound calls of one request together.
 //!
 //! Rooms: [`problem`], [`page`], [`extract`], [`request`] (ids and hops), [`config`], [`host`], `forwarded` (what proxies say), [`front`] (assembly and
-//! dispatch), [`listen`] and `tls`, [`metrics`], [`client`].
+//! dispatch), [`listen`], [`door`] (Unix sockets) and `tls`, [`metrics`], [`client`].
 
 pub mod client;
 pub mod config;
+pub mod door;
 pub mod extract;
 mod forwarded;
 pub mod front;
@@ -29,6 +30,7 @@ mod tls;
 
 pub use client::{Client, ClientError, Reply, RequestBuilder, unix};
 pub use config::{AllowRule, HttpConfig, ListenConfig, Network, OutboundConfig};
+pub use door::UnixDoor;
 pub use extract::{Form, Json, Query};
 pub use front::{Assembly, AssemblyError, Front, Mounted};
 pub use listen::{ListenError, Listeners, ServerHandle};

@@ -210,7 +210,7 @@ impl AdminClient {
         let no_engine = |error| AdminError::NoEngine { data_dir: self.data_dir.clone(), error };
         let broken = |error: String| AdminError::Refused(dte_http::ClientError::Broken(error));
         let stream = {
-            let address = socket::reachable(&self.data_dir).map_err(no_engine)?;
+            let address = dte_http::door::reachable(&self.data_dir.join(socket::SOCKET)).map_err(no_engine)?;
             UnixStream::connect(&address.path).await.map_err(|error| match error.kind() {
                 std::io::ErrorKind::PermissionDenied => AdminError::NotTheOwner,
                 _ => no_engine(error),

@@ -1,10 +1,7 @@
 //! The admin socket: `DATA_DIR/admin.sock`, mode 0600. Only the operating-system user who runs the engine, and root, get
 //! in; the kernel says who is at the other end. There is no other right to be had by being local.
 
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use axum::Router;
 use axum::extract::{Path as Segment, State};
@@ -12,9 +9,8 @@ use axum::routing::{delete, get, post};
 use dte_base::tasks::Tasks;
 use dte_base::time::Timestamp;
 use dte_base::units::Span;
-use dte_http::{Json, Problem, Query};
+use dte_http::{Json, Problem, Query, UnixDoor};
 use serde::{Deserialize, Serialize};
-use tokio::net::{UnixListener, UnixStream};
 
 use crate::audit::{AuditRecord, AuditReport};
 use crate::context::OpenError;
@@ -30,92 +26,20 @@ use crate::{Error, Explanation, FIRST_ADMIN, Identity, NewNotBefore, NotBefore, 
 pub const SOCKET: &str = "admin.sock";
 /// Who did it, in the audit.
 const BY: &str = "admin socket";
-/// The longest path that a socket address holds is 107 bytes; longer ones go through `/proc/self/fd`.
-const LONGEST_PATH: usize = 100;
-/// Pause after the kernel refused a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// A socket path that fits into an address; the file is open as long as the address is used.
-pub(crate) struct Reachable {
-    pub(crate) path: PathBuf,
-    _folder: Option<std::fs::File>,
-}
-
-/// The address of the socket in `data_dir`, however long its path.
-pub(crate) fn reachable(data_dir: &Path) -> std::io::Result<Reachable> {
-    let path = data_dir.join(SOCKET);
-    if path.as_os_str().len() <= LONGEST_PATH {
-        return Ok(Reachable { path, _folder: None });
-    }
-    let folder = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_DIRECTORY).open(data_dir)?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()));
-    Ok(Reachable { path, _folder: Some(folder) })
-}
 
 pub(crate) fn serve(identity: &Identity, data_dir: &Path, tasks: &Tasks) -> Result<(), OpenError> {
     let path = data_dir.join(SOCKET);
+    let who = who_may_enter(nix::unistd::geteuid().as_raw());
     // The data directory belongs to this process alone, so a socket that is there is a dead one's.
-    match std::fs::symlink_metadata(&path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(&path).map_err(OpenError::at(&path))?,
-        Ok(_) => return Err(OpenError::other(format!("{} is not a socket", path.display()))),
-        Err(_) => {}
-    }
-    let listener = {
-        let reachable = reachable(data_dir).map_err(OpenError::at(&path))?;
-        UnixListener::bind(&reachable.path).map_err(OpenError::at(&path))?
-    };
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(OpenError::at(&path))?;
-    let bound = std::fs::symlink_metadata(&path).map_err(OpenError::at(&path))?.ino();
-    let door = Door { listener, owner: nix::unistd::geteuid().as_raw() };
-    let router = router(identity.clone());
-    let tasks_inside = tasks.clone();
-    tasks.spawn("identity.admin_socket", async move {
-        let stopping = tasks_inside.clone();
-        let serving = axum::serve(door, router).with_graceful_shutdown(async move { stopping.stopping().await });
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the admin socket failed");
-        }
-        // Not a later engine's socket of the same name.
-        if std::fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == bound) {
-            drop(std::fs::remove_file(&path));
-        }
-    });
+    let door = UnixDoor::bind(&path, 0o600, who, "admin socket").map_err(OpenError::at(&path))?;
+    let (router, inside) = (router(identity.clone()), tasks.clone());
+    tasks.spawn("identity.admin_socket", async move { door.serve(router, inside).await });
     Ok(())
 }
 
-/// Lets in the owner and root.
-struct Door {
-    listener: UnixListener,
-    owner: u32,
-}
-
-impl axum::serve::Listener for Door {
-    type Io = UnixStream;
-    type Addr = ();
-
-    async fn accept(&mut self) -> (UnixStream, ()) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => match stream.peer_cred() {
-                    Ok(peer) if may_enter(peer.uid(), self.owner) => return (stream, ()),
-                    Ok(peer) => tracing::warn!(uid = peer.uid(), "somebody else came to the admin socket"),
-                    Err(error) => tracing::warn!(%error, "nobody knows who came to the admin socket"),
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to the admin socket failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn may_enter(uid: u32, owner: u32) -> bool {
-    uid == owner || uid == 0
+/// The owner of the engine, and root.
+fn who_may_enter(owner: u32) -> Vec<u32> {
+    vec![owner, 0]
 }
 
 fn router(identity: Identity) -> Router {
@@ -431,9 +355,6 @@ mod tests {
 
     #[test]
     fn only_the_owner_and_root_enter() {
-        assert!(may_enter(1_000, 1_000));
-        assert!(may_enter(0, 1_000));
-        assert!(!may_enter(1_001, 1_000));
-        assert!(!may_enter(65_534, 0));
+        assert_eq!((who_may_enter(1_000), who_may_enter(0)), (vec![1_000, 0], vec![0, 0]));
     }
 }

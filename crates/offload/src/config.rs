@@ -7,6 +7,7 @@ use dte_base::units::{Bytes, Span};
 use serde::Deserialize;
 use url::Url;
 
+use crate::model::quota::Amounts;
 use crate::socket::Socket;
 
 pub const SECTION: &str = "offload";
@@ -29,6 +30,12 @@ pub struct Settings {
     pub parallel_files: usize,
     /// Pods whose data is staged at once.
     pub parallel_staging: usize,
+    /// Pods of one person, waiting or running, at once. Administrators' are not limited.
+    pub most_pods: u64,
+    /// Processors that a person's pods ask for together.
+    pub most_cores: u64,
+    /// Memory that a person's pods ask for together.
+    pub most_memory: Bytes,
     /// Space for verified inputs that later pods may want too.
     pub cache_limit: Bytes,
     /// How long a pod of somebody who is suspended stands still at most before it is ended with the reason `Suspended`.
@@ -37,6 +44,14 @@ pub struct Settings {
     pub code_roots: Vec<PathBuf>,
     /// Sockets for parties that cannot show a token; none by default.
     pub sockets: Vec<Socket>,
+}
+
+impl Settings {
+    /// What one person may have.
+    pub fn quota(&self) -> Amounts {
+        let cpu_millis = self.most_cores.saturating_mul(1_000);
+        Amounts { pods: self.most_pods, cpu_millis, memory_bytes: self.most_memory.0 }
+    }
 }
 
 impl Default for Settings {
@@ -49,6 +64,9 @@ impl Default for Settings {
             longest_wait: Span(Duration::from_secs(60)),
             parallel_files: 8,
             parallel_staging: 4,
+            most_pods: 10_000,
+            most_cores: 10_000,
+            most_memory: Bytes(100 << 40),
             cache_limit: Bytes(10 << 30),
             suspended_for: Span(Duration::from_secs(7 * 86_400)),
             code_roots: Vec::new(),

@@ -57,7 +57,11 @@ impl Service {
         ctx.store.migrate("offload.volumes", store::volumes::MIGRATIONS).await?;
         ctx.store.migrate("offload.placement", store::placement::MIGRATIONS).await?;
         let tasks = ctx.tasks.clone();
-        let context = dte_compute::SiteContext { data_dir: ctx.data_dir.clone(), tasks: tasks.clone() };
+        let context = dte_compute::SiteContext {
+            data_dir: ctx.data_dir.clone(),
+            sockets: settings.sockets.iter().map(|socket| socket.path.clone()).collect(),
+            tasks: tasks.clone(),
+        };
         let sites = dte_compute::open_sites(&compute, &context).await.map_err(OpenError::other)?;
         let sockets = settings.sockets.clone();
         let shared = Arc::new(shared::Shared::new(ctx.clone(), settings, sites).await?);

@@ -25,15 +25,14 @@ use crate::store::{self, PodRow, Queues};
 use crate::work::cache::Cache;
 use crate::work::place::RunTimes;
 use crate::work::storage::{self, Direction};
+use crate::work::tally::Tally;
+use crate::work::turns::Turns;
 use crate::{Service, work};
 
 /// Cancellations that a busy worker may have unread; it then looks into the store.
 const UNREAD: usize = 1_024;
 /// Whole logs that are read at once.
 const LOG_READERS: usize = 4;
-/// Pods that wait in line for a place at one site; the others are looked at again later, so that a full site does not hold up
-/// the work on others.
-const LINE: usize = 32;
 /// Changes that a slow listener may have unread; it is then told to ask for all.
 const UNHEARD: usize = 16_384;
 
@@ -47,10 +46,10 @@ pub struct Shared {
     pub tasks: dte_base::tasks::Tasks,
     pub sites: Vec<Arc<dyn Site>>,
     /// Places at each site.
-    pub places: HashMap<String, Arc<Semaphore>>,
-    /// Those who wait for one.
-    pub lines: HashMap<String, Semaphore>,
-    pub staging: Semaphore,
+    pub places: HashMap<String, Turns>,
+    pub staging: Turns,
+    /// What people have.
+    pub tally: Tally,
     /// Turns to read a whole log: each takes memory for as much as a container may write.
     pub log_readers: Semaphore,
     pub run_times: RunTimes,
@@ -71,23 +70,22 @@ impl Shared {
             Some(lake) => lake.clone(),
             None => ctx.url_of("/rucio").parse().map_err(OpenError::other)?,
         };
-        let (mut places, mut lines) = (HashMap::new(), HashMap::new());
+        let mut places = HashMap::new();
         for site in &sites {
             let capacity = site.capacity().await.map_err(OpenError::other)?;
-            let pods = usize::try_from(capacity.pods).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-            places.insert(site.name().to_owned(), Arc::new(Semaphore::new(pods)));
-            lines.insert(site.name().to_owned(), Semaphore::new(LINE));
+            places.insert(site.name().to_owned(), Turns::new(usize::try_from(capacity.pods).unwrap_or(usize::MAX)));
         }
         let node = node_name(&ctx.data_dir)?;
         // One name for each process, for as long as it lives.
-        let queue = |kind: &str| -> &'static str { format!("offload.{kind}.{node}").leak() };
+        let queues = Queues { run: format!("offload.run.{node}").leak(), clean: Queues::clean_of(&node).leak() };
         Ok(Shared {
             storages: Storages::new(ctx.client.untrusted()),
             run_times: RunTimes::default(),
-            staging: Semaphore::new(settings.parallel_staging.max(1)),
+            staging: Turns::new(settings.parallel_staging.max(1)),
+            tally: Tally::new(store::alive(&ctx.store).await?),
             log_readers: Semaphore::new(LOG_READERS),
             cache: Cache::open(&ctx.data_dir.join("cache"), settings.cache_limit)?,
-            queues: Queues { run: queue("run"), clean: queue("clean") },
+            queues,
             store: ctx.store,
             identity: ctx.identity,
             client: ctx.client,
@@ -95,7 +93,6 @@ impl Shared {
             settings,
             sites,
             places,
-            lines,
             node,
             cancelled: broadcast::channel(UNREAD).0,
             changed: broadcast::channel(UNHEARD).0,
@@ -160,7 +157,7 @@ impl Shared {
         Ok(())
     }
 
-    /// A pod with what its volumes hold, as it was handed over.
+    /// The pod as it was handed over, with its variables and what its volumes hold.
     pub async fn request(&self, pod: &PodRow) -> Result<PodCreateRequests, Failure> {
         let lasting = |error: String| Failure::lasting("VolumesUnreadable", error);
         let Some(sealed) = store::volumes::find(&self.store, pod.uid).await? else {
@@ -168,8 +165,8 @@ impl Shared {
         };
         let opened = self.identity.unseal(&volumes::seal_name(pod.uid), &sealed);
         let text = opened.map_err(|error| lasting(error.to_string()))?;
-        let content: PodCreateRequests = serde_json::from_slice(&text).map_err(|error| lasting(error.to_string()))?;
-        Ok(PodCreateRequests { pod: pod.pod.clone(), ..content })
+        let request = serde_json::from_slice(&text).map_err(|error| lasting(error.to_string()))?;
+        Ok(volumes::unsealed(request, &pod.pod))
     }
 
     /// Whether a service asks on behalf of a local administrator, with a token that is good for this call only.

@@ -7,7 +7,6 @@
 //!
 //! Where the socket is: `InterlinkAddress` or `SidecarURL: unix:///path` of upstream's configuration.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,18 +16,15 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use dte_base::secret::Secret;
-use dte_http::Client;
+use dte_http::{Client, UnixDoor};
 use dte_identity::{Identity, OpenError, ServiceContext};
 use dte_protocol_interlink::Side;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode, Uri};
 use serde::Deserialize;
-use tokio::net::{UnixListener, UnixStream};
 
 use crate::Service;
 
-/// Pause after the kernel refused a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a token lives, and for how much of that it is used.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);
 const TOKEN_USED: Duration = Duration::from_secs(1_800);
@@ -63,16 +59,6 @@ fn pods() -> Vec<String> {
 
 /// Opens a socket and serves it until the engine stops.
 pub fn serve(socket: &Socket, ctx: &ServiceContext) -> Result<(), OpenError> {
-    let path = socket.path.clone();
-    match std::fs::symlink_metadata(&path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(&path).map_err(OpenError::at(&path))?,
-        Ok(_) => return Err(OpenError::other(format!("[[offload.sockets]] path: {} is not a socket", path.display()))),
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(&path).map_err(OpenError::at(&path))?;
-    // Anybody may knock; who is let in is looked at below.
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).map_err(OpenError::at(&path))?;
-    let bound = std::fs::symlink_metadata(&path).map_err(OpenError::at(&path))?.ino();
     let own = rustix::process::geteuid().as_raw();
     let uids = if socket.uids.is_empty() { vec![own] } else { socket.uids.clone() };
     let base = match socket.side {
@@ -88,53 +74,12 @@ pub fn serve(socket: &Socket, ctx: &ServiceContext) -> Result<(), OpenError> {
         token: Mutex::default(),
     };
     let router = Router::new().fallback(pass).with_state(Arc::new(doorman));
+    // Anybody may knock; the kernel says who does.
+    let failed = |error| OpenError::other(format!("[[offload.sockets]] path: {}: {error}", socket.path.display()));
+    let door = UnixDoor::bind(&socket.path, 0o666, uids, "interLink socket").map_err(failed)?;
     let tasks = ctx.tasks.clone();
-    ctx.tasks.spawn("offload.socket", async move {
-        let stopping = tasks.clone();
-        let serving = axum::serve(Door { listener, uids }, router)
-            .with_graceful_shutdown(async move { stopping.stopping().await });
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "an interLink socket failed");
-        }
-        // Not a later engine's socket of the same name.
-        if std::fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == bound) {
-            drop(std::fs::remove_file(&path));
-        }
-    });
+    ctx.tasks.spawn("offload.socket", async move { door.serve(router, tasks).await });
     Ok(())
-}
-
-/// Lets in who is on the list.
-struct Door {
-    listener: UnixListener,
-    uids: Vec<u32>,
-}
-
-impl axum::serve::Listener for Door {
-    type Io = UnixStream;
-    type Addr = ();
-
-    async fn accept(&mut self) -> (UnixStream, ()) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => match stream.peer_cred() {
-                    Ok(peer) if self.uids.contains(&peer.uid()) => return (stream, ()),
-                    Ok(peer) => {
-                        tracing::warn!(uid = peer.uid(), "a user who is not listed came to an interLink socket")
-                    }
-                    Err(error) => tracing::warn!(%error, "nobody knows who came to an interLink socket"),
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to an interLink socket failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Takes requests from the socket to the routes.

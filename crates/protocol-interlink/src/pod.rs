@@ -9,6 +9,11 @@ use serde_json::{Map, Value};
 #[serde(transparent)]
 pub struct RawPod(pub Value);
 
+/// A client's copy of the whole pod, with all that is in it.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Fields of a container in which people write secrets besides its variables: arguments, and headers of probes and hooks.
+const TELLING: [&str; 6] = ["command", "args", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe"];
+
 /// JSON that is not a pod.
 #[derive(Debug, thiserror::Error)]
 #[error("this is not a pod: {0}")]
@@ -97,6 +102,28 @@ impl RawPod {
         status[field] = Value::from(text);
     }
 
+    /// The pod without what may be secret: variables keep their names and lose their values, and what programs are called with
+    /// is left out. Enough to know the pod again, not to run it.
+    pub fn without_secrets(&self) -> RawPod {
+        let mut pod = self.0.clone();
+        if let Some(annotations) = pod.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+            annotations.remove(LAST_APPLIED);
+        }
+        for list in ["initContainers", "containers", "ephemeralContainers"] {
+            let containers = pod.get_mut("spec").and_then(|spec| spec.get_mut(list)).and_then(Value::as_array_mut);
+            for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
+                for field in TELLING {
+                    container.remove(field);
+                }
+                let variables = container.get_mut("env").and_then(Value::as_array_mut).into_iter().flatten();
+                for variable in variables.filter_map(Value::as_object_mut) {
+                    variable.retain(|field, _| field == "name");
+                }
+            }
+        }
+        RawPod(pod)
+    }
+
     fn text(&self, field: &str) -> &str {
         self.0.get("metadata").and_then(|meta| meta.get(field)).and_then(Value::as_str).unwrap_or_default()
     }
@@ -132,6 +159,22 @@ mod tests {
         assert_eq!(limits["cpu"].0, "1");
         assert_eq!((raw.uid(), raw.annotation("a")), ("u-1", Some("b")));
         assert!(serde_json::to_string(&raw).expect("json").contains("fromTheFuture"));
+    }
+
+    #[test]
+    fn without_secrets_it_keeps_names() {
+        let raw = RawPod(json!({
+            "metadata": {"name": "p", "uid": "u-1", "annotations": {"a": "b", LAST_APPLIED: "s3cret"}},
+            "spec": {"nodeSelector": {"dte.site": "x"}, "containers": [{"name": "c", "image": "i", "args": ["--password=s3cret"],
+                     "env": [{"name": "KEY", "value": "s3cret"}], "resources": {"limits": {"cpu": 1}},
+                     "livenessProbe": {"httpGet": {"httpHeaders": [{"name": "a", "value": "s3cret"}]}}}]}
+        }));
+        let bare = raw.without_secrets();
+        assert!(!bare.0.to_string().contains("s3cret"), "{}", bare.0);
+        let expected =
+            json!({"name": "c", "image": "i", "env": [{"name": "KEY"}], "resources": {"limits": {"cpu": 1}}});
+        assert_eq!((bare.0.pointer("/spec/containers/0"), bare.annotation("a")), (Some(&expected), Some("b")));
+        assert_eq!(bare.without_secrets(), bare);
     }
 
     #[test]

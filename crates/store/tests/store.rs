@@ -171,6 +171,39 @@ async fn work_is_done_once_retried_and_buried() {
 }
 
 #[tokio::test]
+async fn what_only_waits_takes_no_place() {
+    for store in stores().await {
+        let tasks = Tasks::new();
+        let go_on = Arc::new(tokio::sync::Notify::new());
+        let (waiting, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let declared = store.write(|tx| {
+            for number in 0..20 {
+                tx.enqueue(NewWork::new("parked", format!("{number}"), serde_json::json!({})))?;
+            }
+            Ok::<_, Error>(())
+        });
+        declared.await.expect("declares");
+        let (own_go_on, own_waiting, own_done) = (Arc::clone(&go_on), Arc::clone(&waiting), Arc::clone(&done));
+        Worker::new(&store, "parked").concurrency(2).run(&tasks, move |claim| {
+            let (go_on, waiting, done) = (Arc::clone(&own_go_on), Arc::clone(&own_waiting), Arc::clone(&own_done));
+            async move {
+                let parked = claim.park();
+                waiting.fetch_add(1, Ordering::SeqCst);
+                go_on.notified().await;
+                drop(parked);
+                done.fetch_add(1, Ordering::SeqCst);
+                Outcome::Done
+            }
+        });
+        until("all wait at once", async || waiting.load(Ordering::SeqCst) == 20).await;
+        go_on.notify_waiters();
+        until("all are done", async || done.load(Ordering::SeqCst) == 20).await;
+        until("none is left", async || store.queue_depths().await.expect("depths").is_empty()).await;
+        assert!(tasks.stop_and_wait(Duration::from_secs(10)).await);
+    }
+}
+
+#[tokio::test]
 async fn a_request_while_it_runs_means_once_more() {
     for store in stores().await {
         let tasks = Tasks::new();

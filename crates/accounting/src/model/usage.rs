@@ -116,7 +116,10 @@ fn pod(time: Timestamp, data: &Value) -> Result<Usage, BadUsage> {
     let wall_micros = finished.as_micros() - started.as_micros();
     let cpu_micros = micros(&data["cpu_seconds"]);
     let cores = data["cores"].as_f64().filter(|cores| *cores > 0.0 && *cores < 1e6).unwrap_or(1.0);
-    let mut usage = Usage::new(Kind::Compute, &[&uid], user, finished);
+    // A UID that comes again after its pod was deleted is another run, and charged on its own.
+    let run = data["run"].as_u64().map(|run| run.to_string());
+    let identity: Vec<&str> = [uid.as_str()].into_iter().chain(run.as_deref()).collect();
+    let mut usage = Usage::new(Kind::Compute, &identity, user, finished);
     usage.twin = text(&data["annotations"], "dte.io/twin").unwrap_or_default();
     usage.site = text(data, "site").unwrap_or_default();
     usage.subject = text(data, "name").unwrap_or(uid);

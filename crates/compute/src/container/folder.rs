@@ -1,16 +1,16 @@
 //! A pod's folder, `DATA_DIR/sites/NAME/UID/`: what is remembered of it, its data, and what its volumes hold. Only the engine's
 //! account enters it; it goes with the pod.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use dte_base::time::Timestamp;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::files::{Durable, private_folder, read_note, write_note};
 use crate::host::folder::{INPUTS, OUTPUTS, remove_tree};
 use crate::pod::{PodPlan, VolumeSource};
 use crate::report::PodReport;
@@ -39,9 +39,9 @@ impl Folder {
     }
 
     pub fn create(&self) -> io::Result<()> {
-        private(&self.path)?;
+        private_folder(&self.path)?;
         for name in [INPUTS, OUTPUTS] {
-            private(&self.path.join(name))?;
+            private_folder(&self.path.join(name))?;
             // Whoever a container's program runs as; nobody else comes past the folder above.
             fs::set_permissions(self.path.join(name), Permissions::from_mode(0o777))?;
         }
@@ -61,27 +61,27 @@ impl Folder {
     }
 
     pub fn save_plan(&self, plan: &PodPlan) -> io::Result<()> {
-        replace(&self.path, PLAN, plan)
+        write_note(&self.path, PLAN, plan, Durable::Yes)
     }
 
     pub fn plan(&self) -> io::Result<Option<PodPlan>> {
-        read(&self.path.join(PLAN))
+        read_note(&self.path.join(PLAN))
     }
 
     pub fn save_exit(&self, report: &PodReport) -> io::Result<()> {
-        replace(&self.path, EXIT, report)
+        write_note(&self.path, EXIT, report, Durable::Yes)
     }
 
     pub fn exit(&self) -> io::Result<Option<PodReport>> {
-        read(&self.path.join(EXIT))
+        read_note(&self.path.join(EXIT))
     }
 
     pub fn save_ending(&self, ending: &Ending) -> io::Result<()> {
-        replace(&self.path, ENDING, ending)
+        write_note(&self.path, ENDING, ending, Durable::Yes)
     }
 
     pub fn ending(&self) -> io::Result<Option<Ending>> {
-        read(&self.path.join(ENDING))
+        read_note(&self.path.join(ENDING))
     }
 
     /// A file for a container's environment, to be removed when the container is made.
@@ -99,7 +99,7 @@ impl Folder {
                 continue;
             }
             let draft = self.volumes().join(format!(".new-{}", Uuid::now_v7()));
-            private(&draft)?;
+            private_folder(&draft)?;
             let mut mode = 0o777;
             if let VolumeSource::Files { files } = &volume.source {
                 mode = 0o755;
@@ -123,6 +123,14 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes what may be secret of a pod that has ended: what its volumes held, and the values in its plan.
+    pub fn forget_secrets(&self) -> io::Result<()> {
+        remove_tree(&self.volumes())?;
+        let Some(plan) = self.plan()? else { return Ok(()) };
+        let bare = plan.without_secrets();
+        if bare == plan { Ok(()) } else { self.save_plan(&bare) }
+    }
+
     pub fn remove(&self) -> io::Result<()> {
         let gone = self.path.with_file_name(format!(".old-{}", Uuid::now_v7()));
         match fs::rename(&self.path, &gone) {
@@ -134,7 +142,7 @@ impl Folder {
 
 /// The pods that have folders. What was left half-removed goes.
 pub fn all(root: &Path) -> io::Result<Vec<Uuid>> {
-    private(root)?;
+    private_folder(root)?;
     let mut all = Vec::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
@@ -145,25 +153,4 @@ pub fn all(root: &Path) -> io::Result<Vec<Uuid>> {
         }
     }
     Ok(all)
-}
-
-fn private(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn replace(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
-    let draft = folder.join(format!(".{name}-{}", Uuid::now_v7()));
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_all()?;
-    fs::rename(&draft, folder.join(name))?;
-    File::open(folder)?.sync_all()
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }

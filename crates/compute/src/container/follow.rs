@@ -217,7 +217,9 @@ impl Inner {
     pub(super) fn settle(&self, uid: Uuid, mut report: PodReport) -> std::io::Result<()> {
         let trouble = self.pods().get(&uid).and_then(|pod| pod.trouble.clone());
         report.message = trouble.or(report.message);
-        Folder::of(&self.root, uid).save_exit(&report)?;
+        let folder = Folder::of(&self.root, uid);
+        folder.save_exit(&report)?;
+        folder.forget_secrets()?;
         if let Some(pod) = self.pods().get_mut(&uid) {
             pod.stage = Stage::Ended(Box::new(report));
         }

@@ -83,7 +83,10 @@ impl ContainerSite {
         for uid in folder::all(&inner.root).map_err(failed())? {
             let folder = Folder::of(&inner.root, uid);
             let stage = match (folder.exit().map_err(failed())?, folder.plan().map_err(failed())?) {
-                (Some(report), _) => Stage::Ended(Box::new(report)),
+                (Some(report), _) => {
+                    folder.forget_secrets().map_err(failed())?;
+                    Stage::Ended(Box::new(report))
+                }
                 (None, Some(plan)) => Stage::Running(Arc::new(plan)),
                 (None, None) => Stage::Prepared,
             };

@@ -60,7 +60,8 @@ fn run(number: &Path) -> Result<ExitCode, StartError> {
     }
     if let Some(mounts) = &launch.mounts {
         let folder = RunFolder::at(&launch.folder);
-        mounts::enter_own_mounts(mounts, &folder).map_err(|error| at("its volumes")(io::Error::other(error)))?;
+        let owner = launch.walls.user();
+        mounts::enter_own_mounts(mounts, &folder, owner).map_err(|error| at("its volumes")(io::Error::other(error)))?;
     }
     sandbox::drop_privileges(&launch.walls).map_err(|error| at("its walls")(io::Error::other(error)))?;
     std::env::set_current_dir(&launch.working_dir).map_err(at(&launch.working_dir.display().to_string()))?;

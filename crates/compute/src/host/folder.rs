@@ -5,28 +5,28 @@
 //! | name | written by | meaning |
 //! |---|---|---|
 //! | `inputs/ outputs/ work/ tmp/` | engine, pod | all that the pod sees of the folder |
-//! | `spec.json` | engine | what to run and how; the pod was submitted |
+//! | `spec.json` | engine | what to run and how; the pod was submitted. When it has ended, without what may be secret |
 //! | `started` | shim | who runs it; made with `O_EXCL`, so that a pod is started at most once, whatever happens |
 //! | `cancel` | engine | why it shall end |
 //! | `suspended` | engine | while it is there, the pod stands still |
 //! | `state.json` | shim | how it goes |
 //! | `exit.json` | shim | how it went; synced and renamed into place, the last thing that the shim does |
-//! | `volumes/ termination/` | shim, pod | what volumes hold, and why containers ended |
+//! | `volumes/ termination/` | shim, pod | what volumes hold, and why containers ended; gone when the pod has ended |
 //! | `door` | shim | the socket on which it takes orders to run a program in a container |
 //! | `logs/` | shim | see [`super::logfile`] |
 //! | `shim.err` | shim | what went wrong with the shim itself |
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::process::ProcessIdentity;
 use super::spec::RunSpec;
+use crate::files::{Durable, read_note, write_note};
 use crate::report::PodReport;
 use crate::site::Cancellation;
 
@@ -111,11 +111,11 @@ impl RunFolder {
     }
 
     pub fn write_spec(&self, spec: &RunSpec) -> io::Result<()> {
-        self.replace(SPEC, spec, false)
+        write_note(&self.path, SPEC, spec, Durable::No)
     }
 
     pub fn spec(&self) -> io::Result<Option<RunSpec>> {
-        self.read(SPEC)
+        read_note(&self.path.join(SPEC))
     }
 
     /// Notes that the calling process runs this pod. `false`: another did before.
@@ -133,21 +133,21 @@ impl RunFolder {
     }
 
     pub fn started(&self) -> io::Result<Option<Started>> {
-        self.read(STARTED)
+        read_note(&self.path.join(STARTED))
     }
 
     pub fn write_cancel(&self, how: &Cancellation) -> io::Result<()> {
-        self.replace(CANCEL, how, false)
+        write_note(&self.path, CANCEL, how, Durable::No)
     }
 
     pub fn cancellation(&self) -> io::Result<Option<Cancellation>> {
-        self.read(CANCEL)
+        read_note(&self.path.join(CANCEL))
     }
 
     /// Says whether the pod shall stand still. Saying it twice is fine.
     pub fn set_suspended(&self, wanted: bool) -> io::Result<()> {
         if wanted {
-            return self.replace(SUSPENDED, &wanted, false);
+            return write_note(&self.path, SUSPENDED, &wanted, Durable::No);
         }
         match fs::remove_file(self.path.join(SUSPENDED)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -160,23 +160,34 @@ impl RunFolder {
     }
 
     pub fn write_state(&self, report: &PodReport) -> io::Result<()> {
-        self.replace(STATE, report, false)
+        write_note(&self.path, STATE, report, Durable::No)
     }
 
     pub fn state(&self) -> io::Result<Option<PodReport>> {
-        self.read(STATE)
+        read_note(&self.path.join(STATE))
     }
 
     pub fn write_exit(&self, report: &PodReport) -> io::Result<()> {
-        self.replace(EXIT, report, true)
+        write_note(&self.path, EXIT, report, Durable::Yes)
     }
 
     pub fn exit(&self) -> io::Result<Option<PodReport>> {
-        self.read(EXIT)
+        read_note(&self.path.join(EXIT))
     }
 
     pub fn has_exit(&self) -> bool {
         self.path.join(EXIT).exists()
+    }
+
+    /// Removes what may be secret of a pod of which nothing runs any more: what its volumes held, and the values in its plan.
+    /// Its log, its outcome and its outputs stay.
+    pub fn forget_secrets(&self) -> io::Result<()> {
+        for name in [VOLUMES, TERMINATION] {
+            remove_tree(&self.sub(name))?;
+        }
+        let Some(spec) = self.spec()? else { return Ok(()) };
+        let bare = spec.plan.without_secrets();
+        if bare == spec.plan { Ok(()) } else { self.write_spec(&RunSpec { plan: bare, ..spec }) }
     }
 
     /// Where the shim's own standard error goes.
@@ -187,29 +198,6 @@ impl RunFolder {
     pub fn shim_error_text(&self) -> String {
         let text = fs::read(self.path.join(SHIM_ERRORS)).unwrap_or_default();
         String::from_utf8_lossy(&text[..text.len().min(2_000)]).trim().to_owned()
-    }
-
-    /// Writes a whole file or nothing: draft, then rename; `durable` also survives the machine's death.
-    fn replace(&self, name: &str, value: &impl Serialize, durable: bool) -> io::Result<()> {
-        let draft = self.path.join(format!(".{name}-{}", std::process::id()));
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(&serde_json::to_vec(value)?)?;
-        if durable {
-            file.sync_all()?;
-        }
-        fs::rename(&draft, self.path.join(name))?;
-        if durable {
-            File::open(&self.path)?.sync_all()?;
-        }
-        Ok(())
-    }
-
-    fn read<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
-        match fs::read(self.path.join(name)) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -19,17 +19,17 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
+use super::beside::{Helper, Purpose};
 use super::cgroup::Group;
 use super::channel::{Channel, News, Order};
-use super::checks::{Kind, Verdict};
-use super::folder::RunFolder;
+use super::folder::{RunFolder, VOLUMES};
 use super::member::{Ending, Member, Role, Stage};
 use super::mounts::Placed;
 use super::sandbox;
 use super::spawn::{Streams, spawn};
 use super::spec::{Launch, RunSpec, Walls};
 use super::tree::{self, ignore_gone};
-use crate::pod::{Action, RestartPolicy};
+use crate::pod::RestartPolicy;
 use crate::report::Usage;
 
 /// How often memory is looked at.
@@ -48,36 +48,19 @@ pub fn main(folder: &Path) -> ExitCode {
     }
 }
 
-/// Something that runs beside a container's program.
-struct Helper {
-    pid: Pid,
-    purpose: Purpose,
-    /// The container, and which of its runs.
-    member: usize,
-    run: u32,
-    /// When it is ended.
-    until: Option<Instant>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Probe(Kind),
-    PostStart,
-    PreStop,
-    Exec(u64),
-}
-
-struct Init {
-    channel: Channel,
-    members: Vec<Member>,
-    helpers: Vec<Helper>,
+pub(super) struct Init {
+    pub(super) channel: Channel,
+    pub(super) members: Vec<Member>,
+    pub(super) helpers: Vec<Helper>,
     policy: RestartPolicy,
-    grace: Duration,
+    pub(super) grace: Duration,
     /// No more containers are to be started.
     stopping: bool,
     /// Everything stands still.
     suspended: bool,
     memory_limit: Option<u64>,
+    /// Volumes in memory, which count as the pod's.
+    memory_volumes: Vec<PathBuf>,
     out_of_memory: bool,
     max_rss_bytes: u64,
 }
@@ -109,6 +92,7 @@ fn run(folder: &RunFolder) -> io::Result<()> {
         stopping: false,
         suspended: false,
         memory_limit: spec.memory_limit().filter(|_| !is_limited),
+        memory_volumes: spec.memory_volumes().map(|name| folder.sub(VOLUMES).join(name)).collect(),
         out_of_memory: false,
         max_rss_bytes: 0,
     };
@@ -274,80 +258,6 @@ impl Init {
         Ok(())
     }
 
-    fn tell_checks(&mut self, index: usize) -> io::Result<()> {
-        let member = &self.members[index];
-        let (is_up, is_ready) = (member.checks.is_up && !member.is_starting, member.is_ready());
-        self.channel.tell(&News::Checked { container: index, is_up, is_ready })
-    }
-
-    /// Asks the probes that are due.
-    fn probe(&mut self, now: Instant) -> io::Result<()> {
-        for index in 0..self.members.len() {
-            let member = &mut self.members[index];
-            if !member.is_running() || member.ending.is_some() || member.is_starting {
-                continue;
-            }
-            for (kind, action, patience) in member.checks.ask(now) {
-                self.help(index, Purpose::Probe(kind), &action, Some(now + patience))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs something beside a container's program. Where it cannot be started, it has failed.
-    fn help(&mut self, index: usize, purpose: Purpose, action: &Action, until: Option<Instant>) -> io::Result<()> {
-        let member = &self.members[index];
-        let run = member.run;
-        match spawn(&member.launch.doing(action), Streams::none()) {
-            Ok(pid) => {
-                self.helpers.push(Helper { pid, purpose, member: index, run, until });
-                Ok(())
-            }
-            Err(_) => self.helped(purpose, index, run, 1),
-        }
-    }
-
-    /// What ran beside a container has ended.
-    fn helped(&mut self, purpose: Purpose, index: usize, run: u32, exit_code: i32) -> io::Result<()> {
-        if let Purpose::Exec(id) = purpose {
-            return self.channel.tell(&News::ExecEnded { id, exit_code });
-        }
-        let is_good = exit_code == 0;
-        let member = &mut self.members[index];
-        if member.run != run || !member.is_running() {
-            return Ok(());
-        }
-        match purpose {
-            Purpose::Probe(kind) => match member.checks.answer(kind, is_good) {
-                Some(Verdict::Dead) if member.ending.is_none() => self.end_one(index, Some(self.grace)),
-                Some(Verdict::Up | Verdict::Ready(_)) => self.tell_checks(index),
-                _ => Ok(()),
-            },
-            Purpose::PostStart => {
-                member.is_starting = false;
-                if is_good { self.tell_checks(index) } else { self.end_one(index, Some(self.grace)) }
-            }
-            Purpose::PreStop => {
-                let Some(pid) = member.pid() else { return Ok(()) };
-                Ok(ignore_gone(killpg(pid, Signal::SIGTERM))?)
-            }
-            Purpose::Exec(_) => Ok(()),
-        }
-    }
-
-    /// Asks one container to end: `preStop`, SIGTERM, and SIGKILL after the grace.
-    fn end_one(&mut self, index: usize, grace: Option<Duration>) -> io::Result<()> {
-        let now = Instant::now();
-        let kill_at = grace.map(|grace| now + grace);
-        let member = &mut self.members[index];
-        let Some(pid) = member.pid() else { return Ok(()) };
-        member.ending = Some(Ending { kill_at });
-        match member.plan.pre_stop.clone() {
-            Some(action) => self.help(index, Purpose::PreStop, &action, Some(kill_at.unwrap_or(now + self.grace))),
-            None => Ok(ignore_gone(killpg(pid, Signal::SIGTERM))?),
-        }
-    }
-
     /// Takes note of all processes that have ended. `false`: there are no processes any more.
     fn collect(&mut self) -> io::Result<bool> {
         loop {
@@ -440,33 +350,13 @@ impl Init {
         Ok(())
     }
 
-    fn exec(&mut self, id: u64, container: usize, argv: Vec<String>, tty: bool) -> io::Result<()> {
-        let files: Vec<OwnedFd> = (0..3).filter_map(|_| self.channel.files.pop_front()).collect();
-        let refused = |message: &str| News::ExecFailed { id, message: message.to_owned() };
-        let Some(member) = self.members.get(container).filter(|member| member.is_running()) else {
-            return self.channel.tell(&refused("the container does not run"));
-        };
-        let Ok([input, output, errors]) = <[OwnedFd; 3]>::try_from(files) else {
-            return self.channel.tell(&refused("its input and output did not come along"));
-        };
-        let streams = Streams { input: input.into(), output: output.into(), errors: errors.into() };
-        let launch = Launch { terminal: tty, ..member.launch.doing(&Action::Exec { argv }) };
-        match spawn(&launch, streams) {
-            Ok(pid) => {
-                let run = member.run;
-                self.helpers.push(Helper { pid, purpose: Purpose::Exec(id), member: container, run, until: None });
-                Ok(())
-            }
-            Err(error) => self.channel.tell(&refused(&error.to_string())),
-        }
-    }
-
     fn kill_all(&self) {
         tree::signal_all(Signal::SIGKILL);
     }
 
     fn sample(&mut self) {
-        let total = tree::resident_bytes();
+        let held = self.memory_volumes.iter().map(|place| tree::bytes_in(place));
+        let total = held.fold(tree::resident_bytes(), u64::saturating_add);
         self.max_rss_bytes = self.max_rss_bytes.max(total);
         if self.memory_limit.is_some_and(|limit| total > limit) {
             self.out_of_memory = true;

@@ -100,6 +100,22 @@ impl LogWriter {
     }
 }
 
+/// Bytes on disk of a container's log, with its times.
+pub fn size(folder: &Path, container: &str) -> io::Result<u64> {
+    let mut sum = 0u64;
+    for (_, path) in parts(&folder.join(container))? {
+        for path in [index_of(&path), path] {
+            match fs::metadata(&path) {
+                Ok(about) => sum = sum.saturating_add(about.len()),
+                // The container has written on, and this part went.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(sum)
+}
+
 /// Reads the log from byte `from` of what the container wrote: whole lines, if more follow. `complete` says that this is all
 /// there is by now.
 pub fn read(folder: &Path, container: &str, from: u64) -> io::Result<LogChunk> {

@@ -12,6 +12,8 @@
 //! process handle, so that an end is noticed at once, also by an engine that was started later.
 
 mod action;
+mod begin;
+mod beside;
 mod cgroup;
 mod channel;
 mod checks;
@@ -19,12 +21,14 @@ mod door;
 mod exec;
 mod fit;
 pub mod folder;
+mod hidden;
 mod init;
 pub mod logfile;
 mod member;
 mod mounts;
 pub(crate) mod outcome;
 mod pause;
+mod plugin;
 mod probe;
 pub mod process;
 pub mod sandbox;
@@ -33,7 +37,9 @@ mod shim;
 mod site;
 mod spawn;
 pub mod spec;
+mod storage;
 mod tree;
+mod users;
 mod volumes;
 mod watch;
 
@@ -45,9 +51,10 @@ use std::process::ExitCode;
 use dte_base::units::{Bytes, Span};
 use serde::Deserialize;
 
+pub(crate) use plugin::memory_bytes;
 pub use probe::{probe, probe_at};
 pub use site::HostSite;
-pub(crate) use site::{hand_over, memory_bytes};
+pub(crate) use site::hand_over;
 
 pub(crate) const POD_SHIM: &str = "pod-shim";
 const POD_INIT: &str = "pod-init";

@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, pivot_root};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, mkdirat, openat2};
 use serde::{Deserialize, Serialize};
 
 use super::folder::{RunFolder, TERMINATION, TMP, VOLUMES, WORK};
@@ -189,17 +189,18 @@ fn is_ours(place: &Path, folder: &RunFolder) -> bool {
 }
 
 /// In the container's own stage: mounts everything, and hides where it came from.
-pub fn enter_own_mounts(mounts: &[Placed], folder: &RunFolder) -> Result<(), SandboxError> {
+/// `owner`: whose folders are that a mount asks for and the volume does not have.
+pub fn enter_own_mounts(mounts: &[Placed], folder: &RunFolder, owner: Option<u32>) -> Result<(), SandboxError> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(at("the container's mount namespace"))?;
     for placed in mounts {
         let step = || at(format!("mounting {}", placed.target.display()));
-        let source = open_source(placed, folder).map_err(step())?;
+        let source = open_source(placed, folder, owner).map_err(step())?;
         let is_dir = File::from(source.try_clone().map_err(step())?).metadata().map_err(step())?.is_dir();
         if let Some(outer) = placed.within {
             let outer = &mounts[outer].target;
             let root = open(outer).map_err(step())?;
             let rest = placed.target.strip_prefix(outer).unwrap_or(Path::new("."));
-            make_beneath(&root, rest, is_dir).map_err(step())?;
+            make_beneath(&root, rest, is_dir, owner).map_err(step())?;
         }
         let target = open(&placed.target).map_err(step())?;
         bind_recursive(&source, &path_of(&target)).map_err(|error| step()(error.into()))?;
@@ -229,7 +230,12 @@ pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(openat2(CWD, path, flags, Mode::empty(), resolve)?)
 }
 
-fn open_source(placed: &Placed, folder: &RunFolder) -> io::Result<OwnedFd> {
+/// A folder of the machine by its real path.
+pub(super) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    open(path)
+}
+
+fn open_source(placed: &Placed, folder: &RunFolder, owner: Option<u32>) -> io::Result<OwnedFd> {
     let root = open(folder.path())?;
     let rest = placed.source.strip_prefix(folder.path()).map_err(io::Error::other)?;
     if placed.may_make {
@@ -241,7 +247,7 @@ fn open_source(placed: &Placed, folder: &RunFolder) -> io::Result<OwnedFd> {
         if rest.as_os_str().is_empty() {
             return Ok(volume);
         }
-        make_beneath(&volume, rest, true)?;
+        make_beneath(&volume, rest, true, owner)?;
         return beneath(&volume, rest);
     }
     beneath(&root, rest)
@@ -256,8 +262,12 @@ fn beneath(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     })
 }
 
-/// Makes a folder or an empty file beneath `root`, with all folders on the way, following no link.
-fn make_beneath(root: &OwnedFd, path: &Path, is_dir: bool) -> io::Result<()> {
+/// Makes a folder or an empty file beneath `root`, with all folders on the way, following no link. What is made is the owner's.
+pub(super) fn make_beneath(root: &OwnedFd, path: &Path, is_dir: bool, owner: Option<u32>) -> io::Result<()> {
+    let give = |made: &OwnedFd| match owner.map(|id| (Uid::from_raw(id), Gid::from_raw(id))) {
+        Some((user, group)) => rustix::fs::fchown(made, Some(user), Some(group)),
+        None => Ok(()),
+    };
     let mut folder = beneath(root, Path::new("."))?;
     let mut parts = path.components().peekable();
     while let Some(part) = parts.next() {
@@ -272,14 +282,17 @@ fn make_beneath(root: &OwnedFd, path: &Path, is_dir: bool) -> io::Result<()> {
         }
         if parts.peek().is_none() && !is_dir {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            rustix::fs::openat(&folder, part, flags, Mode::from_raw_mode(0o644))?;
-            return Ok(());
+            return Ok(give(&rustix::fs::openat(&folder, part, flags, Mode::from_raw_mode(0o644))?)?);
         }
         mkdirat(&folder, part, Mode::from_raw_mode(0o755))?;
+        // Whoever else may write here could have put another folder there, which is not given away.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&folder, part, flags, Mode::empty())?;
+        let about = rustix::fs::fstat(&made)?;
+        if about.st_uid == rustix::process::geteuid().as_raw() {
+            give(&made)?;
+        }
         folder = beneath(&folder, part)?;
-        // Sub-folders that a mount asked for are as open as the volume.
-        let handle = path_of(&folder);
-        fs::set_permissions(handle, fs::Permissions::from_mode(0o777))?;
     }
     Ok(())
 }

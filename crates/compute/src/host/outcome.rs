@@ -9,8 +9,8 @@ use crate::report::{ContainerReport, ContainerState, Phase, PodReport, Usage};
 /// What is known of a pod while it runs.
 pub struct Outcome {
     report: PodReport,
-    /// Why it was ended before its time.
-    ended_for: Option<String>,
+    /// Why it was ended before its time, in a word and perhaps in a sentence.
+    ended_for: Option<(String, Option<String>)>,
     /// It stands still.
     suspended: bool,
     /// Why nothing could run, or what became of it.
@@ -104,7 +104,12 @@ impl Outcome {
 
     /// The pod is being ended; the first reason counts.
     pub fn end_for(&mut self, reason: &str) {
-        self.ended_for.get_or_insert_with(|| reason.to_owned());
+        self.ended_for.get_or_insert_with(|| (reason.to_owned(), None));
+    }
+
+    /// The same, saying more.
+    pub fn end_because(&mut self, reason: &str, message: String) {
+        self.ended_for.get_or_insert_with(|| (reason.to_owned(), Some(message)));
     }
 
     pub fn impossible(&mut self, message: String) {
@@ -137,7 +142,7 @@ impl Outcome {
         let failed = all().find(|c| !c.is_sidecar && !matches!(c.state.exit_code(), Some(0) | None));
         let unfinished = self.report.containers.iter().any(|c| c.state.exit_code().is_none());
         let (reason, message) = match (&self.ended_for, &self.trouble, failed) {
-            (Some(reason), ..) => (Some(reason.clone()), None),
+            (Some((reason, message)), ..) => (Some(reason.clone()), message.clone()),
             (None, Some((reason, message)), _) => (Some((*reason).to_owned()), Some(message.clone())),
             (None, None, Some(container)) => (Some(reason_of(container)), Some(describe(container))),
             (None, None, None) if unfinished => (Some("Killed".into()), Some("the pod ended too early".into())),

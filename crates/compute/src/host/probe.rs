@@ -119,7 +119,7 @@ fn spec(config: &HostConfig, data_dir: &Path, walls: Walls, forbidden: &Path) ->
             deadline_seconds: Some(TIME_LIMIT_SECONDS),
             ..PodPlan::default()
         },
-        hide: super::site::hidden_places(config, &walls),
+        hide: super::hidden::places(config, &walls, &[]),
         walls,
         data_dir: data_dir.to_path_buf(),
         visible: config.visible.clone(),

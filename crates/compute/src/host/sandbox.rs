@@ -233,7 +233,9 @@ fn show_volumes(handles: &VolumeHandles, spec: &RunSpec, folder: &RunFolder) -> 
     for volume in &spec.plan.volumes {
         if let VolumeSource::EmptyDir { in_memory: true, size_limit } = &volume.source {
             let place = folder.sub(VOLUMES).join(&volume.name);
-            let size = size_limit.map_or_else(String::new, |bytes| format!("size={bytes},"));
+            // What is in it is memory of the pod's.
+            let size = [*size_limit, spec.memory_limit()].into_iter().flatten().min();
+            let size = size.map_or_else(String::new, |bytes| format!("size={bytes},"));
             empty(&place, &format!("{size}mode=777"))?;
         }
     }

@@ -4,12 +4,10 @@
 //! the end writes `exit.json`, the one outcome of the pod. Everything that the engine needs to know is in the run folder, so
 //! it does not matter whether the engine watches.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode};
 use std::time::{Duration, Instant};
 
 use dte_base::time::Timestamp;
@@ -18,17 +16,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::begin::{Output, StartedInit, start_init};
 use super::cgroup::Group;
 use super::channel::{Channel, News, Order};
 use super::door::{Door, Reply};
 use super::folder::{RunFolder, Started};
-use super::logfile::{self, LogWriter};
+use super::logfile;
 use super::outcome::Outcome;
 use super::process::ProcessIdentity;
-use super::session::hand_over;
-use super::spec::{RunSpec, Walls, given_devices};
-use super::{POD_INIT, SELF};
-use super::{sandbox, volumes};
+use super::spec::RunSpec;
+use super::storage::{EVICTED, Storage};
+use super::volumes;
 use crate::report::PodReport;
 
 /// How long the init may take to take its tree down before it is killed itself.
@@ -89,6 +87,10 @@ fn run(folder: &RunFolder) -> io::Result<()> {
 
 /// The outcome must be written: on a full disk, as soon as there is room.
 fn write_exit(folder: &RunFolder, report: &PodReport) -> io::Result<()> {
+    // Before the outcome is there: who sees that finds nothing secret. The engine does it too, for shims that were killed.
+    if let Err(error) = folder.forget_secrets() {
+        eprintln!("pod-shim: what volumes held cannot be removed: {error}");
+    }
     loop {
         match folder.write_exit(report) {
             Err(error) if folder.exists() => eprintln!("pod-shim: cannot write the outcome, trying again: {error}"),
@@ -96,12 +98,6 @@ fn write_exit(folder: &RunFolder, report: &PodReport) -> io::Result<()> {
         }
         std::thread::sleep(DISK_PATIENCE);
     }
-}
-
-/// The output of one container.
-struct Output {
-    pipe: Option<File>,
-    log: Option<LogWriter>,
 }
 
 struct Shim<'a> {
@@ -114,48 +110,13 @@ struct Shim<'a> {
     door: Option<Door>,
     init: Child,
     deadline: Option<Instant>,
+    /// What it writes to disk, if that is limited.
+    storage: Option<Storage>,
     /// While the pod stands still: what is left of its time, if that is limited.
     suspended: Option<Option<Duration>>,
     kill_at: Option<Instant>,
     killed_at: Option<Instant>,
     piece: Vec<u8>,
-}
-
-/// The init and what connects us with it.
-struct StartedInit {
-    outputs: Vec<Output>,
-    channel: Channel,
-    init: Child,
-}
-
-fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<(StartedInit, Vec<Group>)> {
-    let mut outputs = Vec::new();
-    let mut writing: Vec<OwnedFd> = Vec::new();
-    for container in spec.plan.all_containers() {
-        let (reading, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        rustix::fs::fcntl_setfl(&reading, rustix::fs::OFlags::NONBLOCK)?;
-        if let Walls::OtherUser { uid } = spec.walls {
-            hand_over(&end, Some(uid))?;
-        }
-        let log = LogWriter::create(&folder.logs(), &container.name, spec.log_limit)?;
-        outputs.push(Output { pipe: Some(reading.into()), log: Some(log) });
-        writing.push(end);
-    }
-    let limits = spec.plan.all_containers().map(|container| container.limits.memory_bytes).enumerate();
-    let groups = limits.filter_map(|(number, bytes)| Group::make(spec.plan.uid, number, bytes?)).collect();
-    sandbox::enter_process_namespace(&spec.walls).map_err(io::Error::other)?;
-    let (mut channel, theirs) = Channel::pair()?;
-    let init = Command::new(SELF)
-        .arg0("dte")
-        .arg(POD_INIT)
-        .arg(folder.path())
-        .env_clear()
-        .envs(given_devices())
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .spawn()?;
-    channel.send_files(&writing.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
-    Ok((StartedInit { outputs, channel, init }, groups))
 }
 
 impl<'a> Shim<'a> {
@@ -169,6 +130,7 @@ impl<'a> Shim<'a> {
             door: Door::open(folder).inspect_err(|error| eprintln!("pod-shim: no door: {error}")).ok(),
             init: started.init,
             deadline: spec.plan.deadline_seconds.and_then(|s| Instant::now().checked_add(Duration::from_secs(s))),
+            storage: Storage::of(spec, folder),
             suspended: None,
             kill_at: None,
             killed_at: None,
@@ -194,6 +156,7 @@ impl<'a> Shim<'a> {
                 self.pump(index);
             }
             self.look_outside();
+            self.evict();
             self.keep_time();
             if let Some(status) = self.init.try_wait()? {
                 // What it said last may still be unread, and so may the containers' last words.
@@ -216,8 +179,9 @@ impl<'a> Shim<'a> {
             self.outputs.iter().filter_map(|o| o.pipe.as_ref()).map(|p| PollFd::new(p.as_fd(), PollFlags::POLLIN)),
         );
         fds.extend(self.door.iter().flat_map(Door::fds).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let alarm =
-            [self.deadline, self.kill_at, self.killed_at.map(|at| at + KILL_PATIENCE)].into_iter().flatten().min();
+        let storage = self.storage.as_ref().map(Storage::next);
+        let alarms = [self.deadline, self.kill_at, self.killed_at.map(|at| at + KILL_PATIENCE), storage];
+        let alarm = alarms.into_iter().flatten().min();
         let timeout = match alarm {
             Some(at) => {
                 let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -373,6 +337,14 @@ impl<'a> Shim<'a> {
         self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
         self.outcome.end_for(reason);
         self.order(Order::Terminate);
+    }
+
+    /// Ends the pod at once if it has written more than it may.
+    fn evict(&mut self) {
+        let Some(why) = self.storage.as_mut().and_then(Storage::look) else { return };
+        self.storage = None;
+        self.outcome.end_because(EVICTED, why);
+        self.end(EVICTED, Some(Duration::ZERO));
     }
 
     fn keep_time(&mut self) {

@@ -11,7 +11,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dte_base::tasks::Tasks;
-use nix::unistd::{User, geteuid};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::broadcast;
@@ -19,14 +18,13 @@ use uuid::Uuid;
 
 use super::cgroup::Group;
 use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK, remove_tree};
-use super::sandbox::HIDDEN_BY_DEFAULT;
 use super::spec::{RunSpec, Walls};
-use super::{HostConfig, POD_SHIM, logfile, probe};
-use crate::exec::{ExecOrder, ExecSession};
+use super::users::{LAST_USER, Users};
+use super::{HostConfig, POD_SHIM, hidden, logfile, probe};
 use crate::logs::LogChunk;
 use crate::pod::PodPlan;
 use crate::report::{Phase, PodReport};
-use crate::site::{Answer, Cancellation, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError, Staging};
+use crate::site::{Cancellation, Sandbox, SiteContext, SiteError, Staging};
 
 /// What a pod's image must be called.
 pub const IMAGE: &str = "host";
@@ -37,7 +35,7 @@ const UNREAD_ENDS: usize = 4_096;
 
 /// The site itself.
 pub struct HostSite {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
@@ -45,6 +43,7 @@ pub(super) struct Inner {
     pub(super) data_dir: PathBuf,
     pub(super) runs: PathBuf,
     pub(super) sandbox: Sandbox,
+    pub(super) sockets: Vec<PathBuf>,
     pub(super) slots: usize,
     pub(super) tasks: Tasks,
     pub(super) known: Mutex<Known>,
@@ -68,7 +67,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    fn takes_a_place(&self) -> bool {
+    pub(super) fn takes_a_place(&self) -> bool {
         matches!(self.state, State::Running(_)) && !self.suspended
     }
 }
@@ -84,6 +83,7 @@ pub(super) enum State {
 impl HostSite {
     /// Opens the site and adopts the pods whose run folders are there.
     pub async fn open(config: HostConfig, context: &SiteContext) -> Result<Arc<HostSite>, SiteError> {
+        let sockets = context.sockets.clone();
         let setup = {
             let (config, data_dir) = (config.clone(), context.data_dir.clone());
             move || -> Result<(PathBuf, PathBuf, Sandbox), SiteError> {
@@ -100,6 +100,7 @@ impl HostSite {
             }
         };
         let (data_dir, runs, sandbox) = blocking(setup).await?;
+        let sandbox = hidden::told(sandbox, &config.name, &sockets);
         if let Sandbox::None { why } = &sandbox {
             tracing::warn!(site = config.name, why, "no sandbox: only administrators' pods may run here");
         }
@@ -110,6 +111,7 @@ impl HostSite {
             data_dir,
             runs,
             sandbox,
+            sockets,
             tasks: context.tasks.clone(),
             known: Mutex::default(),
             ended: broadcast::channel(UNREAD_ENDS).0,
@@ -151,21 +153,6 @@ pub(crate) fn hand_over(folder: &RunFolder, walls: &Walls) -> io::Result<()> {
     Ok(())
 }
 
-/// What pods behind `walls` must not see besides the data directory.
-pub(super) fn hidden_places(config: &HostConfig, walls: &Walls) -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> = HIDDEN_BY_DEFAULT.iter().map(PathBuf::from).chain(config.hide.clone()).collect();
-    if *walls == Walls::UserNamespace
-        && let Ok(Some(user)) = User::from_uid(geteuid())
-        && user.dir.parent().is_some()
-    {
-        places.push(user.dir);
-    }
-    let mut real: Vec<PathBuf> = places.iter().filter_map(|place| fs::canonicalize(place).ok()).collect();
-    real.sort();
-    real.dedup();
-    real
-}
-
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SiteError> + Send + 'static,
 ) -> Result<T, SiteError> {
@@ -180,7 +167,7 @@ impl Inner {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn prepare(&self, uid: Uuid) -> Result<Staging, SiteError> {
+    pub(super) fn prepare(&self, uid: Uuid) -> Result<Staging, SiteError> {
         let folder =
             RunFolder::create(&self.runs, uid).map_err(SiteError::io(format!("the run folder of pod {uid}")))?;
         let staging = Staging { inputs: folder.sub(INPUTS), outputs: folder.sub(OUTPUTS) };
@@ -194,7 +181,7 @@ impl Inner {
         Ok(staging)
     }
 
-    fn submit(self: &Arc<Self>, plan: &PodPlan) -> Result<(), SiteError> {
+    pub(super) fn submit(self: &Arc<Self>, plan: &PodPlan) -> Result<(), SiteError> {
         let uid = plan.uid;
         let plan = &self.fit(plan)?;
         self.prepare(uid)?;
@@ -212,9 +199,9 @@ impl Inner {
         let user = match run.uid {
             Some(user) => Some(user),
             None if matches!(self.sandbox, Sandbox::OtherUser { .. }) => {
-                let last = self.config.uid_first.saturating_add(self.config.uid_count);
-                let free = (self.config.uid_first..last).find(|candidate| !known.uids.contains(candidate));
-                Some(free.ok_or_else(|| SiteError::Busy(self.config.name.clone()))?)
+                let users = Users { file: self.data_dir.join(LAST_USER), config: &self.config };
+                let next = users.next(&known.uids).map_err(SiteError::io("the user ids of pods"))?;
+                Some(next.ok_or_else(|| SiteError::Busy(self.config.name.clone()))?)
             }
             None => None,
         };
@@ -243,7 +230,7 @@ impl Inner {
         };
         let spec = RunSpec {
             plan: plan.clone(),
-            hide: hidden_places(&self.config, &walls),
+            hide: hidden::places(&self.config, &walls, &self.sockets),
             data_dir: self.data_dir.clone(),
             visible: self.config.visible.clone(),
             grace_seconds: plan.grace_seconds.unwrap_or(self.config.grace.0.as_secs()).min(LONGEST_GRACE),
@@ -266,7 +253,7 @@ impl Inner {
             .spawn()
     }
 
-    fn report(&self, uid: Uuid) -> Option<PodReport> {
+    pub(super) fn report(&self, uid: Uuid) -> Option<PodReport> {
         let (folder, state) = {
             let known = self.known();
             let run = known.runs.get(&uid)?;
@@ -292,7 +279,7 @@ impl Inner {
         })
     }
 
-    fn read_log(&self, uid: Uuid, container: Option<&str>, from: u64) -> Result<LogChunk, SiteError> {
+    pub(super) fn read_log(&self, uid: Uuid, container: Option<&str>, from: u64) -> Result<LogChunk, SiteError> {
         let (folder, ended) = {
             let known = self.known();
             let run = known.runs.get(&uid).ok_or(SiteError::Unknown(uid))?;
@@ -312,7 +299,7 @@ impl Inner {
         Ok(LogChunk { complete: ended && chunk.complete, ..chunk })
     }
 
-    fn cancel(self: &Arc<Self>, uid: Uuid, how: &Cancellation) -> Result<(), SiteError> {
+    pub(super) fn cancel(self: &Arc<Self>, uid: Uuid, how: &Cancellation) -> Result<(), SiteError> {
         let failed = |error| SiteError::Io { what: format!("ending pod {uid}"), source: error };
         let (folder, handle) = {
             let known = self.known();
@@ -337,7 +324,7 @@ impl Inner {
         }
     }
 
-    fn remove(&self, uid: Uuid) -> Result<(), SiteError> {
+    pub(super) fn remove(&self, uid: Uuid) -> Result<(), SiteError> {
         let run = {
             let mut known = self.known();
             match known.runs.get(&uid) {
@@ -361,86 +348,4 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-impl Site for HostSite {
-    fn name(&self) -> &str {
-        &self.inner.config.name
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: true, images: &[IMAGE] }
-    }
-
-    fn capacity(&self) -> Answer<'_, Capacity> {
-        Box::pin(async {
-            let known = self.inner.known();
-            let running = known.runs.values().filter(|run| run.takes_a_place()).count();
-            Ok(Capacity {
-                cpu_millis: std::thread::available_parallelism().map_or(1, usize::from) as u64 * 1_000,
-                memory_bytes: memory_bytes(),
-                pods: self.inner.slots as u64,
-                pods_running: running as u64,
-                extended: self.inner.config.resources.clone(),
-                extended_free: self.inner.extended_free(&known),
-            })
-        })
-    }
-
-    fn prepare(&self, uid: Uuid) -> Answer<'_, Staging> {
-        let inner = self.inner.clone();
-        Box::pin(blocking(move || inner.prepare(uid)))
-    }
-
-    fn submit<'a>(&'a self, plan: &'a PodPlan) -> Answer<'a, ()> {
-        let (inner, plan) = (self.inner.clone(), plan.clone());
-        Box::pin(blocking(move || inner.submit(&plan)))
-    }
-
-    fn status<'a>(&'a self, uids: &'a [Uuid]) -> Answer<'a, Vec<PodReport>> {
-        let (inner, uids) = (self.inner.clone(), uids.to_vec());
-        Box::pin(blocking(move || Ok(uids.iter().filter_map(|uid| inner.report(*uid)).collect())))
-    }
-
-    fn ended(&self) -> broadcast::Receiver<Uuid> {
-        self.inner.ended.subscribe()
-    }
-
-    fn log<'a>(&'a self, uid: Uuid, container: Option<&'a str>, from: u64) -> Answer<'a, LogChunk> {
-        let (inner, container) = (self.inner.clone(), container.map(str::to_owned));
-        Box::pin(blocking(move || inner.read_log(uid, container.as_deref(), from)))
-    }
-
-    fn cancel<'a>(&'a self, uid: Uuid, how: &'a Cancellation) -> Answer<'a, ()> {
-        let (inner, how) = (self.inner.clone(), how.clone());
-        Box::pin(blocking(move || inner.cancel(uid, &how)))
-    }
-
-    fn suspend(&self, uid: Uuid) -> Answer<'_, ()> {
-        let inner = self.inner.clone();
-        Box::pin(blocking(move || inner.set_suspended(uid, true)))
-    }
-
-    fn resume(&self, uid: Uuid) -> Answer<'_, ()> {
-        let inner = self.inner.clone();
-        Box::pin(blocking(move || inner.set_suspended(uid, false)))
-    }
-
-    fn exec<'a>(&'a self, order: &'a ExecOrder) -> Answer<'a, ExecSession> {
-        let (inner, order) = (self.inner.clone(), order.clone());
-        Box::pin(async move { inner.exec(order).await })
-    }
-
-    fn remove(&self, uid: Uuid) -> Answer<'_, ()> {
-        let inner = self.inner.clone();
-        Box::pin(blocking(move || inner.remove(uid)))
-    }
-}
-
-/// Memory of this machine.
-pub(crate) fn memory_bytes() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    total.unwrap_or(0) * 1024
 }

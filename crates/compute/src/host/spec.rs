@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pod::{Action, ContainerPlan, PodPlan, expand};
+use crate::pod::{Action, ContainerPlan, PodPlan, VolumeSource, expand};
 
 use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK};
 use super::mounts::Placed;
@@ -31,6 +31,16 @@ pub enum Walls {
     UserNamespace,
     /// None: for trusted people where nothing better is possible.
     Open,
+}
+
+impl Walls {
+    /// The user that the pod runs as, if that is another than the engine's.
+    pub fn user(&self) -> Option<u32> {
+        match self {
+            Walls::OtherUser { uid } => Some(*uid),
+            Walls::UserNamespace | Walls::Open => None,
+        }
+    }
 }
 
 /// What the shim reads.
@@ -144,7 +154,13 @@ impl RunSpec {
         }
     }
 
-    /// The same container's surroundings, for something else that is run in it.
+    /// Volumes that are memory.
+    pub fn memory_volumes(&self) -> impl Iterator<Item = &str> {
+        let in_memory = |source: &VolumeSource| matches!(source, VolumeSource::EmptyDir { in_memory: true, .. });
+        let has_mounts = self.walls != Walls::Open;
+        self.plan.volumes.iter().filter(move |volume| has_mounts && in_memory(&volume.source)).map(|v| v.name.as_str())
+    }
+
     /// Memory that all containers together may use, if each has a limit.
     pub fn memory_limit(&self) -> Option<u64> {
         self.plan

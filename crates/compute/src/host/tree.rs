@@ -61,3 +61,9 @@ fn parent_of(process: Pid) -> Option<Pid> {
     let parent: i32 = text[text.rfind(')')? + 1..].split_ascii_whitespace().nth(1)?.parse().ok()?;
     (parent > 0).then(|| Pid::from_raw(parent))
 }
+
+/// Bytes that a memory file system holds; none if it cannot be asked.
+pub fn bytes_in(place: &std::path::Path) -> u64 {
+    let Ok(about) = rustix::fs::statvfs(place) else { return 0 };
+    about.f_blocks.saturating_sub(about.f_bfree).saturating_mul(about.f_frsize)
+}

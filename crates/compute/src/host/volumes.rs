@@ -6,15 +6,13 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use super::folder::{RunFolder, TERMINATION, VOLUMES, WORK};
+use super::mounts;
 use super::spec::{RunSpec, Walls};
 use crate::pod::{HostPathKind, Volume, VolumeFile, VolumeSource};
 
 /// Fills the volumes and makes the files for termination messages.
 pub fn fill(spec: &RunSpec, folder: &RunFolder) -> io::Result<()> {
-    let owner = match spec.walls {
-        Walls::OtherUser { uid } => Some(uid),
-        _ => None,
-    };
+    let owner = spec.walls.user();
     if !spec.plan.volumes.is_empty() {
         let root = folder.sub(VOLUMES);
         private(&root)?;
@@ -46,6 +44,7 @@ fn fill_one(volume: &Volume, place: &Path, owner: Option<u32>, allowed: &[PathBu
             if real != *path {
                 return Err(io::Error::other(format!("hostPath {path} leads through a link")));
             }
+            make_host_path(Path::new(path), *expects, allowed, owner)?;
             if Path::new(path).is_dir() { private(place) } else { write(place, b"", 0o600, None) }
         }
         VolumeSource::EmptyDir { .. } => {
@@ -146,7 +145,11 @@ pub fn take_message(folder: &RunFolder, container: &str, most: u64) -> Option<St
 }
 
 /// The real path of what a pod wants to mount from the machine, if it lies beneath one of the `allowed` folders.
+/// What is to be made where it is not there is not made here.
 pub fn real_host_path(path: &str, expects: HostPathKind, allowed: &[PathBuf]) -> Result<String, String> {
+    let text = |real: PathBuf| {
+        real.into_os_string().into_string().map_err(|_| format!("{path} leads to a name that is no text"))
+    };
     let allowed: Vec<PathBuf> = allowed.iter().filter_map(|root| fs::canonicalize(root).ok()).collect();
     let is_allowed = |real: &Path| allowed.iter().any(|root| real.starts_with(root));
     let outside =
@@ -161,10 +164,8 @@ pub fn real_host_path(path: &str, expects: HostPathKind, allowed: &[PathBuf]) ->
         return outside();
     }
     let failed = |error: io::Error| format!("{path}: {error}");
-    match expects {
-        HostPathKind::DirectoryOrCreate => fs::create_dir_all(&real).map_err(failed)?,
-        HostPathKind::FileOrCreate if !real.exists() => fs::write(&real, b"").map_err(failed)?,
-        _ => {}
+    if is_made(expects) && !real.exists() {
+        return text(real);
     }
     let kind = fs::metadata(&real).map_err(failed)?.file_type();
     let fits = match expects {
@@ -176,5 +177,23 @@ pub fn real_host_path(path: &str, expects: HostPathKind, allowed: &[PathBuf]) ->
     if !fits {
         return Err(format!("{path} is not what its type says"));
     }
-    real.into_os_string().into_string().map_err(|_| format!("{path} leads to a name that is no text"))
+    text(real)
+}
+
+/// Whether it is made where it is not there.
+fn is_made(expects: HostPathKind) -> bool {
+    matches!(expects, HostPathKind::DirectoryOrCreate | HostPathKind::FileOrCreate)
+}
+
+/// Makes a place of the machine that is to be there, for the pod's user, beneath an allowed folder and through no link.
+fn make_host_path(path: &Path, expects: HostPathKind, allowed: &[PathBuf], owner: Option<u32>) -> io::Result<()> {
+    if !is_made(expects) || path.exists() {
+        return Ok(());
+    }
+    let allowed = allowed.iter().filter_map(|root| fs::canonicalize(root).ok());
+    let beneath = allowed.filter_map(|root| Some((path.strip_prefix(&root).ok()?.to_path_buf(), root))).next();
+    let (rest, root) =
+        beneath.ok_or_else(|| io::Error::other(format!("hostPath {} is not allowed", path.display())))?;
+    let root = mounts::open_folder(&root)?;
+    mounts::make_beneath(&root, &rest, expects == HostPathKind::DirectoryOrCreate, owner)
 }

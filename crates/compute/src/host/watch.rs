@@ -49,6 +49,8 @@ impl Inner {
     /// Finds out where a pod is, from its folder, and watches it if it runs. `shim` is our child that just ended.
     pub(super) fn look(self: &Arc<Self>, uid: Uuid, folder: &RunFolder, shim: Option<&str>) -> io::Result<()> {
         if let Some(report) = folder.exit()? {
+            // Its shim did it, unless it could not.
+            folder.forget_secrets()?;
             self.settle(uid, report);
             return Ok(());
         }
@@ -92,6 +94,7 @@ impl Inner {
             report = PodReport { started: last.started, usage: last.usage, ..report };
         }
         report.message = Some(message.to_owned());
+        folder.forget_secrets()?;
         folder.write_exit(&report)?;
         Ok(report)
     }

@@ -223,7 +223,7 @@ impl Inner {
 
     /// Notes that the pod goes there now, and lets it go.
     async fn hand_over(&self, request: &PodCreateRequests, uid: Uuid) -> Result<(), SiteError> {
-        let note = Note { pod: request.pod.clone(), asked: Timestamp::now(), job: None, report: None };
+        let note = Note { pod: request.pod.without_secrets(), asked: Timestamp::now(), job: None, report: None };
         self.save(uid, note, news::waiting(uid, &request.pod, "Submitting"))?;
         match self.client().await?.create(request).await {
             Ok(answer) if answer.pod_uid.is_empty() || answer.pod_uid == request.pod.uid() => {

@@ -84,6 +84,25 @@ impl PodPlan {
         read::plan(&request.into())
     }
 
+    /// The plan without what may be secret: variables and files of volumes keep their names, what programs are called with is
+    /// left out. Enough to tell of the pod, not to run it.
+    pub fn without_secrets(&self) -> PodPlan {
+        let mut plan = self.clone();
+        plan.annotations.clear();
+        for container in plan.init_containers.iter_mut().chain(&mut plan.containers) {
+            container.argv.clear();
+            container.env.iter_mut().for_each(|(_, value)| value.clear());
+            container.probes = Probes::default();
+            (container.post_start, container.pre_stop) = (None, None);
+        }
+        for volume in &mut plan.volumes {
+            if let VolumeSource::Files { files } = &mut volume.source {
+                files.iter_mut().for_each(|file| file.content = Content::default());
+            }
+        }
+        plan
+    }
+
     /// Init containers first.
     pub fn all_containers(&self) -> impl Iterator<Item = &ContainerPlan> {
         self.init_containers.iter().chain(&self.containers)

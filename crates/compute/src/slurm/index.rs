@@ -1,15 +1,14 @@
 //! What the engine itself remembers of its pods at the site, in `DATA_DIR/sites/NAME/UID/`: enough to go on after a restart,
 //! also while the site cannot be reached. For a far site the pods' inputs and outputs pass through here.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::files::{Durable, private_folder, read_note, write_note};
 use crate::host::folder::{INPUTS, OUTPUTS, remove_tree};
 use crate::pod::PodPlan;
 use crate::report::PodReport;
@@ -31,14 +30,7 @@ pub struct Record {
 
 impl Record {
     pub fn new(plan: &PodPlan) -> Record {
-        let mut plan = plan.clone();
-        plan.volumes.clear();
-        plan.annotations.clear();
-        for container in plan.init_containers.iter_mut().chain(&mut plan.containers) {
-            container.env.clear();
-            container.argv.clear();
-        }
-        Record { plan, job: None, user: None }
+        Record { plan: plan.without_secrets(), job: None, user: None }
     }
 }
 
@@ -56,7 +48,7 @@ pub struct Index {
 
 impl Index {
     pub fn open(root: PathBuf) -> io::Result<Index> {
-        private(&root)?;
+        private_folder(&root)?;
         Ok(Index { root })
     }
 
@@ -68,7 +60,7 @@ impl Index {
             match name.to_str().map(|name| (name.starts_with('.'), name.parse::<Uuid>())) {
                 Some((true, _)) => remove_tree(&entry.path())?,
                 Some((_, Ok(uid))) => {
-                    let (record, exit) = (read(&entry.path().join(RECORD))?, read(&entry.path().join(EXIT))?);
+                    let (record, exit) = (read_note(&entry.path().join(RECORD))?, read_note(&entry.path().join(EXIT))?);
                     all.push(Remembered { uid, record, exit });
                 }
                 _ => {}
@@ -79,7 +71,7 @@ impl Index {
 
     pub fn create(&self, uid: Uuid) -> io::Result<()> {
         for name in [INPUTS, OUTPUTS] {
-            private(&self.folder(uid).join(name))?;
+            private_folder(&self.folder(uid).join(name))?;
         }
         Ok(())
     }
@@ -94,11 +86,11 @@ impl Index {
 
     /// Survives the machine's death: it is what keeps a pod from being handed over twice.
     pub fn save(&self, uid: Uuid, record: &Record) -> io::Result<()> {
-        replace(&self.folder(uid), RECORD, record)
+        write_note(&self.folder(uid), RECORD, record, Durable::Yes)
     }
 
     pub fn save_exit(&self, uid: Uuid, report: &PodReport) -> io::Result<()> {
-        replace(&self.folder(uid), EXIT, report)
+        write_note(&self.folder(uid), EXIT, report, Durable::Yes)
     }
 
     pub fn remove(&self, uid: Uuid) -> io::Result<()> {
@@ -111,26 +103,5 @@ impl Index {
 
     fn folder(&self, uid: Uuid) -> PathBuf {
         self.root.join(uid.to_string())
-    }
-}
-
-fn private(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn replace(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
-    let draft = folder.join(format!(".{name}-{}", Uuid::now_v7()));
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_all()?;
-    fs::rename(&draft, folder.join(name))?;
-    File::open(folder)?.sync_all()
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }

@@ -22,7 +22,7 @@ impl Bench {
     pub async fn with(config: HostConfig) -> Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let tasks = Tasks::new();
-        let context = SiteContext { data_dir: dir.path().join("data"), tasks: tasks.clone() };
+        let context = SiteContext { data_dir: dir.path().join("data"), sockets: Vec::new(), tasks: tasks.clone() };
         let site = HostSite::open(config.clone(), &context).await.expect("the site");
         Bench { dir, config, tasks, site }
     }
@@ -31,7 +31,8 @@ impl Bench {
     pub async fn reopen(mut self) -> Bench {
         assert!(self.tasks.stop_and_wait(Duration::from_secs(2)).await);
         self.tasks = Tasks::new();
-        let context = SiteContext { data_dir: self.dir.path().join("data"), tasks: self.tasks.clone() };
+        let context =
+            SiteContext { data_dir: self.dir.path().join("data"), sockets: Vec::new(), tasks: self.tasks.clone() };
         self.site = HostSite::open(self.config.clone(), &context).await.expect("the site again");
         self
     }

@@ -85,7 +85,7 @@ pub struct Engine {
 impl Engine {
     pub async fn start(config: &SlurmConfig, data_dir: &Path) -> Engine {
         let tasks = Tasks::new();
-        let context = SiteContext { data_dir: data_dir.to_path_buf(), tasks: tasks.clone() };
+        let context = SiteContext { data_dir: data_dir.to_path_buf(), sockets: Vec::new(), tasks: tasks.clone() };
         let site = SlurmSite::open(config.clone(), &context).await.expect("the site");
         Engine { site, tasks }
     }

@@ -17,6 +17,8 @@ use uuid::Uuid;
 
 use super::answer::{Refusal, read};
 use crate::model::order::Order;
+use crate::model::placement::Needs;
+use crate::model::quota::Amounts;
 use crate::model::status::{Containers, Named};
 use crate::model::volumes;
 use crate::shared::Shared;
@@ -54,17 +56,40 @@ async fn accept(shared: &Shared, principal: &Principal, body: Value) -> Result<C
     {
         return Err(Refusal::bad_request(why));
     }
-    let uid = new.uid.to_string();
+    let (uid, named) = (new.uid.to_string(), new.uid);
+    match keep(shared, new).await? {
+        Accepted::New => {
+            shared.tell(named);
+            Ok(CreateStruct { pod_uid: uid.clone(), pod_jid: uid })
+        }
+        Accepted::Known => Ok(CreateStruct { pod_uid: uid.clone(), pod_jid: uid }),
+        Accepted::Foreign => Err(Refusal::new(StatusCode::CONFLICT, format!("the pod UID {uid} is taken"))),
+        Accepted::Ending => {
+            let text = format!("the pod {uid} was deleted and is still ending; create it again when it has ended");
+            Err(Refusal::new(StatusCode::CONFLICT, text))
+        }
+    }
+}
+
+/// Accepts the pod if its owner may have one more.
+async fn keep(shared: &Shared, mut new: NewPod) -> Result<Accepted, Refusal> {
+    let most = (!new.trusted).then(|| shared.settings.quota());
+    let coming = match shared.tally.take(&new.owner, new.amounts, most) {
+        Ok(coming) => coming,
+        // One that is there already costs nothing.
+        Err(why) => match store::heads(&shared.store, vec![new.uid]).await?.pop() {
+            Some(head) if head.owner == new.owner => return Ok(Accepted::Known),
+            _ => return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, why)),
+        },
+    };
+    // The first pods of somebody come before the many of somebody else.
+    new.priority = -i64::from(coming.before.checked_ilog2().map_or(0, |log| log + 1));
     let (node, queues) = (shared.node.clone(), shared.queues);
-    let named = new.uid;
     let accepted = shared.store.write(move |tx| store::accept(tx, &new, &node, queues, Timestamp::now())).await?;
     if accepted == Accepted::New {
-        shared.tell(named);
+        coming.keep();
     }
-    match accepted {
-        Accepted::New | Accepted::Known => Ok(CreateStruct { pod_uid: uid.clone(), pod_jid: uid }),
-        Accepted::Foreign => Err(Refusal::new(StatusCode::CONFLICT, format!("the pod UID {uid} is taken"))),
-    }
+    Ok(accepted)
 }
 
 /// The three forms of the body: what a virtual node sends, what an API server sends to its plugin, and a bare pod.
@@ -86,9 +111,7 @@ fn read_request(body: Value) -> Result<PodCreateRequests, Refusal> {
 /// Everything that can be wrong with a pod is found before it is accepted.
 fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) -> Result<NewPod, Refusal> {
     let plan = volumes::plan(&request).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let sealed = seal_volumes(shared, plan.uid, &request)?;
-    let pod = request.pod;
-    let order = Order::read(&pod).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let order = Order::read(&request.pod).map_err(|error| Refusal::bad_request(error.to_string()))?;
     let site = match shared.site(order.site.as_deref()) {
         None if order.site.is_some() => {
             let known: Vec<&str> = shared.sites.iter().map(|site| site.name()).collect();
@@ -107,7 +130,7 @@ fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) 
             "metadata.uid: UIDs of version 5 are derived by services for their own pods; use a random one (version 4)";
         return Err(Refusal::new(StatusCode::FORBIDDEN, text));
     }
-    let pod = if trusted || principal.acting.is_some() { pod } else { without_claims(pod) };
+    let request = if trusted || principal.acting.is_some() { request } else { without_claims(request) };
     let named = |list: &[ContainerPlan]| -> Vec<Named> {
         list.iter().map(|c| Named { name: c.name.clone(), image: c.image.clone() }).collect()
     };
@@ -123,20 +146,22 @@ fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) 
         trusted,
         site: site.map(|site| site.name().to_owned()).unwrap_or_default(),
         containers: Containers { init: named(&plan.init_containers), main: named(&plan.containers) },
-        pod,
-        volumes: sealed,
+        sealed: seal(shared, plan.uid, &request)?,
+        amounts: Amounts::of(&Needs::read(&request.pod, trusted, 0)),
+        priority: 0,
+        is_derived: plan.uid.get_version_num() == DERIVED,
+        pod: request.pod.without_secrets(),
     })
 }
 
-/// Secrets are among what volumes hold: it is never written as it is.
-fn seal_volumes(shared: &Shared, uid: Uuid, request: &PodCreateRequests) -> Result<Option<Vec<u8>>, Refusal> {
+/// Secrets are among a pod's variables, arguments and volumes: they are never written as they are.
+fn seal(shared: &Shared, uid: Uuid, request: &PodCreateRequests) -> Result<Vec<u8>, Refusal> {
     let failed = |error: String| {
-        tracing::error!(error, "the content of a pod's volumes cannot be sealed");
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the content of the pod's volumes cannot be kept")
+        tracing::error!(error, "a pod cannot be sealed");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the pod cannot be kept")
     };
-    let Some(content) = volumes::content(request) else { return Ok(None) };
-    let text = serde_json::to_vec(&content).map_err(|error| failed(error.to_string()))?;
-    shared.identity.seal(&volumes::seal_name(uid), &text).map(Some).map_err(|error| failed(error.to_string()))
+    let text = serde_json::to_vec(request).map_err(|error| failed(error.to_string()))?;
+    shared.identity.seal(&volumes::seal_name(uid), &text).map_err(|error| failed(error.to_string()))
 }
 
 fn names_site(pod: &RawPod) -> bool {
@@ -172,9 +197,9 @@ fn check_at(site: &dyn Site, plan: &PodPlan, order: &Order, trusted: bool) -> Re
 }
 
 /// A person's pod cannot say that it belongs to a twin: it would be charged there.
-fn without_claims(mut pod: RawPod) -> RawPod {
-    if let Some(annotations) = pod.0.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+fn without_claims(mut request: PodCreateRequests) -> PodCreateRequests {
+    if let Some(annotations) = request.pod.0.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.retain(|name, _| !CLAIMS.contains(&name.as_str()));
     }
-    pod
+    request
 }

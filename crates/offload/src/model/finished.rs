@@ -32,14 +32,20 @@ pub struct Ending {
 pub fn event(pod: &PodRow, ending: &Ending, placed: Option<&str>, finished: dte_base::time::Timestamp) -> Event {
     let uid = pod.uid.to_string();
     let report = ending.report.as_ref();
-    let mut annotations: Map<String, Value> =
-        pod.pod.0.pointer("/metadata/annotations").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut annotations: Map<String, Value> = pod
+        .pod
+        .without_secrets()
+        .0
+        .pointer("/metadata/annotations")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     // Said by `inputs`, and long.
     annotations.remove(INPUTS);
     let usage = report.map(|report| report.usage).unwrap_or_default();
     let inputs: &[StagedInput] = &pod.inputs;
     let code: Option<&StagedCode> = pod.code.as_ref();
-    let data = json!({
+    let mut data = json!({
         "uid": uid,
         "name": pod.name,
         "namespace": pod.namespace,
@@ -62,7 +68,13 @@ pub fn event(pod: &PodRow, ending: &Ending, placed: Option<&str>, finished: dte_
         "outputs": ending.outputs,
         "code": code,
     });
-    Event::new(POD_FINISHED, SOURCE, &uid, data).with_id(derived_id(&["offload", "pod.finished", &uid]))
+    let mut identity = vec!["offload", "pod.finished", uid.as_str()];
+    let run = pod.run.to_string();
+    if pod.run > 0 {
+        data["run"] = json!(pod.run);
+        identity.push(&run);
+    }
+    Event::new(POD_FINISHED, SOURCE, &uid, data).with_id(derived_id(&identity))
 }
 
 /// The event that tells that a running pod stands still because its owner is suspended, or that it goes on.

@@ -18,7 +18,8 @@ use super::order;
 
 /// How long a pod is thought to run at a site where none has ended yet.
 const UNKNOWN_RUN: Duration = Duration::from_secs(60);
-/// A site is given as many waiting pods as it has places, so that it never idles and few wait at the wrong one.
+/// A site is given as many waiting pods of one person as it has places, so that it never idles, few wait at the wrong one, and
+/// nobody's pods keep another's away from where places are given in fair order.
 const WAITING_PER_PLACE: u64 = 1;
 
 /// What a pod needs of a site.
@@ -120,6 +121,8 @@ pub struct Candidate {
     pub running: u64,
     /// Pods that were given to it and do not run yet.
     pub waiting: u64,
+    /// Those of the pod's owner among them.
+    pub own_waiting: u64,
     /// How long pods ran there, on average.
     pub mean_run: Option<Duration>,
     /// How many of the pod's inputs have been staged there.
@@ -301,8 +304,9 @@ fn not_now(needs: &Needs, site: &Candidate) -> Option<String> {
         }
     }
     let most = site.places.saturating_mul(1 + WAITING_PER_PLACE);
-    (site.running.saturating_add(site.waiting) >= most)
-        .then(|| format!("all {} places are taken and {} pods wait there already", site.places, site.waiting))
+    let (places, own) = (site.places, site.own_waiting);
+    (site.running.saturating_add(own) >= most)
+        .then(|| format!("all {places} places are taken and {own} pods of the same owner wait there already"))
 }
 
 fn cores(millis: u64) -> String {
@@ -356,7 +360,9 @@ mod tests {
         let with_data = Candidate { inputs_held: 2, ..busy };
         let decided = place(&pod(), &[site("b"), with_data.clone()]);
         assert_eq!(decided.site.as_deref(), Some("a"), "the data is worth the wait");
-        let full = Candidate { waiting: 4, ..with_data };
+        let others = Candidate { waiting: 400, own_waiting: 0, ..with_data.clone() };
+        assert!(place(&pod(), &[others]).site.is_some(), "others that wait are no reason not to wait beside them");
+        let full = Candidate { waiting: 4, own_waiting: 4, ..with_data };
         assert_eq!(place(&pod(), &[site("b"), full.clone()]).site.as_deref(), Some("b"));
         let waits = place(&pod(), &[full]);
         assert!(waits.site.is_none() && !waits.is_hopeless() && waits.reason.contains("4 places"), "{waits:?}");

@@ -1,4 +1,4 @@
-//! What came with a pod for its volumes, and the plan that follows from both.
+//! A pod as it came, with what its volumes hold: how it is kept, and the plan that follows from it.
 
 use dte_compute::pod::{BadPod, PodPlan, Request};
 use dte_protocol_interlink::{PodCreateRequests, RawPod};
@@ -14,14 +14,12 @@ pub fn plan(request: &PodCreateRequests) -> Result<PodPlan, BadPod> {
     })
 }
 
-/// What has to be kept besides the pod; none if no objects came along.
-pub fn content(request: &PodCreateRequests) -> Option<PodCreateRequests> {
-    let is_empty =
-        request.configmaps.is_empty() && request.secrets.is_empty() && request.projectedvolumesmaps.is_empty();
-    (!is_empty).then(|| PodCreateRequests { pod: RawPod::default(), ..request.clone() })
+/// The request as it was sealed; older engines sealed what came with the pod only.
+pub fn unsealed(sealed: PodCreateRequests, stored: &RawPod) -> PodCreateRequests {
+    if sealed.pod.0.is_null() { PodCreateRequests { pod: stored.clone(), ..sealed } } else { sealed }
 }
 
-/// The name under which the content of a pod's volumes is sealed.
+/// The name under which a request is sealed.
 pub fn seal_name(uid: uuid::Uuid) -> String {
     format!("offload volumes {uid}")
 }

@@ -1,14 +1,15 @@
 //! The only place with this service's SQL.
 
+mod accept;
+mod heads;
 pub mod placement;
 pub mod volumes;
 
 use dte_base::time::Timestamp;
-use dte_compute::PodReport;
 use dte_identity::UserRef;
 use dte_protocol_interlink::RawPod;
 use dte_store::work::Claim;
-use dte_store::{Error, Migration, NewWork, Row, Store, Tx, Value, params};
+use dte_store::{Error, Migration, NewWork, Store, Tx, Value, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -16,12 +17,16 @@ use uuid::Uuid;
 
 use crate::model::finished::{self, Ending, event};
 use crate::model::order::{StagedCode, StagedInput};
+use crate::model::quota::Amounts;
 use crate::model::state::{State, Step};
-use crate::model::status::Containers;
+
+pub use accept::{Accepted, NewPod, accept, alive};
+pub use heads::{PodHead, heads, newest};
 
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("0001.sql") },
     Migration { version: 2, sql: "CREATE INDEX offload_pods_finished ON offload_pods (finished);" },
+    Migration { version: 3, sql: include_str!("0003_people.sql") },
 ];
 
 /// Pods that one question may name.
@@ -40,56 +45,17 @@ pub struct PodRow {
     pub trusted: bool,
     pub site: String,
     pub state: State,
+    /// Without what may be secret; see [`volumes`].
     pub pod: RawPod,
     pub inputs: Vec<StagedInput>,
     pub code: Option<StagedCode>,
     pub cancel: Option<String>,
     pub failures: u32,
     pub created: Timestamp,
-}
-
-/// A pod as its status needs it.
-#[derive(Clone, Debug)]
-pub struct PodHead {
-    pub uid: Uuid,
-    pub namespace: String,
-    pub name: String,
-    pub owner: UserRef,
-    pub site: String,
-    pub node: String,
-    pub state: State,
-    pub containers: Containers,
-    pub report: Option<PodReport>,
-    pub reason: Option<String>,
-    pub message: Option<String>,
-    pub created: Timestamp,
-    pub finished: Option<Timestamp>,
-}
-
-/// A pod to be accepted.
-#[derive(Clone, Debug)]
-pub struct NewPod {
-    pub uid: Uuid,
-    pub namespace: String,
-    pub name: String,
-    pub owner: UserRef,
-    pub scopes: Option<Vec<String>>,
-    pub trusted: bool,
-    pub site: String,
-    pub containers: Containers,
-    pub pod: RawPod,
-    /// What its volumes hold, sealed.
-    pub volumes: Option<Vec<u8>>,
-}
-
-/// What became of a pod that was to be accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
-    New,
-    /// It was there already.
-    Known,
-    /// Somebody else's pod has this UID.
-    Foreign,
+    /// What it takes of its owner's quota.
+    pub amounts: Amounts,
+    /// How often this UID was another pod before.
+    pub run: u32,
 }
 
 /// The queues of one process: run folders are local, so is the work on them.
@@ -97,6 +63,13 @@ pub enum Accepted {
 pub struct Queues {
     pub run: &'static str,
     pub clean: &'static str,
+}
+
+impl Queues {
+    /// The queue of cleaning up of the process with this name.
+    pub fn clean_of(node: &str) -> String {
+        format!("offload.clean.{node}")
+    }
 }
 
 fn to_text(value: &impl Serialize) -> Result<String, Error> {
@@ -115,51 +88,13 @@ fn state(text: &str) -> Result<State, Error> {
     State::parse(text).ok_or_else(|| Error::Invalid(format!("{text:?} is not a pod's state")))
 }
 
-/// Accepts a pod and declares the work on it.
-pub fn accept(tx: &mut Tx<'_>, new: &NewPod, node: &str, queues: Queues, now: Timestamp) -> Result<Accepted, Error> {
-    let scopes = new.scopes.as_ref().map(|scopes| scopes.join(" "));
-    let inserted = tx.execute(
-        "INSERT INTO offload_pods (uid, namespace, name, issuer, subject, user_name, scopes, trusted, site, node, state,
-             containers, pod, deleted, failures, created)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 0, ?14) ON CONFLICT (uid) DO NOTHING",
-        &params![
-            new.uid,
-            &new.namespace,
-            &new.name,
-            &new.owner.issuer,
-            &new.owner.subject,
-            &new.owner.name,
-            scopes,
-            new.trusted,
-            &new.site,
-            node,
-            State::Accepted.as_str(),
-            to_text(&new.containers)?,
-            to_text(&new.pod)?,
-            now
-        ],
-    )?;
-    if inserted > 0 {
-        if let Some(sealed) = &new.volumes {
-            volumes::keep(tx, new.uid, sealed)?;
-        }
-        tx.enqueue(NewWork::new(queues.run, new.uid.to_string(), json!({})))?;
-        return Ok(Accepted::New);
-    }
-    let sql = "SELECT issuer, subject FROM offload_pods WHERE uid = ?1";
-    let (issuer, subject) =
-        tx.query_one(sql, &params![new.uid], |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?)))?;
-    let same = issuer == new.owner.issuer && subject == new.owner.subject;
-    Ok(if same { Accepted::Known } else { Accepted::Foreign })
-}
-
 /// A pod for its worker.
 pub async fn pod(store: &Store, uid: Uuid) -> Result<Option<PodRow>, Error> {
     store
         .read(move |tx| {
             tx.query_opt(
                 "SELECT namespace, name, issuer, subject, user_name, scopes, trusted, site, state, pod, inputs, code, cancel,
-                     failures, created FROM offload_pods WHERE uid = ?1",
+                     failures, created, cpu_millis, memory_bytes, run FROM offload_pods WHERE uid = ?1",
                 &params![uid],
                 |row| {
                     let scopes: Option<String> = row.get(5)?;
@@ -178,6 +113,12 @@ pub async fn pod(store: &Store, uid: Uuid) -> Result<Option<PodRow>, Error> {
                         cancel: row.get(12)?,
                         failures: u32::try_from(row.get::<i64>(13)?).unwrap_or(0),
                         created: row.get(14)?,
+                        amounts: Amounts {
+                            pods: 1,
+                            cpu_millis: u64::try_from(row.get::<i64>(15)?).unwrap_or(0),
+                            memory_bytes: u64::try_from(row.get::<i64>(16)?).unwrap_or(0),
+                        },
+                        run: row.get(17)?,
                     })
                 },
             )
@@ -271,7 +212,8 @@ pub async fn paused(store: &Store, pod: &PodRow, is_paused: bool) -> Result<(), 
     store.write(move |tx| tx.emit(event.clone())).await
 }
 
-/// Ends a pod: its state, the event and the end of the work on it are one. A pod that has ended stays as it is.
+/// Ends a pod: its state, the event and the end of the work on it are one. A pod that has ended stays as it is, and is answered
+/// with `false`.
 pub async fn finish(
     store: &Store,
     claim: Claim,
@@ -279,7 +221,7 @@ pub async fn finish(
     ending: Ending,
     queues: Queues,
     clean_at: Timestamp,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let now = Timestamp::now();
     let step = if ending.state == State::Succeeded { Step::Succeeded } else { Step::Failed };
     if pod.state.after(step) != Some(ending.state) {
@@ -288,9 +230,10 @@ pub async fn finish(
     store
         .write(move |tx| {
             let report = ending.report.as_ref().map(to_text).transpose()?;
-            let changed = tx.execute(
-                "UPDATE offload_pods SET state = ?2, reason = ?3, message = ?4, report = ?5, outputs = ?6, inputs = NULL, finished = ?7
-                 WHERE uid = ?1 AND state = ?8",
+            let changed = tx.query_opt(
+                "UPDATE offload_pods SET state = ?2, reason = ?3, message = ?4, report = ?5, outputs = ?6, inputs = NULL, finished = ?7,
+                     pod = ?9
+                 WHERE uid = ?1 AND state = ?8 RETURNING deleted",
                 &params![
                     pod.uid,
                     ending.state.as_str(),
@@ -299,16 +242,22 @@ pub async fn finish(
                     report,
                     to_text(&ending.outputs)?,
                     now,
-                    pod.state.as_str()
+                    pod.state.as_str(),
+                    // An older engine may have written more of it.
+                    to_text(&pod.pod.without_secrets())?
                 ],
+                |row| row.get::<bool>(0),
             )?;
-            if changed > 0 {
+            if let Some(deleted) = changed {
+                // Nobody will ask for the log of one that was deleted.
+                let clean_at = if deleted { now } else { clean_at };
                 let placed = placement::reason(tx, pod.uid)?;
                 tx.emit(event(&pod, &ending, placed.as_deref(), now))?;
                 tx.enqueue(NewWork::new(queues.clean, pod.uid.to_string(), json!({})).at(clean_at))?;
                 volumes::forget(tx, pod.uid)?;
             }
-            tx.finished(&claim)
+            tx.finished(&claim)?;
+            Ok(changed.is_some())
         })
         .await
 }
@@ -334,70 +283,4 @@ pub fn delete(tx: &mut Tx<'_>, uid: Uuid, owner: Option<&UserRef>, queues: Queue
         tx.wake_work(queue, &id)?;
     }
     Ok(true)
-}
-
-const HEAD: &str =
-    "uid, namespace, name, issuer, subject, user_name, site, node, state, containers, report, reason, message,
-    created, finished";
-
-fn head(row: &Row) -> Result<PodHead, Error> {
-    Ok(PodHead {
-        uid: row.get(0)?,
-        namespace: row.get(1)?,
-        name: row.get(2)?,
-        owner: UserRef { issuer: row.get(3)?, subject: row.get(4)?, name: row.get(5)? },
-        site: row.get(6)?,
-        node: row.get(7)?,
-        state: state(&row.get::<String>(8)?)?,
-        containers: from_text(&row.get::<String>(9)?)?,
-        report: optional(row.get(10)?)?,
-        reason: row.get(11)?,
-        message: row.get(12)?,
-        created: row.get(13)?,
-        finished: row.get(14)?,
-    })
-}
-
-/// These pods, in any order; deleted and unknown ones are left out.
-pub async fn heads(store: &Store, uids: Vec<Uuid>) -> Result<Vec<PodHead>, Error> {
-    store
-        .read(move |tx| {
-            let mut found = Vec::with_capacity(uids.len());
-            for chunk in uids.chunks(CHUNK) {
-                let marks: Vec<String> = (1..=chunk.len()).map(|n| format!("?{n}")).collect();
-                let sql =
-                    format!("SELECT {HEAD} FROM offload_pods WHERE deleted = 0 AND uid IN ({})", marks.join(", "));
-                let values: Vec<Value> = chunk.iter().map(Value::from).collect();
-                found.extend(tx.query(&sql, &values, head)?);
-            }
-            Ok(found)
-        })
-        .await
-}
-
-/// Pods of one owner (or of all), newest first, older than the `before` one, by the time they were made.
-pub async fn newest(
-    store: &Store,
-    owner: Option<UserRef>,
-    before: Option<Timestamp>,
-    limit: usize,
-) -> Result<Vec<PodHead>, Error> {
-    let before = before.unwrap_or(Timestamp::from_micros(i64::MAX));
-    store
-        .read(move |tx| match &owner {
-            Some(owner) => {
-                let sql = format!(
-                    "SELECT {HEAD} FROM offload_pods WHERE deleted = 0 AND issuer = ?1 AND subject = ?2 AND created < ?3
-                     ORDER BY created DESC LIMIT ?4"
-                );
-                tx.query(&sql, &params![&owner.issuer, &owner.subject, before, limit], head)
-            }
-            None => {
-                let sql = format!(
-                    "SELECT {HEAD} FROM offload_pods WHERE deleted = 0 AND created < ?1 ORDER BY created DESC LIMIT ?2"
-                );
-                tx.query(&sql, &params![before, limit], head)
-            }
-        })
-        .await
 }

@@ -7,7 +7,7 @@ use dte_identity::UserRef;
 use dte_store::{Error, Migration, Store, Tx, Value, params, values};
 use uuid::Uuid;
 
-use super::{from_text, to_text};
+use super::{PodRow, from_text, to_text};
 use crate::model::placement::{Candidate, Decision, Needs, place};
 use crate::model::state::State;
 
@@ -24,6 +24,8 @@ pub struct Load {
     pub running: u64,
     /// They were given to it and do not run yet.
     pub waiting: u64,
+    /// Those of the asking person among them.
+    pub own_waiting: u64,
 }
 
 /// A decision as it stands, and since when.
@@ -33,18 +35,24 @@ pub struct Kept {
     pub decided: Timestamp,
 }
 
-fn loads_in(tx: &mut Tx<'_>) -> Result<BTreeMap<String, Load>, Error> {
-    let sql =
-        "SELECT site, state, COUNT(*) FROM offload_pods WHERE finished IS NULL AND site <> '' GROUP BY site, state";
-    let rows = tx.query(sql, &[], |row| {
-        Ok((row.get::<String>(0)?, row.get::<String>(1)?, u64::try_from(row.get::<i64>(2)?).unwrap_or(0)))
+/// `owner`: whose are counted besides.
+fn loads_in(tx: &mut Tx<'_>, owner: Option<&UserRef>) -> Result<BTreeMap<String, Load>, Error> {
+    let sql = "SELECT site, state, CASE WHEN issuer = ?1 AND subject = ?2 THEN 1 ELSE 0 END, COUNT(*) FROM offload_pods
+         WHERE finished IS NULL AND site <> '' GROUP BY 1, 2, 3";
+    let (issuer, subject) = owner.map_or(("", ""), |owner| (&owner.issuer, &owner.subject));
+    let rows = tx.query(sql, &params![issuer, subject], |row| {
+        let count = u64::try_from(row.get::<i64>(3)?).unwrap_or(0);
+        Ok((row.get::<String>(0)?, row.get::<String>(1)?, row.get::<bool>(2)?, count))
     })?;
     let mut loads: BTreeMap<String, Load> = BTreeMap::new();
-    for (site, state, count) in rows {
+    for (site, state, is_own, count) in rows {
         let load = loads.entry(site).or_default();
         match state == State::Running.as_str() {
             true => load.running += count,
-            false => load.waiting += count,
+            false => {
+                load.waiting += count;
+                load.own_waiting += if is_own { count } else { 0 };
+            }
         }
     }
     Ok(loads)
@@ -52,20 +60,22 @@ fn loads_in(tx: &mut Tx<'_>) -> Result<BTreeMap<String, Load>, Error> {
 
 /// How many pods are at each site; sites without any are left out.
 pub async fn loads(store: &Store) -> Result<BTreeMap<String, Load>, Error> {
-    store.read(loads_in).await
+    store.read(|tx| loads_in(tx, None)).await
 }
 
 /// Decides where a pod goes, with the numbers of this moment, and notes it. What is decided at once about many pods is so
 /// decided one after the other.
-pub async fn decide(store: &Store, uid: Uuid, needs: Needs, sites: Vec<Candidate>) -> Result<Decision, Error> {
+pub async fn decide(store: &Store, pod: &PodRow, needs: Needs, sites: Vec<Candidate>) -> Result<Decision, Error> {
+    let (uid, owner) = (pod.uid, pod.owner.clone());
     let now = Timestamp::now();
     store
         .write(move |tx| {
-            let loads = loads_in(tx)?;
+            let loads = loads_in(tx, Some(&owner))?;
             let mut sites = sites.clone();
             for site in &mut sites {
                 let load = loads.get(&site.name).copied().unwrap_or_default();
                 (site.running, site.waiting) = (site.running.max(load.running), load.waiting);
+                site.own_waiting = load.own_waiting;
             }
             let decision = place(&needs, &sites);
             if let Some(site) = &decision.site {

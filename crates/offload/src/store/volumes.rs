@@ -1,4 +1,5 @@
-//! What a pod's volumes hold, from its acceptance until its end. It is sealed: secrets are among it.
+//! A pod as it was handed over, with its variables and what its volumes hold, from its acceptance until its end. It is sealed:
+//! secrets are among it.
 
 use dte_store::{Error, Migration, Store, Tx, params};
 use uuid::Uuid;

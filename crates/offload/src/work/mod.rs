@@ -3,10 +3,13 @@
 pub mod cache;
 mod collect;
 mod hold;
+mod line;
 pub mod place;
 mod run;
 mod stage;
 pub mod storage;
+pub mod tally;
+pub mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +27,7 @@ use crate::store;
 
 /// Reason of pods whose owner may no longer work here.
 pub const SUSPENDED: &str = "Suspended";
-/// Pods on their way at once in this process; most of them wait for a place or for their end.
+/// Pods for which something is done at once in this process. Those that wait for a place or for their end are not among them.
 const PODS: usize = 1_024;
 /// Run folders removed at once.
 const CLEANERS: usize = 2;
@@ -42,6 +45,8 @@ pub fn start(shared: &Arc<Shared>, tasks: &Tasks) {
     let runner =
         Worker::new(&shared.store, shared.queues.run).concurrency(PODS).backoff(backoff).max_attempts(u32::MAX);
     runner.run(tasks, move |claim| run::drive(Arc::clone(&own), claim));
+    let own = Arc::clone(shared);
+    tasks.spawn("counting pods", async move { tally::read_again(&own).await });
     let own = Arc::clone(shared);
     tasks.spawn("forgetting old pods", async move { forget(&own).await });
     let own = Arc::clone(shared);

@@ -37,7 +37,7 @@ pub async fn settle(shared: &Shared, pod: &PodRow) -> Result<Option<Duration>, F
         let inputs_held = held.get(site.name()).copied().unwrap_or(0);
         sites.push(Candidate { inputs_held, ..candidate(shared, site.as_ref()).await });
     }
-    let decision = store::placement::decide(&shared.store, pod.uid, needs, sites).await?;
+    let decision = store::placement::decide(&shared.store, pod, needs, sites).await?;
     Ok(match decision.site {
         Some(site) => {
             tracing::debug!(uid = %pod.uid, site, reason = decision.reason, "a pod was placed");

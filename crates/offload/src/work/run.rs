@@ -8,11 +8,12 @@ use dte_compute::site::Cancellation;
 use dte_compute::{Phase, PodReport, Site, SiteError};
 use dte_store::Outcome;
 use dte_store::work::Claim;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::hold::{self, Wish};
+use super::line::{BUSY, Got, free_place, get_place, turn_to_stage, wait_for_line};
+use super::turns::Turn;
 use super::{SUSPENDED, collect, place, stage};
 use crate::Service;
 use crate::model::failure::Failure;
@@ -28,17 +29,13 @@ const LOOK: Duration = Duration::from_secs(30);
 const LOOK_SHARED: Duration = Duration::from_secs(2);
 /// How often to look whether all services are open.
 const OPENING: Duration = Duration::from_millis(5);
-/// When a full site is asked again.
-const BUSY: Duration = Duration::from_millis(500);
-/// When a pod is looked at again, at the latest, that found no room in the line before a full site.
-const IN_NO_LINE: Duration = Duration::from_secs(5);
 
 /// The same for one that lacks something that another pod may have, and the reason that the pod shows meanwhile.
 const LACKING: Duration = Duration::from_secs(1);
 const INSUFFICIENT: &str = "InsufficientResources";
 
 /// How a step left the pod.
-enum Next {
+pub(super) enum Next {
     /// Go on with the next step.
     Again,
     /// The work has ended.
@@ -71,6 +68,7 @@ pub async fn drive(shared: Arc<Shared>, claim: Claim) -> Outcome {
             Err(_) if shared.tasks.is_stopping() => return Outcome::Later(Duration::ZERO),
             // So does it when it may not act for the owner: the pod goes on where it was when it may again.
             Err(failure) if failure.reason == SUSPENDED || hold::nothing_runs(&shared, &pod) => {
+                let _waits = claim.park();
                 match hold::until_wanted(&shared, &pod).await {
                     Ok(true) => continue,
                     Ok(false) => return Outcome::Later(Duration::ZERO),
@@ -117,12 +115,11 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
         State::Accepted => {
             match hold::wish(shared, pod).await? {
                 Wish::End(reason) => return end_before_start(shared, claim, pod, site.as_ref(), reason).await,
-                Wish::Wait => return hold_on(shared, pod).await,
+                Wish::Wait => return hold_on(shared, claim, pod).await,
                 Wish::Go => {}
             }
             let order = Order::read(&pod.pod).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
-            let turn =
-                shared.staging.acquire().await.map_err(|error| Failure::passing("Stopping", error.to_string()))?;
+            let Some(turn) = turn_to_stage(shared, claim, pod).await? else { return wait_for_line(pod) };
             let staged = stage::run(shared, site.as_ref(), pod, &order).await?;
             drop(turn);
             place::note_staged(shared, pod, &staged.inputs).await?;
@@ -131,30 +128,16 @@ async fn advance(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Ne
             Ok(Next::Again)
         }
         State::Staged => {
-            let mut cancelled = shared.cancelled.subscribe();
-            let in_line = match free_place(shared, &pod.site) {
-                Some(_) => None,
-                None => match shared.lines.get(&pod.site).and_then(|line| line.try_acquire().ok()) {
-                    Some(in_line) => Some(in_line),
-                    None => return wait_for_line(shared, claim, pod, site.as_ref()).await,
-                },
-            };
-            let place = loop {
-                match hold::wish(shared, pod).await? {
-                    Wish::End(reason) => return end_before_start(shared, claim, pod, site.as_ref(), reason).await,
-                    Wish::Wait => return hold_on(shared, pod).await,
-                    Wish::Go => {}
+            let place = match get_place(shared, claim, pod).await? {
+                Got::Place(place) => place,
+                Got::Wish(Wish::End(reason)) => {
+                    return end_before_start(shared, claim, pod, site.as_ref(), reason).await;
                 }
-                tokio::select! {
-                    place = place_at(shared, &pod.site) => break place?,
-                    _ = cancelled.recv() => {}
-                    () = tokio::time::sleep(look_every(shared)) => {}
-                    () = shared.tasks.stopping() => return Ok(Next::Later(Duration::ZERO)),
-                }
+                Got::Wish(_) => return hold_on(shared, claim, pod).await,
+                Got::Later(next) => return next,
             };
-            drop(in_line);
             if hold::nothing_runs(shared, pod) {
-                return hold_on(shared, pod).await;
+                return hold_on(shared, claim, pod).await;
             }
             let request = shared.request(pod).await?;
             let plan = volumes::plan(&request).map_err(|error| Failure::lasting("BadPod", error.to_string()))?;
@@ -187,7 +170,7 @@ async fn settle(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Nex
             finish(shared, claim, pod, State::Failed, (Some(reason), message), None, Vec::new()).await?;
             return Ok(Next::Done);
         }
-        Wish::Wait => return hold_on(shared, pod).await,
+        Wish::Wait => return hold_on(shared, claim, pod).await,
         Wish::Go => {}
     }
     Ok(match place::settle(shared, pod).await? {
@@ -197,27 +180,9 @@ async fn settle(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow) -> Result<Nex
 }
 
 /// Nothing of the pod runs, and nothing shall for now.
-async fn hold_on(shared: &Shared, pod: &PodRow) -> Result<Next, Failure> {
+async fn hold_on(shared: &Shared, claim: &Claim, pod: &PodRow) -> Result<Next, Failure> {
+    let _waits = claim.park();
     Ok(if hold::until_wanted(shared, pod).await? { Next::Again } else { Next::Later(Duration::ZERO) })
-}
-
-/// The site is full and so is the line before it: the pod is looked at again when it has waited a tenth longer.
-async fn wait_for_line(shared: &Arc<Shared>, claim: &Claim, pod: &PodRow, site: &dyn Site) -> Result<Next, Failure> {
-    match hold::wish(shared, pod).await? {
-        Wish::End(reason) => end_before_start(shared, claim, pod, site, reason).await,
-        Wish::Wait => hold_on(shared, pod).await,
-        Wish::Go => Ok(Next::Later((Timestamp::now().since(pod.created) / 10).clamp(BUSY, IN_NO_LINE))),
-    }
-}
-
-fn free_place(shared: &Shared, site: &str) -> Option<OwnedSemaphorePermit> {
-    shared.places.get(site).and_then(|all| all.clone().try_acquire_owned().ok())
-}
-
-async fn place_at(shared: &Shared, site: &str) -> Result<OwnedSemaphorePermit, Failure> {
-    let places =
-        shared.places.get(site).ok_or_else(|| Failure::lasting("SiteUnknown", format!("there is no site {site}")))?;
-    places.clone().acquire_owned().await.map_err(|error| Failure::passing("Stopping", error.to_string()))
 }
 
 /// Waits for the end of a pod that runs, and brings it home.
@@ -226,9 +191,11 @@ async fn watch(
     claim: &Claim,
     pod: &PodRow,
     site: &dyn Site,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Turn>,
 ) -> Result<Next, Failure> {
+    let waits = claim.park();
     let Some(report) = wait_for_end(shared, pod, site, place).await? else { return Ok(Next::Later(Duration::ZERO)) };
+    drop(waits);
     if report.phase != Phase::Succeeded {
         let (reason, message) = (report.reason.clone(), report.message.clone());
         finish(shared, claim, pod, State::Failed, (reason, message), Some(report), Vec::new()).await?;
@@ -247,7 +214,7 @@ async fn wait_for_end(
     shared: &Shared,
     pod: &PodRow,
     site: &dyn Site,
-    mut place: Option<OwnedSemaphorePermit>,
+    mut place: Option<Turn>,
 ) -> Result<Option<PodReport>, Failure> {
     let unavailable = |error: SiteError| Failure::passing("SiteUnavailable", error.to_string());
     let mut ended = site.ended();
@@ -276,7 +243,7 @@ async fn wait_for_end(
                 Wish::Go => {
                     pause.go_on(shared, pod, site).await?;
                     if place.is_none() {
-                        place = free_place(shared, &pod.site);
+                        place = free_place(shared, pod);
                     }
                     None
                 }
@@ -374,7 +341,9 @@ async fn finish(
     }
     let ending = Ending { state, reason, message, report, outputs };
     let clean_at = Timestamp::now() + shared.settings.retention.0;
-    store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await?;
+    if store::finish(&shared.store, claim.clone(), pod.clone(), ending, shared.queues, clean_at).await? {
+        shared.tally.ended(&pod.owner, pod.amounts);
+    }
     shared.tell(pod.uid);
     Ok(())
 }

@@ -9,6 +9,7 @@ use dte_base::id::new_id;
 use dte_base::time::Timestamp;
 use serde_json::Value as Json;
 
+use super::park::{Lot, Parked};
 use crate::sql::Dialect;
 use crate::value::Row;
 use crate::work::LEASED;
@@ -25,9 +26,22 @@ pub struct Claim {
     pub attempt: u32,
     pub(crate) lease: String,
     finished: Arc<AtomicBool>,
+    /// Where its worker keeps those that only wait.
+    lot: Lot,
 }
 
 impl Claim {
+    pub(crate) fn within(mut self, lot: &Lot) -> Self {
+        self.lot = lot.clone();
+        self
+    }
+
+    /// Says that its handler only waits until the guard is dropped: for that time it is none of the handlers at once
+    /// ([`Worker::concurrency`](crate::Worker::concurrency)), and the work goes on with other claims.
+    pub fn park(&self) -> Parked {
+        self.lot.park()
+    }
+
     /// The handler ended the work inside a transaction. May be noted although that transaction fails later; whoever reads it
     /// only uses it to save a statement that would find nothing.
     pub(crate) fn note_finished(&self) {
@@ -132,6 +146,7 @@ fn read_claim(row: &Row) -> Result<Claim, Error> {
         attempt: row.get::<u32>(4)? + 1,
         lease: String::new(),
         finished: Arc::default(),
+        lot: Lot::default(),
     })
 }
 

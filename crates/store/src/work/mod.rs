@@ -9,6 +9,7 @@
 
 mod claim;
 mod dead;
+mod park;
 mod worker;
 
 use dte_base::time::Timestamp;
@@ -18,6 +19,7 @@ use crate::{Error, Migration, Tx, params};
 
 pub use claim::Claim;
 pub use dead::{DeadLetter, QueueDepth};
+pub use park::Parked;
 pub use worker::{Outcome, Worker};
 
 pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("0001.sql") }];
@@ -105,6 +107,12 @@ impl Tx<'_> {
             &params![queue, id, Timestamp::now()],
         )?;
         Ok(changed > 0)
+    }
+
+    /// Whether there is such work, waiting, running or dead.
+    pub fn has_work(&mut self, queue: &str, id: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM work WHERE queue = ?1 AND id = ?2";
+        Ok(self.query_opt(sql, &params![queue, id], |_| Ok(()))?.is_some())
     }
 
     /// Takes back work that is not running. `false` when there is none (or it runs).

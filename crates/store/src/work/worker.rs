@@ -11,6 +11,7 @@ use dte_base::time::Timestamp;
 use prometheus::IntCounterVec;
 use tokio::task::{Id, JoinSet};
 
+use crate::work::park::Lot;
 use crate::work::{Claim, DEAD, READY, claim};
 use crate::{Error, Store};
 
@@ -19,6 +20,8 @@ const LOOK_AGAIN_SHARED: Duration = Duration::from_secs(2);
 const LOOK_AGAIN_ALONE: Duration = Duration::from_secs(30);
 /// How long handlers may go on after the engine was told to stop. What is cut off runs again after the next start.
 const GRACE: Duration = Duration::from_secs(5);
+/// Leases renewed in one transaction.
+const RENEWED_AT_ONCE: usize = 1_000;
 
 static ENDED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     telemetry::counter("dte_work_ended_total", "Pieces of durable work by how a try ended.", &["queue", "outcome"])
@@ -70,7 +73,7 @@ impl Worker {
         }
     }
 
-    /// Handlers at once in this process.
+    /// Handlers at once in this process, without those that only wait ([`Claim::park`]).
     pub fn concurrency(mut self, count: usize) -> Self {
         self.concurrency = count.max(1);
         self
@@ -110,20 +113,24 @@ impl Worker {
         tasks.spawn(self.queue, async move {
             let mut running = Running::default();
             let bell = self.store.wake().queue(self.queue);
+            let lot = Lot::default();
             while !stop.is_cancelled() {
-                let free = self.concurrency - running.handlers.len();
+                let free = self.concurrency.saturating_sub(running.busy(&lot));
                 let claimed = self.claim(free).await;
                 let full_hand = claimed.len() == free;
                 for claim in claimed {
+                    let claim = claim.within(&lot);
                     running.start(claim.clone(), handler(claim));
                 }
-                let wait = self.wait(full_hand && running.handlers.len() < self.concurrency).await;
+                let has_room = running.busy(&lot) < self.concurrency;
+                let wait = self.wait(full_hand && has_room).await;
                 tokio::select! {
                     () = stop.cancelled() => break,
                     ended = running.next(), if !running.handlers.is_empty() => {
                         self.end_all(&mut running, ended).await;
                     }
-                    () = bell.notified(), if running.handlers.len() < self.concurrency => {}
+                    () = bell.notified(), if has_room => {}
+                    () = lot.one_more(), if !has_room => {}
                     () = tokio::time::sleep(wait) => {}
                 }
                 self.renew(&mut running).await;
@@ -248,9 +255,12 @@ impl Worker {
         running.renewed = Instant::now();
         let leases: Vec<String> = running.claims.values().map(|claim| claim.lease.clone()).collect();
         let until = Timestamp::now() + self.lease;
-        if let Err(error) = self.store.claim(move |tx| claim::renew(tx, &leases, until)).await {
-            let error: Error = error;
-            tracing::warn!(queue = self.queue, %error, "leases could not be renewed");
+        for some in leases.chunks(RENEWED_AT_ONCE) {
+            let some = some.to_vec();
+            if let Err(error) = self.store.claim(move |tx| claim::renew(tx, &some, until)).await {
+                let error: Error = error;
+                tracing::warn!(queue = self.queue, %error, "leases could not be renewed");
+            }
         }
     }
 
@@ -281,6 +291,11 @@ impl Default for Running {
 }
 
 impl Running {
+    /// Handlers that do something.
+    fn busy(&self, lot: &Lot) -> usize {
+        self.handlers.len().saturating_sub(lot.waiting())
+    }
+
     fn start(&mut self, claim: Claim, handler: impl Future<Output = Outcome> + Send + 'static) {
         if self.claims.is_empty() {
             self.renewed = Instant::now();
