@@ -12,13 +12,16 @@
 //! * [`logs`]: which lines of a log somebody asked for;
 //! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
 //! * [`container`]: the plugin that runs them as containers;
-//! * [`slurm`]: the plugin that runs them as batch jobs;
+//! * [`batch`]: what all batch systems have in common;
+//! * [`slurm`], [`htcondor`]: the plugins that run them as batch jobs;
 //! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
 //! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
+pub mod batch;
 pub mod container;
 pub mod exec;
 pub mod host;
+pub mod htcondor;
 pub mod interlink;
 pub mod logs;
 pub mod place;
@@ -49,6 +52,7 @@ pub struct ComputeConfig {
 pub enum SiteConfig {
     Host(host::HostConfig),
     Slurm(Box<slurm::SlurmConfig>),
+    Htcondor(Box<htcondor::HtcondorConfig>),
     Container(container::ContainerConfig),
     Interlink(interlink::InterlinkConfig),
 }
@@ -62,7 +66,8 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
         let opened: Arc<dyn Site> = match site {
             SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
             SiteConfig::Container(container) => container::ContainerSite::open(container.clone(), context).await?,
-            SiteConfig::Slurm(slurm) => slurm::SlurmSite::open((**slurm).clone(), context).await?,
+            SiteConfig::Slurm(slurm) => slurm::open((**slurm).clone(), context).await?,
+            SiteConfig::Htcondor(condor) => htcondor::open((**condor).clone(), context).await?,
             SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {

@@ -17,12 +17,12 @@ use crate::report::PodReport;
 const RECORD: &str = "job.json";
 const EXIT: &str = "exit.json";
 
-/// A pod that was, or was about to be, handed to Slurm.
+/// A pod that was, or was about to be, handed to the batch system.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// Its containers, without what may be secret.
     pub plan: PodPlan,
-    /// None: it was about to be handed over, and Slurm may have it or not.
+    /// None: it was about to be handed over, and the batch system may have it or not.
     pub job: Option<u64>,
     /// The user id that the pod got.
     #[serde(default)]
