@@ -14,6 +14,7 @@
 //! * [`container`]: the plugin that runs them as containers;
 //! * [`batch`]: what all batch systems have in common;
 //! * [`slurm`], [`htcondor`]: the plugins that run them as batch jobs;
+//! * [`kubernetes`]: the plugin that runs them in another cluster;
 //! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
 //! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
@@ -23,6 +24,7 @@ pub mod exec;
 pub mod host;
 pub mod htcondor;
 pub mod interlink;
+pub mod kubernetes;
 pub mod logs;
 pub mod place;
 pub mod pod;
@@ -55,6 +57,7 @@ pub enum SiteConfig {
     Htcondor(Box<htcondor::HtcondorConfig>),
     Container(container::ContainerConfig),
     Interlink(interlink::InterlinkConfig),
+    Kubernetes(Box<kubernetes::KubernetesConfig>),
 }
 
 /// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
@@ -68,6 +71,7 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
             SiteConfig::Container(container) => container::ContainerSite::open(container.clone(), context).await?,
             SiteConfig::Slurm(slurm) => slurm::open((**slurm).clone(), context).await?,
             SiteConfig::Htcondor(condor) => htcondor::open((**condor).clone(), context).await?,
+            SiteConfig::Kubernetes(cluster) => kubernetes::KubernetesSite::open((**cluster).clone(), context).await?,
             SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {

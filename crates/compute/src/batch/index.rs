@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::marker::PhantomData;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -43,24 +44,26 @@ impl Record {
 }
 
 /// What was remembered of one pod.
-pub struct Remembered {
+pub struct Remembered<R> {
     pub uid: Uuid,
-    pub record: Option<Record>,
+    pub record: Option<R>,
     pub exit: Option<PodReport>,
 }
 
+/// A site's folder. `R`: what is remembered of a pod that was, or was about to be, handed over.
 #[derive(Clone, Debug)]
-pub struct Index {
+pub struct Index<R = Record> {
     root: PathBuf,
+    records: PhantomData<fn() -> R>,
 }
 
-impl Index {
-    pub fn open(root: PathBuf) -> io::Result<Index> {
+impl<R: Serialize + DeserializeOwned> Index<R> {
+    pub fn open(root: PathBuf) -> io::Result<Self> {
         private(&root)?;
-        Ok(Index { root })
+        Ok(Index { root, records: PhantomData })
     }
 
-    pub fn all(&self) -> io::Result<Vec<Remembered>> {
+    pub fn all(&self) -> io::Result<Vec<Remembered<R>>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
@@ -93,12 +96,20 @@ impl Index {
     }
 
     /// Survives the machine's death: it is what keeps a pod from being handed over twice.
-    pub fn save(&self, uid: Uuid, record: &Record) -> io::Result<()> {
+    pub fn save(&self, uid: Uuid, record: &R) -> io::Result<()> {
         replace(&self.folder(uid), RECORD, record)
     }
 
     pub fn save_exit(&self, uid: Uuid, report: &PodReport) -> io::Result<()> {
         replace(&self.folder(uid), EXIT, report)
+    }
+
+    /// Takes back the record of a pod that was refused.
+    pub fn withdraw(&self, uid: Uuid) -> io::Result<()> {
+        match fs::remove_file(self.folder(uid).join(RECORD)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     pub fn remove(&self, uid: Uuid) -> io::Result<()> {
@@ -109,7 +120,7 @@ impl Index {
         }
     }
 
-    fn folder(&self, uid: Uuid) -> PathBuf {
+    pub fn folder(&self, uid: Uuid) -> PathBuf {
         self.root.join(uid.to_string())
     }
 }

@@ -16,7 +16,7 @@
 
 mod adopt;
 mod control;
-mod index;
+pub(crate) mod index;
 mod jobs;
 mod poll;
 pub(crate) mod resources;
