@@ -20,6 +20,7 @@ pub(crate) mod index;
 mod jobs;
 mod poll;
 pub(crate) mod resources;
+pub mod runtime;
 mod settings;
 mod settle;
 mod site;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dte_base::units::{Bytes, Span};
 use serde::Deserialize;
 
+use super::runtime::RuntimeConfig;
 use crate::site::SiteError;
 
 /// What stands between pods and the account that the jobs run as.
@@ -41,6 +42,7 @@ pub struct Settings {
     pub visible: Vec<PathBuf>,
     pub runner: Option<PathBuf>,
     pub ssh: Option<crate::ssh::SshConfig>,
+    pub container: Option<RuntimeConfig>,
 }
 
 impl Settings {
@@ -56,6 +58,9 @@ impl Settings {
         }
         if self.walls == WallsSetting::UserNamespace && self.ssh.is_none() && nix::unistd::geteuid().is_root() {
             return wrong("walls = \"user-namespace\" does not hold back root: use \"other-user\"".into());
+        }
+        if let Some(container) = &self.container {
+            container.check(&self.name)?;
         }
         let is_root = match &self.ssh {
             Some(ssh) => ssh.user == "root",

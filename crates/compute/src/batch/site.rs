@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::index::Index;
 use super::jobs::{Job, Jobs, Stage};
+use super::runtime::HOST;
 use super::system::BatchSystem;
 use super::{Settings, WallsSetting};
 use crate::host::folder::{INPUTS, OUTPUTS};
@@ -20,8 +21,6 @@ use crate::report::PodReport;
 use crate::site::{Answer, Cancellation, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError, Staging};
 use crate::ssh::SshPlace;
 
-/// What a pod's image must be called.
-const IMAGE: &str = "host";
 /// Jobs that are handed over at the same time.
 const SUBMISSIONS: usize = 4;
 /// Ends that a slow receiver of [`Site::ended`] may have unread.
@@ -243,7 +242,8 @@ impl Site for BatchSite {
             },
             WallsSetting::OtherUser => Sandbox::OtherUser { landlock: false },
         };
-        Capabilities { sandbox, suspend: self.inner.system.wakes_runners(), images: &[IMAGE] }
+        let images: &[&str] = if self.inner.settings.container.is_some() { &["*"] } else { &[HOST] };
+        Capabilities { sandbox, suspend: self.inner.system.wakes_runners(), images }
     }
 
     fn capacity(&self) -> Answer<'_, Capacity> {
@@ -255,13 +255,6 @@ impl Site for BatchSite {
     }
 
     fn submit<'a>(&'a self, plan: &'a PodPlan) -> Answer<'a, ()> {
-        if let Some(other) = plan.all_containers().find(|container| container.image != IMAGE) {
-            let why = format!(
-                "container {}: site {} runs image `host` only, not {:?}",
-                other.name, self.inner.settings.name, other.image
-            );
-            return Box::pin(async move { Err(SiteError::Refused(why)) });
-        }
         Box::pin(self.inner.submit(plan))
     }
 

@@ -9,11 +9,11 @@ use super::index::Record;
 use super::jobs::{Job, Stage};
 use super::site::Inner;
 use super::system::{JobPlace, Refusal};
-use super::{Settings, WallsSetting};
+use super::{Settings, WallsSetting, runtime};
 use crate::host::sandbox::HIDDEN_BY_DEFAULT;
 use crate::host::spec::{RunSpec, Walls, usual_restart_wait};
 use crate::place::{Order, PlaceError};
-use crate::pod::{PodPlan, VolumeSource};
+use crate::pod::PodPlan;
 use crate::site::SiteError;
 
 /// The longest time, in seconds, that a pod can ask for between being told to end and being ended.
@@ -34,11 +34,13 @@ impl Drop for Turn<'_> {
 impl Inner {
     pub(super) async fn submit(&self, plan: &PodPlan) -> Result<(), SiteError> {
         let uid = plan.uid;
-        if let Some(volume) = plan.volumes.iter().find(|volume| matches!(volume.source, VolumeSource::HostPath { .. }))
-        {
-            let (name, site) = (&volume.name, &self.settings.name);
-            return Err(SiteError::Refused(format!("volume {name}: site {site} lets pods mount no hostPath")));
-        }
+        let plan = &runtime::contained(
+            self.settings.container.as_ref(),
+            &self.settings.name,
+            plan,
+            &self.place.run_folder(uid),
+        )
+        .map_err(SiteError::Refused)?;
         let description = self.describe(plan).map_err(SiteError::Refused)?;
         let busy = || SiteError::Busy(self.settings.name.clone());
         if !self.handing_over.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid) {

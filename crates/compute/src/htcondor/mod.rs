@@ -22,6 +22,7 @@ use serde::Deserialize;
 pub use flags::FLAGS_ANNOTATION;
 
 pub use crate::batch::WallsSetting;
+use crate::batch::runtime::RuntimeConfig;
 use crate::batch::{BatchSite, Settings};
 use crate::site::{SiteContext, SiteError};
 
@@ -71,6 +72,8 @@ pub struct HtcondorConfig {
     pub runner: Option<PathBuf>,
     /// The submit node, if HTCondor's commands and the folder are not on this machine.
     pub ssh: Option<crate::ssh::SshConfig>,
+    /// The container program of the nodes; without one, pods run programs of the nodes (image `host`).
+    pub container: Option<RuntimeConfig>,
 }
 
 impl Default for HtcondorConfig {
@@ -99,6 +102,7 @@ impl Default for HtcondorConfig {
             visible: Vec::new(),
             runner: None,
             ssh: None,
+            container: None,
         }
     }
 }
@@ -129,6 +133,7 @@ impl HtcondorConfig {
             visible: self.visible.clone(),
             runner: self.runner.clone(),
             ssh: self.ssh.clone(),
+            container: self.container.clone(),
         }
     }
 

@@ -24,6 +24,7 @@ use serde::Deserialize;
 pub use flags::FLAGS_ANNOTATION;
 
 pub use crate::batch::WallsSetting;
+use crate::batch::runtime::RuntimeConfig;
 use crate::batch::{BatchSite, Settings};
 use crate::site::{SiteContext, SiteError};
 
@@ -75,6 +76,8 @@ pub struct SlurmConfig {
     pub runner: Option<PathBuf>,
     /// The login node, if Slurm's commands and the folder are not on this machine.
     pub ssh: Option<crate::ssh::SshConfig>,
+    /// The container program of the nodes; without one, pods run programs of the nodes (image `host`).
+    pub container: Option<RuntimeConfig>,
 }
 
 impl Default for SlurmConfig {
@@ -105,6 +108,7 @@ impl Default for SlurmConfig {
             visible: Vec::new(),
             runner: None,
             ssh: None,
+            container: None,
         }
     }
 }
@@ -135,6 +139,7 @@ impl SlurmConfig {
             visible: self.visible.clone(),
             runner: self.runner.clone(),
             ssh: self.ssh.clone(),
+            container: self.container.clone(),
         }
     }
 
