@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use dte_base::id::new_id;
 use dte_base::tasks::Tasks;
 use dte_compute::pod::{ContainerPlan, PodPlan};
-use dte_compute::slurm::{SlurmConfig, SlurmSite};
+use dte_compute::slurm::{self, SlurmConfig};
 use dte_compute::{Phase, Site, SiteContext, SiteError};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let tasks = Tasks::new();
     let context = SiteContext { data_dir: dir.join("data"), sockets: Vec::new(), tasks: tasks.clone() };
-    let site = SlurmSite::open(config, &context).await?;
+    let site = slurm::open(config, &context).await?;
 
     let begun = Instant::now();
     let uids: Vec<Uuid> = (0..pods).map(|_| new_id()).collect();

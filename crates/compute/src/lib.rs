@@ -12,15 +12,20 @@
 //! * [`logs`]: which lines of a log somebody asked for;
 //! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
 //! * [`container`]: the plugin that runs them as containers;
-//! * [`slurm`]: the plugin that runs them as batch jobs;
+//! * [`batch`]: what all batch systems have in common;
+//! * [`slurm`], [`htcondor`]: the plugins that run them as batch jobs;
+//! * [`kubernetes`]: the plugin that runs them in another cluster;
 //! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
 //! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
+pub mod batch;
 pub mod container;
 pub mod exec;
 mod files;
 pub mod host;
+pub mod htcondor;
 pub mod interlink;
+pub mod kubernetes;
 pub mod logs;
 pub mod place;
 pub mod pod;
@@ -50,8 +55,10 @@ pub struct ComputeConfig {
 pub enum SiteConfig {
     Host(host::HostConfig),
     Slurm(Box<slurm::SlurmConfig>),
+    Htcondor(Box<htcondor::HtcondorConfig>),
     Container(container::ContainerConfig),
     Interlink(interlink::InterlinkConfig),
+    Kubernetes(Box<kubernetes::KubernetesConfig>),
 }
 
 /// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
@@ -63,7 +70,9 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
         let opened: Arc<dyn Site> = match site {
             SiteConfig::Host(host) => host::HostSite::open(host.clone(), context).await?,
             SiteConfig::Container(container) => container::ContainerSite::open(container.clone(), context).await?,
-            SiteConfig::Slurm(slurm) => slurm::SlurmSite::open((**slurm).clone(), context).await?,
+            SiteConfig::Slurm(slurm) => slurm::open((**slurm).clone(), context).await?,
+            SiteConfig::Htcondor(condor) => htcondor::open((**condor).clone(), context).await?,
+            SiteConfig::Kubernetes(cluster) => kubernetes::KubernetesSite::open((**cluster).clone(), context).await?,
             SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {

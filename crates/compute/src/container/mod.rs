@@ -23,6 +23,7 @@ use std::time::Duration;
 use dte_base::units::Span;
 use serde::Deserialize;
 
+pub(crate) use arguments::is_image;
 pub use site::ContainerSite;
 
 use crate::site::SiteError;

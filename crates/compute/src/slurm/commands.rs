@@ -2,32 +2,25 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::SlurmConfig;
-use super::queue::{self, COLUMNS, NODE_COLUMNS, Queued};
-use super::state::JobState;
+use super::flags::{self, Flag};
+use super::queue::{self, COLUMNS, NODE_COLUMNS};
+use super::{SlurmConfig, script};
+use crate::batch::resources::Wanted;
+use crate::batch::system::{Asked, BatchSystem, JobPlace, Past, Queued, Refusal};
 use crate::place::{Order, Place, PlaceError, Ran};
+use crate::pod::PodPlan;
 
 /// Bytes at the end of the job completion log that are searched.
 const LOG_TAIL: u64 = 4 << 20;
 
 /// Slurm as a place has it.
-pub struct Commands<'a> {
-    pub config: &'a SlurmConfig,
-    pub place: &'a dyn Place,
-}
-
-/// Why `sbatch` did not take a job.
-#[derive(Debug)]
-pub enum Refusal {
-    /// It never will.
-    Never(String),
-    /// There is no room now.
-    Later(String),
-    /// It is not known what became of it.
-    Unsure(String),
+pub struct Slurm {
+    pub config: SlurmConfig,
+    pub place: Arc<dyn Place>,
 }
 
 /// What `sbatch` says of jobs that it will never take.
@@ -57,7 +50,7 @@ const LATER: [&str; 5] = [
     "Slurm temporarily unable to accept job",
 ];
 
-impl Commands<'_> {
+impl Slurm {
     async fn run(&self, name: &str, arguments: &[&str]) -> Result<Ran, PlaceError> {
         let program = self.config.programs.as_deref().map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
         let mut env = vec![("SLURM_TIME_FORMAT".to_owned(), "%s".to_owned()), ("LC_ALL".to_owned(), "C".to_owned())];
@@ -71,24 +64,28 @@ impl Commands<'_> {
         if ran.succeeded() { Ok(ran.stdout) } else { Err(PlaceError::Failed(format!("{name}: {}", ran.complaint()))) }
     }
 
-    /// All jobs of the site's account, ended ones too as long as Slurm remembers them.
-    pub async fn queue(&self) -> Result<HashMap<Uuid, Queued>, PlaceError> {
-        let text =
-            self.succeed("squeue", &["--noheader", "--all", "--states=all", "--me", "--format", COLUMNS]).await?;
-        Ok(queue::read_queue(&text))
+    /// The options of a pod's job: the site's, then what the pod's annotation says, then what its containers are limited to.
+    fn flags_of(&self, plan: &PodPlan, grace_seconds: u64) -> Result<Vec<Flag>, String> {
+        let config = &self.config;
+        let named = [("partition", &config.partition), ("account", &config.account), ("qos", &config.qos)];
+        let mut layers: Vec<Flag> = named
+            .into_iter()
+            .filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), Some(value.clone()))))
+            .collect();
+        layers.extend(flags::read_words(&config.flags, None)?);
+        layers.extend(flags::of_pod(&plan.annotations, &config.allowed_flags)?);
+        layers.extend(wanted_flags(&Wanted::of_pod(plan, grace_seconds, &config.name)?));
+        Ok(flags::merged(layers))
     }
 
-    /// The pod's job, if Slurm has it.
-    pub async fn find(&self, uid: Uuid) -> Result<Option<Queued>, PlaceError> {
-        let name = format!("--name={uid}");
-        let text = self
-            .succeed("squeue", &["--noheader", "--all", "--states=all", "--me", &name, "--format", COLUMNS])
-            .await?;
-        Ok(queue::read_queue(&text).remove(&uid))
+    async fn queue_of(&self, name: Option<String>) -> Result<HashMap<Uuid, Queued>, PlaceError> {
+        let mut words = vec!["--noheader", "--all", "--states=all", "--me"];
+        words.extend(name.as_deref());
+        words.extend(["--format", COLUMNS]);
+        Ok(queue::read_queue(&self.succeed("squeue", &words).await?))
     }
 
-    /// Hands a batch script over. The job's number.
-    pub async fn submit(&self, script: &Path) -> Result<u64, Refusal> {
+    async fn hand_over(&self, script: &Path) -> Result<u64, Refusal> {
         let script = script.display().to_string();
         let ran = match self.run("sbatch", &["--parsable", &script]).await {
             Ok(ran) => ran,
@@ -110,47 +107,104 @@ impl Commands<'_> {
         })
     }
 
-    /// Ends the job. Slurm does so only if the name is right too, so a number that was given again harms nobody.
-    pub async fn kill(&self, uid: Uuid, job: u64) -> Result<(), PlaceError> {
-        self.succeed("scancel", &[&format!("--name={uid}"), &job.to_string()]).await.map(drop)
-    }
-
     /// Signals the pod's runner alone.
-    pub async fn signal_runner(&self, uid: Uuid, job: u64, signal: &str) -> Result<(), PlaceError> {
+    async fn signal_runner(&self, uid: Uuid, job: u64, signal: &str) -> Result<(), PlaceError> {
         let (name, signal) = (format!("--name={uid}"), format!("--signal={signal}"));
         self.succeed("scancel", &["--batch", &signal, &name, &job.to_string()]).await.map(drop)
     }
 
-    /// What is written of a job that Slurm's controller has forgotten.
-    pub async fn history(
-        &self,
-        uid: Uuid,
-        job: Option<u64>,
-    ) -> Result<Option<(JobState, Option<(i32, i32)>)>, PlaceError> {
-        if let (true, Some(job)) = (self.config.sacct, job) {
-            let number = format!("--jobs={job}");
-            let words = ["--noheader", "--parsable2", "--allocations", "--format=JobID,State,ExitCode", &number];
-            let text = self.succeed("sacct", &words).await?;
-            if let Some(known) = queue::read_sacct(&text).remove(&job) {
-                return Ok(Some(known));
+    async fn past_of(&self, jobs: &[(Uuid, Option<u64>)]) -> Result<HashMap<Uuid, Past>, PlaceError> {
+        let mut found = HashMap::new();
+        let numbers: Vec<String> = jobs.iter().filter_map(|(_, job)| Some(job.as_ref()?.to_string())).collect();
+        let past = |(state, code)| Past { state, code, reason: String::new() };
+        if self.config.sacct && !numbers.is_empty() {
+            let numbers = format!("--jobs={}", numbers.join(","));
+            let words = ["--noheader", "--parsable2", "--allocations", "--format=JobID,State,ExitCode", &numbers];
+            let known = queue::read_sacct(&self.succeed("sacct", &words).await?);
+            let of = |job: &Option<u64>| known.get(job.as_ref()?).copied();
+            found.extend(jobs.iter().filter_map(|(uid, job)| Some((*uid, past(of(job)?)))));
+        }
+        let Some(path) = self.config.jobcomp.clone().filter(|_| found.len() < jobs.len()) else { return Ok(found) };
+        let tail = self.place.bytes(Order::Tail { path, limit: LOG_TAIL }).await?;
+        let tail = String::from_utf8_lossy(&tail);
+        for (uid, _) in jobs {
+            if !found.contains_key(uid)
+                && let Some(known) = queue::read_jobcomp(&tail, *uid)
+            {
+                found.insert(*uid, past(known));
             }
         }
-        let Some(path) = &self.config.jobcomp else { return Ok(None) };
-        let tail = self.place.bytes(Order::Tail { path: path.clone(), limit: LOG_TAIL }).await?;
-        Ok(queue::read_jobcomp(&String::from_utf8_lossy(&tail), uid))
+        Ok(found)
+    }
+}
+
+fn wanted_flags(wanted: &Wanted) -> impl Iterator<Item = Flag> {
+    let asked = [
+        ("cpus-per-task", wanted.cpus.map(|cpus| cpus.to_string())),
+        ("mem", wanted.memory_mebibytes.map(|mebibytes| format!("{mebibytes}M"))),
+        ("tmp", wanted.storage_mebibytes.map(|mebibytes| format!("{mebibytes}M"))),
+        ("time", wanted.minutes.map(|minutes| minutes.to_string())),
+        ("gres", (wanted.gpus > 0).then(|| format!("gpu:{}", wanted.gpus))),
+    ];
+    asked.into_iter().filter(|(_, value)| value.is_some()).map(|(name, value)| (name.to_owned(), value))
+}
+
+impl BatchSystem for Slurm {
+    fn name(&self) -> &'static str {
+        "Slurm"
     }
 
-    /// The exit code and signal of a job that Slurm still knows.
-    pub async fn exit_code(&self, job: u64) -> Result<Option<(i32, i32)>, PlaceError> {
-        let ran = self.run("scontrol", &["show", "job", &job.to_string(), "--oneliner"]).await?;
-        Ok(ran.stdout.split_ascii_whitespace().find_map(|word| queue::read_code(word.strip_prefix("ExitCode=")?)))
+    fn wakes_runners(&self) -> bool {
+        true
     }
 
-    /// Processors (thousandths) and memory of the nodes that can work.
-    pub async fn nodes(&self) -> Result<(u64, u64), PlaceError> {
-        let partition = self.config.partition.as_ref().map(|partition| format!("--partition={partition}"));
-        let mut words = vec!["--noheader", "--Node", "--format", NODE_COLUMNS];
-        words.extend(partition.as_deref());
-        Ok(queue::read_nodes(&self.succeed("sinfo", &words).await?))
+    fn describe(&self, plan: &PodPlan, place: &JobPlace<'_>) -> Result<String, String> {
+        let flags = self.flags_of(plan, place.grace_seconds)?;
+        Ok(script::render(plan.uid, place.run_folder, place.runner, &flags))
+    }
+
+    fn queue(&self) -> Asked<'_, HashMap<Uuid, Queued>> {
+        Box::pin(self.queue_of(None))
+    }
+
+    fn find(&self, uid: Uuid) -> Asked<'_, Option<Queued>> {
+        Box::pin(async move { Ok(self.queue_of(Some(format!("--name={uid}"))).await?.remove(&uid)) })
+    }
+
+    fn submit<'a>(&'a self, description: &'a Path) -> Asked<'a, u64, Refusal> {
+        Box::pin(self.hand_over(description))
+    }
+
+    /// Slurm does so only if the name is right too, so a number that was given again harms nobody.
+    fn kill(&self, uid: Uuid, job: u64) -> Asked<'_, ()> {
+        Box::pin(async move { self.succeed("scancel", &[&format!("--name={uid}"), &job.to_string()]).await.map(drop) })
+    }
+
+    fn end_runner(&self, uid: Uuid, job: u64) -> Asked<'_, ()> {
+        Box::pin(self.signal_runner(uid, job, "TERM"))
+    }
+
+    fn wake_runner(&self, uid: Uuid, job: u64) -> Asked<'_, ()> {
+        Box::pin(self.signal_runner(uid, job, "USR1"))
+    }
+
+    fn past<'a>(&'a self, jobs: &'a [(Uuid, Option<u64>)]) -> Asked<'a, HashMap<Uuid, Past>> {
+        Box::pin(self.past_of(jobs))
+    }
+
+    fn exit_code(&self, job: u64) -> Asked<'_, Option<(i32, i32)>> {
+        Box::pin(async move {
+            let ran = self.run("scontrol", &["show", "job", &job.to_string(), "--oneliner"]).await?;
+            Ok(ran.stdout.split_ascii_whitespace().find_map(|word| queue::read_code(word.strip_prefix("ExitCode=")?)))
+        })
+    }
+
+    fn nodes(&self) -> Asked<'_, (u64, u64)> {
+        Box::pin(async move {
+            let partition = self.config.partition.as_ref().map(|partition| format!("--partition={partition}"));
+            let mut words = vec!["--noheader", "--Node", "--format", NODE_COLUMNS];
+            words.extend(partition.as_deref());
+            Ok(queue::read_nodes(&self.succeed("sinfo", &words).await?))
+        })
     }
 }

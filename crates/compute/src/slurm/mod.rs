@@ -5,40 +5,28 @@
 //!    └─ squeue, once in an interval, for all jobs together
 //! ```
 //!
-//! The batch script is written by us alone (`script`): directives built from checked values, and one `exec` of the runner.
-//! What is in a pod reaches the node in `spec.json`, which no shell reads. What became of a pod stands in its run folder,
-//! which engine and node share; Slurm is asked for what the folder cannot say: why it waits, and what ended it if the runner
-//! could not (`state`). A job is called as its pod's UID, so that one whose number was lost is found again; and as a
-//! runner takes a run folder only once, a pod runs once even if it had two jobs.
-//!
-//! Commands and folders are those of a [place](crate::place), of this machine or of a login node.
+//! How pods become jobs is [`crate::batch`]'s business; here is what is Slurm's own: the batch script (`script`), directives built
+//! from checked values and one `exec` of the runner; the options that pods may set (`flags`); and Slurm's commands (`commands`)
+//! with what they print (`queue`). A job is called as its pod's UID.
 
-mod adopt;
 mod commands;
-mod control;
 mod flags;
-mod index;
-mod jobs;
-mod poll;
 mod queue;
-mod resources;
 mod script;
-mod settle;
-mod site;
-mod state;
-mod submit;
-mod transfer;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dte_base::units::{Bytes, Span};
 use serde::Deserialize;
 
 pub use flags::FLAGS_ANNOTATION;
-pub use site::SlurmSite;
 
-use crate::site::SiteError;
+pub use crate::batch::WallsSetting;
+use crate::batch::runtime::RuntimeConfig;
+use crate::batch::{BatchSite, Settings};
+use crate::site::{SiteContext, SiteError};
 
 /// `[[compute.sites]]` with `plugin = "slurm"`.
 #[derive(Clone, Debug, Deserialize)]
@@ -88,19 +76,8 @@ pub struct SlurmConfig {
     pub runner: Option<PathBuf>,
     /// The login node, if Slurm's commands and the folder are not on this machine.
     pub ssh: Option<crate::ssh::SshConfig>,
-}
-
-/// What stands between pods and the account that the jobs run as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WallsSetting {
-    /// Nothing: only pods of administrators run here.
-    #[default]
-    None,
-    /// User namespaces on the nodes. A node that does not allow them fails the pod.
-    UserNamespace,
-    /// A user id of its own for each pod, where jobs run as root.
-    OtherUser,
+    /// The container program of the nodes; without one, pods run programs of the nodes (image `host`).
+    pub container: Option<RuntimeConfig>,
 }
 
 impl Default for SlurmConfig {
@@ -131,18 +108,44 @@ impl Default for SlurmConfig {
             visible: Vec::new(),
             runner: None,
             ssh: None,
+            container: None,
         }
     }
 }
 
+/// Opens the site and goes on with the pods that it had. A site that cannot be reached now is opened too.
+pub async fn open(config: SlurmConfig, context: &SiteContext) -> Result<Arc<BatchSite>, SiteError> {
+    config.check()?;
+    let settings = config.settings();
+    BatchSite::open(settings, context, |place| Box::new(commands::Slurm { config, place })).await
+}
+
 impl SlurmConfig {
-    /// Everything in it that ends up in a batch script or a command.
+    fn settings(&self) -> Settings {
+        Settings {
+            name: self.name.clone(),
+            folder: self.folder.clone(),
+            poll: self.poll,
+            look: self.look,
+            file_lag: self.file_lag,
+            max_pods: self.max_pods,
+            walls: self.walls,
+            uid_first: self.uid_first,
+            uid_count: self.uid_count,
+            log_limit: self.log_limit,
+            grace: self.grace,
+            max_processes: self.max_processes,
+            hide: self.hide.clone(),
+            visible: self.visible.clone(),
+            runner: self.runner.clone(),
+            ssh: self.ssh.clone(),
+            container: self.container.clone(),
+        }
+    }
+
+    /// What only Slurm has, and that ends up in a batch script or a command.
     fn check(&self) -> Result<(), SiteError> {
         let wrong = |text: String| Err(SiteError::Configuration(format!("site {}: {text}", self.name)));
-        if !crate::pod::is_dns_label(&self.name) {
-            return wrong("its name must be a DNS label".into());
-        }
-        crate::place::check_folder(&format!("site {}: folder", self.name), &self.folder)?;
         for (setting, value) in [("partition", &self.partition), ("account", &self.account), ("qos", &self.qos)] {
             if value.as_deref().is_some_and(|value| !flags::is_plain(value)) {
                 return wrong(format!("{setting}: {value:?} has characters that Slurm's names do not have"));
@@ -153,19 +156,6 @@ impl SlurmConfig {
         }
         if let Some(unknown) = self.allowed_flags.iter().find(|flag| !flags::is_known(flag)) {
             return wrong(format!("allowed_flags: {unknown:?} is not the long name of an option that pods could set"));
-        }
-        if self.poll.0 < Duration::from_millis(200) || self.look.0 < Duration::from_millis(50) {
-            return wrong("poll must be at least 200ms and look at least 50ms".into());
-        }
-        if self.walls == WallsSetting::UserNamespace && self.ssh.is_none() && nix::unistd::geteuid().is_root() {
-            return wrong("walls = \"user-namespace\" does not hold back root: use \"other-user\"".into());
-        }
-        let is_root = match &self.ssh {
-            Some(ssh) => ssh.user == "root",
-            None => nix::unistd::geteuid().is_root(),
-        };
-        if self.walls == WallsSetting::OtherUser && !is_root {
-            return wrong("walls = \"other-user\" takes jobs that run as root: use \"user-namespace\"".into());
         }
         Ok(())
     }

@@ -4,19 +4,34 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
-use super::state::JobState;
+use crate::batch::state::JobState;
+use crate::batch::system::Queued;
 
 /// The columns asked of `squeue`; the name, which others may choose, comes last.
 pub const COLUMNS: &str = "%i|%T|%r|%N|%j";
 
-/// One job in the queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Queued {
-    pub id: u64,
-    pub state: JobState,
-    /// Why it waits, or ended.
-    pub reason: String,
-    pub nodes: String,
+/// Reads the long name, as `squeue`, `sacct` and the job completion log have it (`CANCELLED by 1000`).
+pub fn read_state(text: &str) -> JobState {
+    let word = text.split([' ', '+', ',']).next().unwrap_or_default();
+    match word {
+        "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
+            JobState::Waiting
+        }
+        "RUNNING" | "RESIZING" | "SIGNALING" | "STAGE_OUT" => JobState::Running,
+        "SUSPENDED" | "STOPPED" => JobState::Suspended,
+        "COMPLETING" => JobState::Completing,
+        "COMPLETED" => JobState::Completed,
+        "FAILED" => JobState::Failed,
+        "CANCELLED" => JobState::Cancelled,
+        "TIMEOUT" => JobState::Timeout,
+        "OUT_OF_MEMORY" => JobState::OutOfMemory,
+        "NODE_FAIL" => JobState::NodeFail,
+        "BOOT_FAIL" => JobState::BootFail,
+        "PREEMPTED" => JobState::Preempted,
+        "REVOKED" => JobState::Revoked,
+        "DEADLINE" => JobState::Deadline,
+        _ => JobState::Other,
+    }
 }
 
 /// Jobs that are called as a pod. Of two jobs of one name, the one that has not ended counts, else the later.
@@ -32,9 +47,10 @@ pub fn read_queue(text: &str) -> HashMap<Uuid, Queued> {
         let (Ok(id), Ok(uid)) = (id.trim().parse::<u64>(), name.trim().parse::<Uuid>()) else { continue };
         let job = Queued {
             id,
-            state: JobState::read(state),
+            state: read_state(state),
             reason: reason.trim().to_owned(),
             nodes: nodes.trim().to_owned(),
+            code: None,
         };
         let rank = |job: &Queued| (!job.state.is_terminal(), job.id);
         if jobs.get(&uid).is_none_or(|known| rank(known) < rank(&job)) {
@@ -50,7 +66,7 @@ pub fn read_sacct(text: &str) -> BTreeMap<u64, (JobState, Option<(i32, i32)>)> {
         .filter_map(|line| {
             let mut columns = line.split('|');
             let id = columns.next()?.parse().ok()?;
-            let state = JobState::read(columns.next()?);
+            let state = read_state(columns.next()?);
             Some((id, (state, columns.next().and_then(read_code))))
         })
         .collect()
@@ -61,7 +77,7 @@ pub fn read_jobcomp(text: &str, uid: Uuid) -> Option<(JobState, Option<(i32, i32
     let name = format!(" Name={uid} ");
     let line = text.lines().rev().find(|line| line.contains(&name))?;
     let field = |key: &str| line.split_ascii_whitespace().filter_map(|word| word.strip_prefix(key)).next_back();
-    Some((JobState::read(field("JobState=")?), field("ExitCode=").and_then(read_code)))
+    Some((read_state(field("JobState=")?), field("ExitCode=").and_then(read_code)))
 }
 
 /// `code:signal`
@@ -101,8 +117,40 @@ mod tests {
             "7|PENDING|Resources||{UID}\n5|CANCELLED|None|n1|{UID}\n8|RUNNING|None|n2|somebody|else's\n12_[1-5]|PENDING|None||{UID}\n\nrubbish\n"
         );
         let jobs = read_queue(&text);
-        let wanted = Queued { id: 7, state: JobState::Waiting, reason: "Resources".into(), nodes: String::new() };
+        let wanted =
+            Queued { id: 7, state: JobState::Waiting, reason: "Resources".into(), nodes: String::new(), code: None };
         assert_eq!(jobs, HashMap::from([(UID.parse().expect("uid"), wanted)]));
+    }
+
+    #[test]
+    fn states() {
+        for word in [
+            "COMPLETED",
+            "FAILED",
+            "CANCELLED by 1000",
+            "TIMEOUT",
+            "OUT_OF_MEMORY",
+            "NODE_FAIL",
+            "BOOT_FAIL",
+            "PREEMPTED",
+            "DEADLINE",
+            "REVOKED",
+        ] {
+            assert!(read_state(word).is_terminal(), "{word}");
+        }
+        for word in [
+            "PENDING",
+            "CONFIGURING",
+            "RUNNING",
+            "COMPLETING",
+            "SUSPENDED",
+            "STOPPED",
+            "REQUEUED",
+            "SIGNALING",
+            "NEWER",
+        ] {
+            assert!(!read_state(word).is_terminal(), "{word}");
+        }
     }
 
     #[test]

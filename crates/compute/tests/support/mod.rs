@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use dte_base::id::new_id;
 use dte_base::tasks::Tasks;
 use dte_base::units::Span;
+use dte_compute::batch::BatchSite;
 use dte_compute::logs::LogQuery;
 use dte_compute::pod::{ContainerPlan, PodPlan};
-use dte_compute::slurm::{SlurmConfig, SlurmSite};
+use dte_compute::slurm::{self, SlurmConfig};
 use dte_compute::{PodReport, Site, SiteContext};
 use uuid::Uuid;
 
@@ -78,7 +79,7 @@ fn script(verb: &str, dir: &Path) -> Command {
 
 /// An engine's side of the site.
 pub struct Engine {
-    pub site: Arc<SlurmSite>,
+    pub site: Arc<BatchSite>,
     pub tasks: Tasks,
 }
 
@@ -86,7 +87,7 @@ impl Engine {
     pub async fn start(config: &SlurmConfig, data_dir: &Path) -> Engine {
         let tasks = Tasks::new();
         let context = SiteContext { data_dir: data_dir.to_path_buf(), sockets: Vec::new(), tasks: tasks.clone() };
-        let site = SlurmSite::open(config.clone(), &context).await.expect("the site");
+        let site = slurm::open(config.clone(), &context).await.expect("the site");
         Engine { site, tasks }
     }
 

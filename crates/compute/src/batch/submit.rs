@@ -1,26 +1,23 @@
-//! Handing a pod to Slurm: once, however often it is asked for and wherever the engine dies.
+//! Handing a pod over: once, however often it is asked for and wherever the engine dies.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use uuid::Uuid;
 
-use super::commands::Refusal;
-use super::flags::{self, Flag};
 use super::index::Record;
 use super::jobs::{Job, Stage};
 use super::site::Inner;
-use super::{SlurmConfig, WallsSetting, resources, script};
+use super::system::{JobPlace, Refusal};
+use super::{Settings, WallsSetting, runtime};
 use crate::host::sandbox::HIDDEN_BY_DEFAULT;
 use crate::host::spec::{RunSpec, Walls, usual_restart_wait};
 use crate::place::{Order, PlaceError};
-use crate::pod::{PodPlan, VolumeSource};
+use crate::pod::PodPlan;
 use crate::site::SiteError;
 
 /// The longest time, in seconds, that a pod can ask for between being told to end and being ended.
 const LONGEST_GRACE: u64 = 300;
-/// Extended resources that Slurm calls a GPU.
-const GPUS: [&str; 2] = ["nvidia.com/gpu", "amd.com/gpu"];
 
 /// Says that a pod is being handed over, until dropped.
 struct Turn<'a> {
@@ -37,13 +34,15 @@ impl Drop for Turn<'_> {
 impl Inner {
     pub(super) async fn submit(&self, plan: &PodPlan) -> Result<(), SiteError> {
         let uid = plan.uid;
-        if let Some(volume) = plan.volumes.iter().find(|volume| matches!(volume.source, VolumeSource::HostPath { .. }))
-        {
-            let (name, site) = (&volume.name, &self.config.name);
-            return Err(SiteError::Refused(format!("volume {name}: site {site} lets pods mount no hostPath")));
-        }
-        let flags = flags_of(&self.config, plan).map_err(SiteError::Refused)?;
-        let busy = || SiteError::Busy(self.config.name.clone());
+        let plan = &runtime::contained(
+            self.settings.container.as_ref(),
+            &self.settings.name,
+            plan,
+            &self.place.run_folder(uid),
+        )
+        .map_err(SiteError::Refused)?;
+        let description = self.describe(plan).map_err(SiteError::Refused)?;
+        let busy = || SiteError::Busy(self.settings.name.clone());
         if !self.handing_over.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid) {
             return Err(busy());
         }
@@ -56,24 +55,24 @@ impl Inner {
                 Some(Stage::Prepared) | None => false,
             }
         };
-        if !unsure && self.jobs().values().filter(|job| job.is_active()).count() as u64 >= self.config.max_pods {
+        if !unsure && self.jobs().values().filter(|job| job.is_active()).count() as u64 >= self.settings.max_pods {
             return Err(busy());
         }
-        match self.hand_over(plan, &flags, unsure).await {
+        match self.hand_over(plan, description, unsure).await {
             Err(PlaceError::Unreachable(why)) => {
-                tracing::info!(%uid, site = self.config.name, why, "a pod waits for its site");
+                tracing::info!(%uid, site = self.settings.name, why, "a pod waits for its site");
                 Err(busy())
             }
             Err(PlaceError::Failed(why)) => {
                 Err(SiteError::Io { what: format!("starting pod {uid}"), source: std::io::Error::other(why) })
             }
             Ok(Err(Refusal::Never(why))) => {
-                // Nothing of it is in Slurm: it may be forgotten.
+                // Nothing of it is there: it may be forgotten.
                 self.keep(uid, Stage::Prepared);
                 Err(SiteError::Refused(why))
             }
             Ok(Err(Refusal::Later(why))) => {
-                tracing::info!(%uid, site = self.config.name, why, "a pod waits for room in Slurm");
+                tracing::info!(%uid, site = self.settings.name, why, "a pod waits for room in the queue");
                 Err(busy())
             }
             Ok(Err(Refusal::Unsure(why))) => {
@@ -83,14 +82,25 @@ impl Inner {
         }
     }
 
-    async fn hand_over(&self, plan: &PodPlan, flags: &[Flag], unsure: bool) -> Result<Result<(), Refusal>, PlaceError> {
+    fn describe(&self, plan: &PodPlan) -> Result<String, String> {
+        let run_folder = self.place.run_folder(plan.uid);
+        let grace_seconds = grace_of(&self.settings, plan);
+        self.system.describe(plan, &JobPlace { run_folder: &run_folder, runner: self.place.runner(), grace_seconds })
+    }
+
+    async fn hand_over(
+        &self,
+        plan: &PodPlan,
+        description: String,
+        unsure: bool,
+    ) -> Result<Result<(), Refusal>, PlaceError> {
         let uid = plan.uid;
         let failed = || PlaceError::failed(format!("the folder of pod {uid}"));
         let _turn = self.submissions.acquire().await.map_err(|error| PlaceError::Failed(error.to_string()))?;
         let mut record = Record::new(plan);
         if unsure {
-            // An earlier try may have come through: Slurm knows the job, or a runner has taken the folder.
-            let found = self.slurm().find(uid).await?;
+            // An earlier try may have come through: the queue has the job, or a runner has taken the folder.
+            let found = self.system.find(uid).await?;
             let seen = self.place.look(vec![uid]).await?.pop();
             if found.is_some() || seen.is_some_and(|seen| seen.started) {
                 record.job = found.as_ref().map(|job| job.id);
@@ -107,13 +117,12 @@ impl Inner {
             Err(why) => return Ok(Err(Refusal::Later(why))),
         }
         let folder = self.place.run_folder(uid);
-        let text = script::render(uid, &folder, self.place.runner(), flags);
         let spec = Box::new(self.spec(plan, record.user));
-        self.place.ask(Order::Arrange { uid, spec }, text.into_bytes()).await?;
-        // From here on, whoever comes back here asks Slurm first.
+        self.place.ask(Order::Arrange { uid, spec }, description.into_bytes()).await?;
+        // From here on, whoever comes back here asks the batch system first.
         self.index.save(uid, &record).map_err(failed())?;
         self.keep(uid, Stage::Unsure(Box::new(record.clone())));
-        match self.slurm().submit(&folder.join("job.sh")).await {
+        match self.system.submit(&folder.join("job.sh")).await {
             Ok(number) => {
                 record.job = Some(number);
                 self.note(uid, record).await.map(Ok)
@@ -122,7 +131,7 @@ impl Inner {
         }
     }
 
-    /// Slurm has the pod.
+    /// The batch system has the pod.
     async fn note(&self, uid: Uuid, record: Record) -> Result<(), PlaceError> {
         self.index.save(uid, &record).map_err(PlaceError::failed(format!("the folder of pod {uid}")))?;
         self.keep(uid, Stage::Queued(Box::new(record)));
@@ -152,20 +161,20 @@ impl Inner {
 
     /// A user id that no other pod has, if pods get one.
     fn user_for(&self, uid: Uuid) -> Result<Option<u32>, String> {
-        if self.config.walls != WallsSetting::OtherUser {
+        if self.settings.walls != WallsSetting::OtherUser {
             return Ok(None);
         }
         let mut jobs = self.jobs();
         let taken: HashSet<u32> = jobs.values().filter_map(|job| job.user).collect();
         let job = jobs.entry(uid).or_insert_with(|| Job::new(Stage::Prepared));
-        let last = self.config.uid_first.saturating_add(self.config.uid_count);
-        let user = job.user.or_else(|| (self.config.uid_first..last).find(|user| !taken.contains(user)));
+        let last = self.settings.uid_first.saturating_add(self.settings.uid_count);
+        let user = job.user.or_else(|| (self.settings.uid_first..last).find(|user| !taken.contains(user)));
         job.user = user;
         user.map(Some).ok_or_else(|| "all user ids for pods are taken".to_owned())
     }
 
     fn spec(&self, plan: &PodPlan, user: Option<u32>) -> RunSpec {
-        let config = &self.config;
+        let config = &self.settings;
         let own = self.place.is_local().then_some(self.data_dir.clone());
         let hide = HIDDEN_BY_DEFAULT.iter().map(Into::into).chain(config.hide.clone()).chain(own);
         RunSpec {
@@ -188,29 +197,6 @@ impl Inner {
     }
 }
 
-pub(super) fn grace_of(config: &SlurmConfig, plan: &PodPlan) -> u64 {
+pub(super) fn grace_of(config: &Settings, plan: &PodPlan) -> u64 {
     plan.grace_seconds.unwrap_or(config.grace.0.as_secs()).min(LONGEST_GRACE)
-}
-
-/// The options of a pod's job: the site's, then what the pod's annotation says, then what its containers are limited to.
-fn flags_of(config: &SlurmConfig, plan: &PodPlan) -> Result<Vec<Flag>, String> {
-    let named = [("partition", &config.partition), ("account", &config.account), ("qos", &config.qos)];
-    let mut layers: Vec<Flag> = named
-        .into_iter()
-        .filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), Some(value.clone()))))
-        .collect();
-    layers.extend(flags::read_words(&config.flags, None)?);
-    layers.extend(flags::of_pod(&plan.annotations, &config.allowed_flags)?);
-    layers.extend(resources::of_pod(plan, grace_of(config, plan)));
-    let mut gpus = 0;
-    for (name, count) in plan.extended() {
-        if !GPUS.contains(&name) {
-            return Err(format!("resources.limits: site {} has no resource {name}", config.name));
-        }
-        gpus += count;
-    }
-    if gpus > 0 {
-        layers.push(("gres".to_owned(), Some(format!("gpu:{gpus}"))));
-    }
-    Ok(flags::merged(layers))
 }

@@ -8,10 +8,11 @@ use dte_base::tasks::Tasks;
 use tokio::sync::{Notify, Semaphore, broadcast};
 use uuid::Uuid;
 
-use super::commands::Commands;
 use super::index::Index;
 use super::jobs::{Job, Jobs, Stage};
-use super::{SlurmConfig, WallsSetting};
+use super::runtime::HOST;
+use super::system::BatchSystem;
+use super::{Settings, WallsSetting};
 use crate::host::folder::{INPUTS, OUTPUTS};
 use crate::logs::{LogChunk, LogLine};
 use crate::place::{LocalPlace, Order, Place, PlaceError, Reply, unexpected};
@@ -20,20 +21,19 @@ use crate::report::PodReport;
 use crate::site::{Answer, Cancellation, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError, Staging};
 use crate::ssh::SshPlace;
 
-/// What a pod's image must be called.
-const IMAGE: &str = "host";
-/// Jobs that are handed to Slurm at the same time.
+/// Jobs that are handed over at the same time.
 const SUBMISSIONS: usize = 4;
 /// Ends that a slow receiver of [`Site::ended`] may have unread.
 const UNREAD_ENDS: usize = 16_384;
 
-/// A Slurm cluster.
-pub struct SlurmSite {
+/// A batch system as a site.
+pub struct BatchSite {
     inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
-    pub(super) config: SlurmConfig,
+    pub(super) settings: Settings,
+    pub(super) system: Box<dyn BatchSystem>,
     pub(super) data_dir: PathBuf,
     pub(super) place: Arc<dyn Place>,
     pub(super) index: Index,
@@ -47,9 +47,14 @@ pub(super) struct Inner {
     pub(super) ended: broadcast::Sender<Uuid>,
 }
 
-impl SlurmSite {
+impl BatchSite {
     /// Opens the site and goes on with the pods that it had. A site that cannot be reached now is opened too.
-    pub async fn open(config: SlurmConfig, context: &SiteContext) -> Result<Arc<SlurmSite>, SiteError> {
+    /// `system` is made for the place that the settings name.
+    pub async fn open(
+        config: Settings,
+        context: &SiteContext,
+        system: impl FnOnce(Arc<dyn Place>) -> Box<dyn BatchSystem>,
+    ) -> Result<Arc<BatchSite>, SiteError> {
         config.check()?;
         let place: Arc<dyn Place> = match config.ssh.clone() {
             Some(ssh) => {
@@ -74,7 +79,8 @@ impl SlurmSite {
             .map_err(SiteError::io(format!("the folder of site {}", config.name)))?;
         let inner = Arc::new(Inner {
             data_dir: context.data_dir.clone(),
-            config,
+            settings: config,
+            system: system(place.clone()),
             place,
             index,
             jobs: Mutex::default(),
@@ -87,17 +93,13 @@ impl SlurmSite {
         });
         inner.adopt()?;
         inner.start();
-        Ok(Arc::new(SlurmSite { inner }))
+        Ok(Arc::new(BatchSite { inner }))
     }
 }
 
 impl Inner {
     pub(super) fn jobs(&self) -> MutexGuard<'_, Jobs> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn slurm(&self) -> Commands<'_> {
-        Commands { config: &self.config, place: self.place.as_ref() }
     }
 
     async fn prepare(&self, uid: Uuid) -> Result<Staging, SiteError> {
@@ -122,7 +124,7 @@ impl Inner {
                     None => {}
                     Some(Job { stage: Stage::Ended(report), .. }) => reports.push((**report).clone()),
                     Some(job) if job.is_active() => open.push(*uid),
-                    Some(job) => reports.push(job.outlook(*uid)),
+                    Some(job) => reports.push(job.outlook(*uid, self.system.name())),
                 }
             }
         }
@@ -132,7 +134,7 @@ impl Inner {
                 // A site that cannot be reached has not lost its pods.
                 Err(PlaceError::Unreachable(why)) => {
                     let jobs = self.jobs();
-                    let known = open.iter().filter_map(|uid| Some(jobs.get(uid)?.outlook(*uid)));
+                    let known = open.iter().filter_map(|uid| Some(jobs.get(uid)?.outlook(*uid, self.system.name())));
                     reports.extend(known.map(|report| PodReport {
                         message: Some(format!("the site cannot be reached: {why}")),
                         ..report
@@ -153,11 +155,11 @@ impl Inner {
             reports.push(match (&job.stage, state) {
                 (Stage::Ended(report), _) => (**report).clone(),
                 (_, Some(state)) => state,
-                (_, None) => job.outlook(uid),
+                (_, None) => job.outlook(uid, self.system.name()),
             });
         }
         let jobs = self.jobs();
-        reports.extend(open.iter().filter_map(|uid| Some(jobs.get(uid)?.outlook(*uid))));
+        reports.extend(open.iter().filter_map(|uid| Some(jobs.get(uid)?.outlook(*uid, self.system.name()))));
         Ok(reports)
     }
 
@@ -205,28 +207,34 @@ impl Inner {
 
     async fn capacity(&self) -> Capacity {
         let known = || self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let (cpu_millis, memory_bytes) = match self.slurm().nodes().await {
+        let (cpu_millis, memory_bytes) = match self.system.nodes().await {
             Ok(nodes) => {
                 *known() = nodes;
                 nodes
             }
             Err(error) => {
-                tracing::warn!(site = self.config.name, %error, "cannot ask for the nodes of the site");
+                tracing::warn!(site = self.settings.name, %error, "cannot ask for the nodes of the site");
                 *known()
             }
         };
         let running = self.jobs().values().filter(|job| job.is_active()).count() as u64;
-        Capacity { cpu_millis, memory_bytes, pods: self.config.max_pods, pods_running: running, ..Capacity::default() }
+        Capacity {
+            cpu_millis,
+            memory_bytes,
+            pods: self.settings.max_pods,
+            pods_running: running,
+            ..Capacity::default()
+        }
     }
 }
 
-impl Site for SlurmSite {
+impl Site for BatchSite {
     fn name(&self) -> &str {
-        &self.inner.config.name
+        &self.inner.settings.name
     }
 
     fn capabilities(&self) -> Capabilities {
-        let sandbox = match self.inner.config.walls {
+        let sandbox = match self.inner.settings.walls {
             WallsSetting::None => Sandbox::None { why: "its jobs run as the site's own account".into() },
             // It hides where munge usually is, but a site may have it elsewhere, and whoever reaches it is the site's account.
             WallsSetting::UserNamespace => Sandbox::None {
@@ -234,7 +242,8 @@ impl Site for SlurmSite {
             },
             WallsSetting::OtherUser => Sandbox::OtherUser { landlock: false },
         };
-        Capabilities { sandbox, suspend: true, images: &[IMAGE] }
+        let images: &[&str] = if self.inner.settings.container.is_some() { &["*"] } else { &[HOST] };
+        Capabilities { sandbox, suspend: self.inner.system.wakes_runners(), images }
     }
 
     fn capacity(&self) -> Answer<'_, Capacity> {
@@ -246,13 +255,6 @@ impl Site for SlurmSite {
     }
 
     fn submit<'a>(&'a self, plan: &'a PodPlan) -> Answer<'a, ()> {
-        if let Some(other) = plan.all_containers().find(|container| container.image != IMAGE) {
-            let why = format!(
-                "container {}: site {} runs image `host` only, not {:?}",
-                other.name, self.inner.config.name, other.image
-            );
-            return Box::pin(async move { Err(SiteError::Refused(why)) });
-        }
         Box::pin(self.inner.submit(plan))
     }
 

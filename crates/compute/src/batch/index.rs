@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::io;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -16,12 +18,12 @@ use crate::report::PodReport;
 const RECORD: &str = "job.json";
 const EXIT: &str = "exit.json";
 
-/// A pod that was, or was about to be, handed to Slurm.
+/// A pod that was, or was about to be, handed to the batch system.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// Its containers, without what may be secret.
     pub plan: PodPlan,
-    /// None: it was about to be handed over, and Slurm may have it or not.
+    /// None: it was about to be handed over, and the batch system may have it or not.
     pub job: Option<u64>,
     /// The user id that the pod got.
     #[serde(default)]
@@ -35,24 +37,26 @@ impl Record {
 }
 
 /// What was remembered of one pod.
-pub struct Remembered {
+pub struct Remembered<R> {
     pub uid: Uuid,
-    pub record: Option<Record>,
+    pub record: Option<R>,
     pub exit: Option<PodReport>,
 }
 
+/// A site's folder. `R`: what is remembered of a pod that was, or was about to be, handed over.
 #[derive(Clone, Debug)]
-pub struct Index {
+pub struct Index<R = Record> {
     root: PathBuf,
+    records: PhantomData<fn() -> R>,
 }
 
-impl Index {
-    pub fn open(root: PathBuf) -> io::Result<Index> {
+impl<R: Serialize + DeserializeOwned> Index<R> {
+    pub fn open(root: PathBuf) -> io::Result<Self> {
         private_folder(&root)?;
-        Ok(Index { root })
+        Ok(Index { root, records: PhantomData })
     }
 
-    pub fn all(&self) -> io::Result<Vec<Remembered>> {
+    pub fn all(&self) -> io::Result<Vec<Remembered<R>>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
@@ -85,12 +89,20 @@ impl Index {
     }
 
     /// Survives the machine's death: it is what keeps a pod from being handed over twice.
-    pub fn save(&self, uid: Uuid, record: &Record) -> io::Result<()> {
+    pub fn save(&self, uid: Uuid, record: &R) -> io::Result<()> {
         write_note(&self.folder(uid), RECORD, record, Durable::Yes)
     }
 
     pub fn save_exit(&self, uid: Uuid, report: &PodReport) -> io::Result<()> {
         write_note(&self.folder(uid), EXIT, report, Durable::Yes)
+    }
+
+    /// Takes back the record of a pod that was refused.
+    pub fn withdraw(&self, uid: Uuid) -> io::Result<()> {
+        match fs::remove_file(self.folder(uid).join(RECORD)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     pub fn remove(&self, uid: Uuid) -> io::Result<()> {
@@ -101,7 +113,7 @@ impl Index {
         }
     }
 
-    fn folder(&self, uid: Uuid) -> PathBuf {
+    pub fn folder(&self, uid: Uuid) -> PathBuf {
         self.root.join(uid.to_string())
     }
 }

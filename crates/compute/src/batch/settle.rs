@@ -1,4 +1,6 @@
-//! From what folder and Slurm say to the one outcome of a pod.
+//! From what folder and batch system say to the one outcome of a pod.
+
+use std::collections::HashMap;
 
 use dte_base::time::Timestamp;
 use uuid::Uuid;
@@ -7,6 +9,7 @@ use super::index::Record;
 use super::jobs::{Job, Stage};
 use super::site::Inner;
 use super::state::{JobState, Verdict};
+use super::system::Past;
 use crate::host::outcome::Outcome;
 use crate::place::{Order, PlaceError, Seen};
 use crate::report::{ContainerState, Phase, PodReport};
@@ -23,7 +26,7 @@ impl Inner {
         }
     }
 
-    /// Takes a pod's outcome from its folder, if it is there and Slurm has nothing to add.
+    /// Takes a pod's outcome from its folder, if it is there and the batch system has nothing to add.
     pub(super) async fn take(&self, seen: Seen) -> Result<(), PlaceError> {
         let (uid, Some(mut report)) = (seen.uid, seen.exit) else { return Ok(()) };
         {
@@ -37,7 +40,7 @@ impl Inner {
                     return Ok(());
                 }
                 if let Some(reason) = state.and_then(JobState::reason_to_end) {
-                    let verdict = state.map(|state| state.verdict(None, true, ""));
+                    let verdict = state.map(|state| state.verdict(self.system.name(), None, true, ""));
                     report.reason = Some(reason.to_owned());
                     report.message = verdict.map(|verdict| verdict.message);
                 }
@@ -61,8 +64,26 @@ impl Inner {
         Ok(())
     }
 
-    /// Slurm says that the job has ended, and there is no outcome: we write it in the runner's place.
-    pub(super) async fn conclude(&self, seen: Seen) -> Result<(), PlaceError> {
+    /// The batch system says that these jobs have ended, and there is no outcome: we write it in the runners' place. What it
+    /// has written of those that its queue has forgotten is asked for once.
+    pub(super) async fn conclude_all(&self, overdue: Vec<Seen>) -> Result<(), PlaceError> {
+        let forgotten: Vec<(Uuid, Option<u64>)> = {
+            let jobs = self.jobs();
+            let known = overdue.iter().filter_map(|seen| Some((seen.uid, jobs.get(&seen.uid)?)));
+            let forgotten = known.filter(|(_, job)| !job.job_state().is_some_and(JobState::is_terminal));
+            forgotten.map(|(uid, job)| (uid, job.number())).collect()
+        };
+        let mut past = if forgotten.is_empty() { HashMap::new() } else { self.system.past(&forgotten).await? };
+        for seen in overdue {
+            let uid = seen.uid;
+            if let Err(error) = self.conclude(seen, past.remove(&uid)).await {
+                tracing::warn!(%uid, %error, "cannot settle a pod yet");
+            }
+        }
+        Ok(())
+    }
+
+    async fn conclude(&self, seen: Seen, past: Option<Past>) -> Result<(), PlaceError> {
         let uid = seen.uid;
         let Some((record, queued)) =
             self.jobs().get(&uid).and_then(|job| Some((job.record()?.clone(), job.queued.clone())))
@@ -73,14 +94,23 @@ impl Inner {
             // A runner has it after all.
             return Ok(());
         }
-        let (state, code) = match &queued {
-            Some(queued) if queued.state.is_terminal() => (queued.state, self.slurm().exit_code(queued.id).await?),
-            _ => match self.slurm().history(uid, record.job).await? {
-                Some((state, code)) => (state, code),
-                None => (JobState::Other, None),
-            },
+        let (state, code, why) = match (queued, past) {
+            (Some(queued), _) if queued.state.is_terminal() => {
+                if queued.state == JobState::Held {
+                    self.system.kill(uid, queued.id).await?;
+                }
+                let code = match queued.code {
+                    Some(code) => Some(code),
+                    None => self.system.exit_code(queued.id).await?,
+                };
+                let why = if queued.state == JobState::Held { queued.reason } else { String::new() };
+                (queued.state, code, why)
+            }
+            (_, Some(past)) => (past.state, past.code, past.reason),
+            (_, None) => (JobState::Other, None, String::new()),
         };
-        let verdict = state.verdict(code, seen.started, &seen.complaint);
+        let said = [why, seen.complaint].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+        let verdict = state.verdict(self.system.name(), code, seen.started, &said);
         let report = outcome(&record, seen.state, verdict, seen.cancelled.map(|how| how.reason), seen.started);
         self.place.order(Order::Conclude { uid, report: Box::new(report) }).await?;
         self.news(uid).await

@@ -1,4 +1,4 @@
-//! Asking Slurm: once in an interval, about all jobs together, and only while there are some.
+//! Asking the batch system: once in an interval, about all jobs together, and only while there are some.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::jobs::Stage;
-use super::queue::Queued;
 use super::site::Inner;
+use super::system::Queued;
 use crate::place::{Order, PlaceError};
 
 /// A slow controller is asked less often: it shall spend at most this share of its time on us.
 const SHARE: u32 = 10;
-/// A job that Slurm does not know may just have been handed over: it counts as gone after so many looks.
+/// A job that the queue does not have may just have been handed over: it counts as gone after so many looks.
 const LOOKS: u32 = 2;
 
 impl Inner {
     /// Starts what goes on in the background.
     pub(super) fn start(self: &Arc<Self>) {
         let this = self.clone();
-        self.tasks.spawn("Slurm's queue", async move {
+        self.tasks.spawn("a batch system's queue", async move {
             tokio::select! {
                 () = this.ask_again_and_again() => {}
                 () = this.tasks.stopping() => {}
@@ -29,7 +29,7 @@ impl Inner {
         });
         let this = self.clone();
         let mut ended = self.place.ended();
-        self.tasks.spawn("ends of Slurm's pods", async move {
+        self.tasks.spawn("ends of a batch system's pods", async move {
             loop {
                 let told = tokio::select! {
                     told = ended.recv() => told,
@@ -57,16 +57,16 @@ impl Inner {
                 let outcome = self.ask().await;
                 match &outcome {
                     Err(error) if !is_failing => {
-                        tracing::warn!(site = self.config.name, %error, "cannot ask Slurm how the jobs go; pods that run go on");
+                        tracing::warn!(site = self.settings.name, %error, "the batch system cannot be asked how the jobs go; pods that run go on");
                     }
-                    Ok(()) if is_failing => tracing::info!(site = self.config.name, "Slurm answers again"),
+                    Ok(()) if is_failing => tracing::info!(site = self.settings.name, "the batch system answers again"),
                     _ => {}
                 }
                 is_failing = outcome.is_err();
             } else {
                 self.wake.notified().await;
             }
-            tokio::time::sleep(self.config.poll.0.max(begun.elapsed().min(Duration::from_secs(60)) * SHARE)).await;
+            tokio::time::sleep(self.settings.poll.0.max(begun.elapsed().min(Duration::from_secs(60)) * SHARE)).await;
         }
     }
 
@@ -86,28 +86,24 @@ impl Inner {
                 Err(error) => tracing::debug!(%uid, %error, "a pod's folder cannot be watched"),
             }
         }
-        let queue = self.slurm().queue().await?;
+        let queue = self.system.queue().await?;
         let (look, kill) = self.compare(&queue);
         for (uid, job) in kill {
-            self.slurm().kill(uid, job).await?;
+            self.system.kill(uid, job).await?;
         }
+        let mut overdue = Vec::new();
         for seen in self.place.look(look).await? {
             let uid = seen.uid;
-            let outcome = if seen.exit.is_some() {
-                self.take(seen).await
-            } else if self.is_overdue(uid) {
-                self.conclude(seen).await
-            } else {
-                Ok(())
-            };
-            if let Err(error) = outcome {
+            if seen.exit.is_none() {
+                overdue.extend(self.is_overdue(uid).then_some(seen));
+            } else if let Err(error) = self.take(seen).await {
                 tracing::warn!(%uid, %error, "cannot settle a pod yet");
             }
         }
-        Ok(())
+        self.conclude_all(overdue).await
     }
 
-    /// Notes what Slurm says. Answers which folders to look at, and which jobs had their time to end.
+    /// Notes what the queue says. Answers which folders to look at, and which jobs had their time to end.
     fn compare(&self, queue: &HashMap<Uuid, Queued>) -> (Vec<Uuid>, Vec<(Uuid, u64)>) {
         let (mut look, mut kill) = (Vec::new(), Vec::new());
         let now = Instant::now();
@@ -150,6 +146,6 @@ impl Inner {
     fn is_overdue(&self, uid: Uuid) -> bool {
         let jobs = self.jobs();
         let over_since = jobs.get(&uid).and_then(|job| job.over_since);
-        over_since.is_some_and(|since| since.elapsed() >= self.config.file_lag.0)
+        over_since.is_some_and(|since| since.elapsed() >= self.settings.file_lag.0)
     }
 }

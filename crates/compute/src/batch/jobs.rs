@@ -7,23 +7,23 @@ use dte_base::time::Timestamp;
 use uuid::Uuid;
 
 use super::index::Record;
-use super::queue::Queued;
 use super::state::JobState;
+use super::system::Queued;
 use crate::host::outcome::Outcome;
 use crate::report::{Phase, PodReport, Usage};
 
 /// One pod.
 pub struct Job {
     pub stage: Stage,
-    /// What the last look at Slurm's queue said.
+    /// What the last look at the queue said.
     pub queued: Option<Queued>,
-    /// Looks in a row in which Slurm did not know it.
+    /// Looks in a row in which the queue did not have it.
     pub missing: u32,
-    /// Since when Slurm says that it has ended, without an outcome to be seen.
+    /// Since when the batch system says that it has ended, without an outcome to be seen.
     pub over_since: Option<Instant>,
     /// The place tells when its outcome is written.
     pub is_watched: bool,
-    /// Its outcome says only that it was told to end, and Slurm has yet to say why.
+    /// Its outcome says only that it was told to end, and the batch system has yet to say why.
     pub awaits_word: bool,
     /// When it has to have ended by itself.
     pub kill_at: Option<Instant>,
@@ -32,9 +32,9 @@ pub struct Job {
 }
 
 pub enum Stage {
-    /// Its folder is there; it was not handed to Slurm.
+    /// Its folder is there; it was not handed over.
     Prepared,
-    /// It may have been handed to Slurm.
+    /// It may have been handed over.
     Unsure(Box<Record>),
     Queued(Box<Record>),
     Ended(Box<PodReport>),
@@ -67,7 +67,7 @@ impl Job {
         }
     }
 
-    /// Slurm has to be asked about it.
+    /// The batch system has to be asked about it.
     pub fn is_active(&self) -> bool {
         self.record().is_some()
     }
@@ -81,8 +81,8 @@ impl Job {
         self.queued.as_ref().map(|queued| queued.state)
     }
 
-    /// How it goes as far as Slurm knows: for pods whose runner has not yet said anything.
-    pub fn outlook(&self, uid: Uuid) -> PodReport {
+    /// How it goes as far as the batch system (`system`) knows: for pods whose runner has not yet said anything.
+    pub fn outlook(&self, uid: Uuid, system: &str) -> PodReport {
         let mut report = match self.record() {
             Some(record) => Outcome::new(&record.plan, Timestamp::now()).state(),
             None => blank(uid),
@@ -91,10 +91,10 @@ impl Job {
         let state = self.job_state();
         (report.reason, report.message) = match (&self.queued, state) {
             (Some(queued), Some(JobState::Waiting)) => {
-                (Some("SlurmPending".to_owned()), Some(why_it_waits(&queued.reason, queued.id)))
+                (Some(format!("{system}Pending")), Some(why_it_waits(system, &queued.reason, queued.id)))
             }
             (Some(queued), Some(JobState::Suspended)) => {
-                (Some("SlurmSuspended".to_owned()), Some(format!("Slurm holds job {} still", queued.id)))
+                (Some(format!("{system}Suspended")), Some(format!("{system} holds job {} still", queued.id)))
             }
             _ => (None, None),
         };
@@ -102,9 +102,9 @@ impl Job {
     }
 }
 
-fn why_it_waits(reason: &str, id: u64) -> String {
+fn why_it_waits(system: &str, reason: &str, id: u64) -> String {
     match reason {
-        "" | "None" => format!("job {id} waits for Slurm to look at it"),
+        "" | "None" => format!("job {id} waits for {system} to look at it"),
         known => format!("job {id} waits: {known}"),
     }
 }

@@ -10,7 +10,7 @@ use super::submit::grace_of;
 use crate::place::Order;
 use crate::site::{Cancellation, SiteError};
 
-/// What a runner may take beyond the pod's own grace before Slurm ends the job.
+/// What a runner may take beyond the pod's own grace before the batch system ends the job.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Inner {
@@ -28,28 +28,32 @@ impl Inner {
         self.place.order(Order::Cancel { uid, how: how.clone() }).await?;
         let number = match number {
             Some(number) => Some(number),
-            None => self.slurm().find(uid).await?.map(|job| job.id),
+            None => self.system.find(uid).await?.map(|job| job.id),
         };
         // Whoever takes the folder decides: a runner, which is told to end, or we, and then none will ever run.
         if self.place.yes(Order::Claim { uid }).await? {
             if let Some(number) = number {
-                self.slurm().kill(uid, number).await?;
+                self.system.kill(uid, number).await?;
             }
             return Ok(self.end_unstarted(uid, &record, &how.reason).await?);
         }
-        let grace = how.grace.unwrap_or(Duration::from_secs(grace_of(&self.config, &record.plan)));
+        let grace = how.grace.unwrap_or(Duration::from_secs(grace_of(&self.settings, &record.plan)));
         if let Some(job) = self.jobs().get_mut(&uid) {
             job.kill_at = Some(Instant::now() + grace + PATIENCE);
         }
         match number {
-            Some(number) => Ok(self.slurm().signal_runner(uid, number, "TERM").await?),
-            // Slurm has forgotten the job, so it has ended.
+            Some(number) => Ok(self.system.end_runner(uid, number).await?),
+            // The batch system has forgotten the job, so it has ended.
             None => Ok(self.news(uid).await?),
         }
     }
 
     /// The pod's runner stops or continues its processes. One that has not started yet finds the note when it does.
     pub(super) async fn set_suspended(&self, uid: Uuid, wanted: bool) -> Result<(), SiteError> {
+        if !self.system.wakes_runners() {
+            let (site, system) = (&self.settings.name, self.system.name());
+            return Err(SiteError::Refused(format!("site {site} cannot suspend pod {uid}: {system} has no way to")));
+        }
         let number = {
             let jobs = self.jobs();
             let job = jobs.get(&uid).ok_or(SiteError::Unknown(uid))?;
@@ -63,7 +67,7 @@ impl Inner {
         let has_started =
             self.place.look(vec![uid]).await?.pop().is_some_and(|seen| seen.started && seen.exit.is_none());
         if let (true, Some(number)) = (has_started, number) {
-            self.slurm().signal_runner(uid, number, "USR1").await?;
+            self.system.wake_runner(uid, number).await?;
         }
         Ok(())
     }

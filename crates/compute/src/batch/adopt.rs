@@ -5,9 +5,9 @@ use super::site::Inner;
 use crate::site::SiteError;
 
 impl Inner {
-    /// Takes up the pods that are remembered. What became of them meanwhile, the first look at Slurm and the folders says.
+    /// Takes up the pods that are remembered. What became of them meanwhile, the first look at the queue and the folders says.
     pub(super) fn adopt(&self) -> Result<(), SiteError> {
-        let all = self.index.all().map_err(SiteError::io(format!("the folder of site {}", self.config.name)))?;
+        let all = self.index.all().map_err(SiteError::io(format!("the folder of site {}", self.settings.name)))?;
         let mut jobs = self.jobs();
         for pod in all {
             let user = pod.record.as_ref().and_then(|record| record.user);

@@ -1,0 +1,179 @@
+//! Logs: asked of the cluster while a pod runs, kept in its folder when it ends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dte_base::time::Timestamp;
+use futures_util::AsyncReadExt;
+use kube::api::LogParams;
+use uuid::Uuid;
+
+use super::object::name_of;
+use super::site::{Inner, refused_with};
+use crate::logs::{LogChunk, LogLine};
+use crate::report::{ContainerState, PodReport};
+use crate::site::SiteError;
+
+/// Log kept of one container.
+const MOST: i64 = 16 << 20;
+/// How long a pod may take to end once it was told to.
+const LONGEST_END: Duration = Duration::from_secs(600);
+/// How long its end waits for the end of its logs.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The log of one container from byte `from`; none: the pod's first.
+pub(super) async fn read(inner: &Inner, uid: Uuid, container: Option<&str>, from: u64) -> Result<LogChunk, SiteError> {
+    let (report, is_over) = match inner.pods().get(&uid) {
+        Some(entry) => (entry.latest.clone(), entry.is_over),
+        None => return Err(SiteError::Unknown(uid)),
+    };
+    let Some(report) = report else { return Ok(LogChunk::default()) };
+    let all = || report.containers.iter().chain(&report.init_containers);
+    let found = match container {
+        Some(name) => all().find(|one| one.name == name),
+        None => all().next(),
+    };
+    let Some(found) = found else {
+        return Err(SiteError::Refused(format!("pod {uid} has no container {}", container.unwrap_or_default())));
+    };
+    let path = kept(inner, uid, &found.name);
+    let text = match tokio::fs::read_to_string(&path).await {
+        Ok(text) => text,
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(SiteError::io(path.display().to_string())(error));
+        }
+        Err(_) if is_over || matches!(found.state, ContainerState::Waiting { .. }) => String::new(),
+        Err(_) => fetch(inner, uid, &found.name).await?,
+    };
+    Ok(after(&text, from, is_over))
+}
+
+/// Fetches the logs of all containers that ran. What cannot be had is only told: a log that is lost must not hold up an end
+/// that is known.
+pub(super) async fn keep(inner: &Inner, uid: Uuid, report: &PodReport) {
+    followed(inner, uid).await;
+    let ran = |state: &ContainerState| matches!(state, ContainerState::Terminated { started: Some(_), .. });
+    for one in report.init_containers.iter().chain(&report.containers).filter(|one| ran(&one.state)) {
+        let path = kept(inner, uid, &one.name);
+        if path.exists() {
+            continue;
+        }
+        let outcome = match fetch(inner, uid, &one.name).await {
+            Ok(text) => tokio::fs::write(&path, text).await.map_err(SiteError::io(path.display().to_string())),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::info!(%uid, container = one.name, %error, "a log is not kept");
+        }
+    }
+}
+
+/// Follows the logs of all containers that run, before the pod is ended: its node may forget them with the pod. What they say
+/// until their end is kept.
+pub(super) async fn follow(inner: &Arc<Inner>, uid: Uuid, report: &PodReport) {
+    let runs = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
+    for one in report.init_containers.iter().chain(&report.containers).filter(|one| runs(&one.state)) {
+        let stream = match inner.api().log_stream(&name_of(uid), &asked_for(&one.name, true)).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::info!(%uid, container = one.name, %error, "a log is not followed");
+                continue;
+            }
+        };
+        let (path, this, name) = (kept(inner, uid, &one.name), inner.clone(), one.name.clone());
+        *inner.following().entry(uid).or_default() += 1;
+        inner.tasks.spawn("the end of a log", async move {
+            let mut text = Vec::new();
+            let read = async {
+                let limit = u64::try_from(MOST).unwrap_or(u64::MAX);
+                stream.take(limit).read_to_end(&mut text).await?;
+                tokio::fs::write(&path, &text).await
+            };
+            let outcome = tokio::select! {
+                outcome = tokio::time::timeout(LONGEST_END, read) => outcome.unwrap_or(Ok(())),
+                // What the next engine can still have, it fetches.
+                () = this.tasks.stopping() => Ok(()),
+            };
+            if let Err(error) = outcome {
+                tracing::info!(%uid, container = name, %error, "the end of a log is lost");
+            }
+            let mut following = this.following();
+            match following.get_mut(&uid) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(following.remove(&uid)),
+            }
+        });
+    }
+}
+
+/// Waits a little for logs that are being followed to end.
+async fn followed(inner: &Inner, uid: Uuid) {
+    let begun = Instant::now();
+    while inner.following().contains_key(&uid) && begun.elapsed() < LAST_WORDS {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn asked_for(container: &str, follow: bool) -> LogParams {
+    LogParams {
+        container: Some(container.to_owned()),
+        timestamps: true,
+        follow,
+        limit_bytes: (!follow).then_some(MOST),
+        ..LogParams::default()
+    }
+}
+
+async fn fetch(inner: &Inner, uid: Uuid, container: &str) -> Result<String, SiteError> {
+    match inner.api().logs(&name_of(uid), &asked_for(container, false)).await {
+        Ok(text) => Ok(text),
+        // It has not begun, or has gone.
+        Err(error) if matches!(refused_with(&error), Some(400 | 404)) => Ok(String::new()),
+        Err(error) => Err(inner.away(&error)),
+    }
+}
+
+fn kept(inner: &Inner, uid: Uuid, container: &str) -> PathBuf {
+    inner.index.folder(uid).join(format!("{container}.log"))
+}
+
+/// What was written after the first `from` bytes. Each line begins with its time.
+fn after(text: &str, from: u64, complete: bool) -> LogChunk {
+    let mut chunk = LogChunk { lines: Vec::new(), next: 0, complete };
+    for line in text.split_inclusive('\n') {
+        let stamped = line.split_once(' ').and_then(|(time, rest)| Some((time.parse::<jiff::Timestamp>().ok()?, rest)));
+        let (at, said) = match stamped {
+            Some((time, rest)) => (Timestamp::from_micros(time.as_microsecond()), rest),
+            None => (Timestamp::now(), line),
+        };
+        let begin = chunk.next;
+        chunk.next += said.len() as u64;
+        if chunk.next > from {
+            let known = usize::try_from(from.saturating_sub(begin)).unwrap_or(0);
+            chunk.lines.push(LogLine { at, text: said.as_bytes()[known.min(said.len())..].to_vec() });
+        }
+    }
+    chunk.next = chunk.next.max(from);
+    chunk
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_lose_their_times() {
+        let text = "2026-01-02T03:04:05.5Z one\n2026-01-02T03:04:06Z two";
+        let all = after(text, 0, true);
+        assert_eq!((all.next, all.lines.len(), all.complete), (7, 2, true));
+        assert_eq!(
+            all.lines[0],
+            LogLine { at: Timestamp::from_micros(1_767_323_045_500_000), text: b"one\n".to_vec() }
+        );
+        let rest = after(text, 5, false);
+        assert_eq!((rest.next, &rest.lines[0].text[..]), (7, &b"wo"[..]));
+        assert!(after(text, 7, false).lines.is_empty());
+    }
+}
