@@ -8,27 +8,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 summary() { echo "$1 passed, $2 failed, $3 skipped"; }
 
-if [ "${DTE_THIRD_PARTY_INSIDE-}" != 1 ]; then
-  if [ "$(id -u)" != 0 ] || ! unshare -n true 2>/dev/null; then
-    echo "SKIPPED: third-party copies with XRootD (needs root and network namespaces)"
-    summary 0 0 1
-    exit 0
-  fi
-  install() {
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends \
-      xrootd-server xrootd-server-plugins davix gfal2-util-scripts gfal2-plugin-http python3-gfal2-util
-  }
-  if ! command -v xrootd >/dev/null || ! command -v gfal-copy >/dev/null || ! command -v davix-cp >/dev/null; then
-    echo "installing Debian's xrootd-server, xrootd-server-plugins, davix and gfal2" >&2
-    { install || { apt-get update -q && install; }; } >/dev/null 2>&1
-  fi
-  if ! command -v xrootd >/dev/null; then
-    echo "SKIPPED: third-party copies with XRootD (xrootd-server cannot be installed)"
-    summary 0 0 1
-    exit 0
-  fi
+if [ "${DTE_NETWORK_OF_OUR_OWN-}" != 1 ]; then
+  "$here/xrootd.sh" || { summary 0 0 1; exit 0; }
   (cd "$root" && cargo build --quiet -p dte-edge --example serve-edge) || exit 1
-  DTE_THIRD_PARTY_INSIDE=1 exec unshare -n "$0"
+  DTE_NETWORK_OF_OUR_OWN=1 exec unshare -n "$0"
 fi
 
 ip link set lo up
@@ -46,31 +29,8 @@ passed=0 failed=0
 bad() { failed=$((failed + 1)); echo "FAILED: $1"; [ ! -s "$work/out" ] || tail -n 8 "$work/out" | cut -c 1-300 | sed "s/^/    /"; }
 check() { local name=$1; shift; if "$@" >"$work/out" 2>&1; then passed=$((passed + 1)); else bad "$name"; fi; }
 
-# A certificate for XRootD, which loads its third-party-copy handler only with TLS, and for those who trust it.
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=test authority" -keyout "$work/ca.key" -out "$work/ca.pem" 2>/dev/null
-openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout "$work/host.key" -out "$work/host.csr" 2>/dev/null
-printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' >"$work/host.ext"
-openssl x509 -req -days 2 -in "$work/host.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -CAcreateserial -extfile "$work/host.ext" \
-  -out "$work/host.pem" 2>/dev/null
-mkdir -p "$work/certs" "$work/xrootd/files" "$work/xrootd/admin"
-cp "$work/ca.pem" "$work/certs/ca.pem"
-openssl rehash "$work/certs" 2>/dev/null
-cat >"$work/xrootd.cfg" <<CONFIG
-all.export /
-oss.localroot $work/xrootd/files
-all.adminpath $work/xrootd/admin
-all.pidpath $work/xrootd/admin
-xrd.port 19091
-xrd.protocol http:18081 libXrdHttp.so
-xrd.tls $work/host.pem $work/host.key
-xrd.tlsca certdir $work/certs
-http.desthttps no
-http.exthandler xrdtpc libXrdHttpTPC.so
-xrootd.chksum max 2 adler32 md5 crc32
-CONFIG
-chown -R xrootd "$work/xrootd" "$work/host.key" "$work/host.pem"
-X509_CERT_DIR=$work/certs xrootd -R xrootd -c "$work/xrootd.cfg" -l "$work/xrootd/admin/log" -n peer >/dev/null 2>&1 &
-pids+=($!)
+source "$here/xrootd.sh"
+start_xrootd
 settings='[http.outbound]
 allow = ["127.0.0.0/8", "::1"]
 [edge]
@@ -88,7 +48,6 @@ for _ in $(seq 200); do
 done
 read -r one token1 < <(tr '\n' ' ' <"$work/one")
 read -r two token2 < <(tr '\n' ' ' <"$work/two")
-peer=http://127.0.0.1:18081
 export CURL_CA_BUNDLE="$work/ca.pem"
 area1=$one/dav/home/admin/tpc area2=$two/dav/home/admin/tpc
 

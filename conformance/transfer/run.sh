@@ -142,5 +142,18 @@ else
   failed=$((failed + 1))
   echo "FAILED: the library's checks did not come to their end"
 fi
-echo "$passed passed, $failed failed"
+results=$("$here/third-party.sh" 2>&1)
+counts=$(tail -n 1 <<<"$results")
+sed '$d' <<<"$results"
+skipped=0
+if [[ $counts =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+  passed=$((passed + BASH_REMATCH[1]))
+  failed=$((failed + BASH_REMATCH[2]))
+  skipped=${BASH_REMATCH[3]}
+else
+  failed=$((failed + 1))
+  echo "FAILED: the transfers between other storages did not come to their end"
+fi
+note=; [ "$skipped" = 0 ] || note=", $skipped skipped"
+echo "$passed passed, $failed failed$note"
 [ $failed = 0 ]

@@ -71,7 +71,7 @@ pub enum BadParty {
 pub struct Party {
     client: Client,
     pub(super) url: Url,
-    headers: HeaderMap,
+    pub(super) headers: HeaderMap,
     pub(super) pause: Duration,
     /// Whether what the server says of its checksum counts.
     pub(super) is_believed: bool,

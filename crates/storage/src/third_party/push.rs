@@ -1,25 +1,14 @@
-//! Bringing a file to the other server, and taking away what a failure left there.
+//! Bringing a file to the other server.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use dte_protocol_webdav::digest::Algorithm;
 
-use super::party::{Looked, Party};
+use super::party::Party;
+use super::rest::Before;
 use crate::error::{Errno, Error, Side};
 use crate::resolve::Location;
 use crate::transfer::{Copied, CopyOrder, copy_verified};
-
-/// How long a server may take to notice that an upload broke off.
-const SETTLE: Duration = Duration::from_secs(1);
-
-/// What was at the other server before.
-enum Before {
-    Nothing,
-    File(Looked),
-    /// It does not say.
-    Unknown,
-}
 
 /// Copies `source` to `party`.
 ///
@@ -31,13 +20,8 @@ pub async fn push(
     order: &CopyOrder,
     cancelled: impl Future<Output = ()> + Send,
 ) -> Result<Copied, Error> {
-    let before = match party.look(None).await {
-        Ok(looked) => Before::File(looked),
-        Err(error) if error.errno == Errno::ENOENT => Before::Nothing,
-        Err(error) if matches!(error.errno, Errno::ECONN | Errno::ETIMEDOUT) => return Err(error.at(Side::Destination)),
-        Err(_) => Before::Unknown,
-    };
-    if matches!(before, Before::File(_)) && !order.overwrite {
+    let before = Before::look(party).await.map_err(|error| error.at(Side::Destination))?;
+    if before.is_something() && !order.overwrite {
         let text = format!("{party}: The destination file exists and overwrite is not enabled");
         return Err(Error::new(Errno::EEXIST, text).at(Side::Destination));
     }
@@ -51,15 +35,10 @@ pub async fn push(
         outcome = copying => outcome,
         () = cancelled => Err(Error::new(Errno::ECANCELED, party.to_string()).at(Side::Transfer)),
     };
-    match outcome {
-        Err(error) => {
-            if order.progress.load(Ordering::Relaxed) > 0 {
-                clean_up(party, &before).await;
-            }
-            Err(error)
-        }
-        ok => ok,
+    if outcome.is_err() && order.progress.load(Ordering::Relaxed) > 0 {
+        before.restore(party).await;
     }
+    outcome
 }
 
 /// Whether the server says a checksum; that it agrees was looked at by the copy.
@@ -69,21 +48,4 @@ async fn told(party: &Party) -> Result<(), Error> {
         return Ok(());
     }
     Err(party.silent().at(Side::Destination))
-}
-
-async fn clean_up(party: &Party, before: &Before) {
-    let mut now = party.look(None).await;
-    if now.is_err() {
-        // A server may notice late that an upload broke off, and give the part its name then.
-        tokio::time::sleep(SETTLE).await;
-        now = party.look(None).await;
-    }
-    let is_ours = match (now, before) {
-        (Ok(_), Before::Nothing) => true,
-        (Ok(now), Before::File(before)) => now != *before,
-        (Ok(_), Before::Unknown) | (Err(_), _) => false,
-    };
-    if is_ours && let Err(cause) = party.remove().await {
-        tracing::warn!(%party, %cause, "the rest of a copy stays behind");
-    }
 }
