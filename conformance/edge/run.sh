@@ -243,6 +243,19 @@ else
   skip "gfal2 cannot be installed"
 fi
 
+echo "-- third-party copies"
+results=$("$here/third-party.sh" 2>&1)
+counts=$(tail -n 1 <<<"$results")
+sed '$d' <<<"$results"
+if [[ $counts =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+  passed=$((passed + BASH_REMATCH[1]))
+  failed=$((failed + BASH_REMATCH[2]))
+  skipped=$((skipped + BASH_REMATCH[3]))
+else
+  : >"$work/out"
+  bad "the third-party copies did not come to their end"
+fi
+
 check "take it all away" code 204 -H "$auth" -X DELETE "$area/"
 note=; [ $skipped = 0 ] || note=", $skipped skipped"
 echo "$passed passed, $failed failed$note"

@@ -144,6 +144,47 @@ def cancel_one_file():
 
 
 @check
+def banned_storage():
+    storage = "https://banned.invalid"
+    held = fts.new_job([fts.new_transfer(f"{storage}/x", f"{area}/banned-{uuid.uuid4()}")])
+    assert fts.ban_se(context, storage, status="wait", allow_submit=True) == []
+    job_id = fts.submit(context, held)
+    for _ in range(100):
+        if fts.get_job_status(context, job_id, list_files=True)["files"][0]["file_state"] == "ON_HOLD":
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("it does not wait")
+    assert fts.ban_se(context, storage) == [job_id]
+    status = end_of(job_id)
+    assert (status["job_state"], status["reason"]) == ("CANCELED", "Storage banned"), status
+    try:
+        fts.submit(context, held)
+    except Unauthorized as error:
+        assert f"{storage} is banned" in str(error), error
+    else:
+        raise AssertionError("it was taken")
+    listed = json.loads(context.get("/ban/se"))
+    assert [ban["se"] for ban in listed if ban["status"] == "CANCEL"] == [storage], listed
+    fts.unban_se(context, storage)
+    fts.cancel(context, fts.submit(context, held))
+
+
+@check
+def banned_user():
+    assert fts.ban_dn(context, "somebody") == []
+    assert [ban["dn"] for ban in json.loads(context.get("/ban/dn"))] == ["somebody"]
+    fts.unban_dn(context, "somebody")
+    assert json.loads(context.get("/ban/dn")) == []
+    try:
+        fts.ban_dn(context, fts.whoami(context)["user_dn"])
+    except ClientError as error:
+        assert "409" in str(error), error
+    else:
+        raise AssertionError("banned themselves")
+
+
+@check
 def strangers():
     nobody = fts.Context(endpoint, no_creds=False, fts_access_token="nonsense")
     try:

@@ -132,6 +132,12 @@ check "cancel" "CANCELED" fts-rest-transfer-cancel "${me[@]}" "$job"
 check "cancel again" "CANCELED" fts-rest-transfer-cancel "${me[@]}" "$job"
 check "status of a cancelled job" "Reason: Job canceled by the user" fts-rest-transfer-status "${me[@]}" "$job"
 
+check "ban a storage" "No jobs affected" fts-rest-ban "${me[@]}" --storage https://no-such-host.invalid
+refused "nothing is moved from there" "https://no-such-host.invalid is banned" fts-rest-transfer-submit "${me[@]}" https://no-such-host.invalid/x "$area/x"
+check "lift that" "" fts-rest-ban "${me[@]}" --storage https://no-such-host.invalid --unban
+check "ban a submitter" "No jobs affected" fts-rest-ban "${me[@]}" --user somebody
+check "lift that" "" fts-rest-ban "${me[@]}" --user somebody --unban
+
 results=$(python3 "$here/library.py" "$fts" "$DTE_TOKEN" "$area" "$sum" 2>&1)
 counts=$(tail -n 1 <<<"$results")
 grep -v '^COUNTS ' <<<"$results"
@@ -142,5 +148,18 @@ else
   failed=$((failed + 1))
   echo "FAILED: the library's checks did not come to their end"
 fi
-echo "$passed passed, $failed failed"
+results=$("$here/third-party.sh" 2>&1)
+counts=$(tail -n 1 <<<"$results")
+sed '$d' <<<"$results"
+skipped=0
+if [[ $counts =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+  passed=$((passed + BASH_REMATCH[1]))
+  failed=$((failed + BASH_REMATCH[2]))
+  skipped=${BASH_REMATCH[3]}
+else
+  failed=$((failed + 1))
+  echo "FAILED: the transfers between other storages did not come to their end"
+fi
+note=; [ "$skipped" = 0 ] || note=", $skipped skipped"
+echo "$passed passed, $failed failed$note"
 [ $failed = 0 ]

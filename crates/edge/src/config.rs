@@ -1,7 +1,9 @@
 //! `[edge]` of the configuration.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use dte_base::units::Span;
 use serde::Deserialize;
 
 /// What `[edge]` may say.
@@ -11,13 +13,48 @@ pub struct EdgeConfig {
     /// Whether a file is on disk before the client hears that it was stored. Without it a power cut may lose files that
     /// were acknowledged; a crash of the engine alone never does.
     pub fsync: bool,
+    /// Copies from and to other servers that clients order (HTTP third-party copy).
+    pub third_party: ThirdPartyConfig,
     /// Areas besides `home` and `local`, or other settings for those two.
     pub areas: Vec<AreaConfig>,
 }
 
 impl Default for EdgeConfig {
     fn default() -> Self {
-        EdgeConfig { fsync: true, areas: Vec::new() }
+        EdgeConfig { fsync: true, third_party: ThirdPartyConfig::default(), areas: Vec::new() }
+    }
+}
+
+/// `[edge.third_party]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ThirdPartyConfig {
+    /// Copies at once; further ones wait, and say so.
+    pub concurrency: usize,
+    /// Copies at once from and to one other server.
+    pub per_host: usize,
+    /// Copies that wait at most; further ones are refused.
+    pub waiting: usize,
+    /// A connection on which no byte comes for this long is given up. A download goes on with another one, if the file is
+    /// still the same.
+    pub pause: Span,
+    /// A copy of which no byte moves for this long is given up.
+    pub stall: Span,
+    /// How often whoever ordered a copy hears how far it is. Clients expect at most five seconds.
+    pub marker_interval: Span,
+}
+
+impl Default for ThirdPartyConfig {
+    fn default() -> Self {
+        let seconds = |count| Span(Duration::from_secs(count));
+        ThirdPartyConfig {
+            concurrency: 50,
+            per_host: 25,
+            waiting: 1_000,
+            pause: seconds(30),
+            stall: seconds(90),
+            marker_interval: seconds(5),
+        }
     }
 }
 

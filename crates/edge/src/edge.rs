@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use dte_base::tasks::Tasks;
+use dte_http::Client;
 use dte_protocol_webdav::path::{ResourcePath, check_component};
 use dte_storage::beneath::Links;
 use parking_lot::Mutex;
@@ -13,6 +15,7 @@ use crate::config::{AreaConfig, AreaLinks, AreaMode, AreaUsers, EdgeConfig};
 use crate::disk::Area;
 use crate::disk::area::{SharedArea, Treatment};
 use crate::disk::workers::Workers;
+use crate::third_party::ThirdParty;
 
 /// The area in which each person has a folder.
 pub const HOME: &str = "home";
@@ -24,6 +27,8 @@ pub struct Edge {
     areas: BTreeMap<String, SharedArea>,
     /// Under which URL clients know us; a `Destination` must be there.
     pub public_url: Url,
+    /// Copies from and to other servers.
+    pub third_party: ThirdParty,
     /// For short work that waits for no disk.
     pub workers: Workers,
     /// People whose folder in `home` is known to exist.
@@ -32,7 +37,7 @@ pub struct Edge {
 
 impl Edge {
     /// Opens `home`, `local` and the configured areas. The error is a text for the operator.
-    pub fn open(config: &EdgeConfig, data_dir: &Path, public_url: Url) -> Result<Edge, String> {
+    pub fn open(config: &EdgeConfig, data_dir: &Path, client: Client, tasks: Tasks) -> Result<Edge, String> {
         let storage = data_dir.join("storage");
         let mut areas = BTreeMap::new();
         for settings in &config.areas {
@@ -63,7 +68,9 @@ impl Edge {
             }
         }
         let workers = Workers::start().map_err(|error| format!("the edge's threads do not start: {error}"))?;
-        Ok(Edge { areas, public_url, workers, homes: Mutex::default() })
+        let public_url = client.public_url().clone();
+        let third_party = ThirdParty::new(config.third_party.clone(), client, tasks);
+        Ok(Edge { areas, public_url, third_party, workers, homes: Mutex::default() })
     }
 
     pub fn area(&self, name: &str) -> Option<&SharedArea> {
@@ -123,7 +130,9 @@ mod tests {
         let document = dte_base::config::Document::parse(text, None).expect("parses");
         let config: EdgeConfig = document.section("edge").expect("section");
         let url: Url = "http://127.0.0.1:8990".parse().expect("url");
-        Edge::open(&config, temp.path(), url).map(|edge| edge.areas().map(|area| area.name.clone()).collect())
+        let client = Client::new(&dte_http::HttpConfig::default(), url);
+        Edge::open(&config, temp.path(), client, Tasks::new())
+            .map(|edge| edge.areas().map(|area| area.name.clone()).collect())
     }
 
     #[test]

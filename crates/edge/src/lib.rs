@@ -8,14 +8,18 @@
 //! with every checksum that was stated, and, with `[edge] fsync = true`, is on disk. So nobody ever sees a half-written file,
 //! and what was acknowledged stays. The adler32 of what passes is kept with the file.
 //!
+//! A client may order a copy from or to another server (HTTP third-party copy: `COPY` with `Source`, or with `Destination`
+//! elsewhere). The edge is then the active party: it answers at once, tells every few seconds how far it is, and at the end how it went.
+//!
 //! Rooms: `model` (facts, media types, properties), `disk` (all that touches the filesystem, opened beneath the area's
-//! folder), `api` (one file for each thing that a client may ask), [`config`].
+//! folder), `api` (one file for each thing that a client may ask), `third_party` (copies under way), [`config`].
 
 mod api;
 pub mod config;
 mod disk;
 mod edge;
 mod model;
+mod third_party;
 
 use std::sync::Arc;
 
@@ -37,9 +41,8 @@ impl Service {
     /// Opens all areas, making their folders, and removes what an earlier engine left half-written in them.
     pub async fn open(ctx: ServiceContext) -> Result<Service, OpenError> {
         let config: EdgeConfig = ctx.config.section("edge")?;
-        let public_url = ctx.public_url.clone();
-        let data_dir = ctx.data_dir.clone();
-        let opening = tokio::task::spawn_blocking(move || edge::Edge::open(&config, &data_dir, public_url));
+        let (data_dir, client, tasks) = (ctx.data_dir.clone(), ctx.client.clone(), ctx.tasks.clone());
+        let opening = tokio::task::spawn_blocking(move || edge::Edge::open(&config, &data_dir, client, tasks));
         let edge = opening.await.map_err(|error| OpenError::other(error.to_string()))?.map_err(OpenError::other)?;
         Ok(Service { edge: Arc::new(edge) })
     }

@@ -6,6 +6,7 @@
 //! * [`checksum`]: several checksums over one passing stream;
 //! * [`transfer`]: [`copy_verified`], which moves bytes from one store to another and never leaves a half-written or wrong
 //!   file visible;
+//! * [`third_party`]: the active party of an HTTP third-party copy;
 //! * [`beneath`]: a folder handle below which paths are opened and from which none leads out.
 //!
 //! Errors carry the category that the field's clients and FTS reason by ([`Errno`]) and say whether trying again may help.
@@ -16,6 +17,7 @@ pub mod checksum;
 pub mod error;
 pub mod file;
 pub mod resolve;
+pub mod third_party;
 pub mod transfer;
 pub mod webdav;
 

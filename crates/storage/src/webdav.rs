@@ -59,7 +59,7 @@ fn explain(error: client::Error) -> Error {
     Error::new(errno, error.to_string())
 }
 
-fn errno_of(status: StatusCode, method: &Method, is_mkcol: bool) -> Errno {
+pub(crate) fn errno_of(status: StatusCode, method: &Method, is_mkcol: bool) -> Errno {
     match status.as_u16() {
         401 | 402 | 403 | 407 | 423 => Errno::EACCES,
         404 | 410 => Errno::ENOENT,

@@ -1,18 +1,20 @@
-//! A transfer service with a storage in memory, for trying real clients: `serve READY_FILE`.
+//! A transfer service with a storage in memory, for trying real clients: `serve READY_FILE [CONFIG]`.
 //!
 //! Writes its address and an administrator's token to READY_FILE, one on each line, and serves `/fts` and `/dav` until it is
-//! told to stop.
+//! told to stop. CONFIG is text as in `dte.toml`.
 
 #[path = "../tests/fixture/storage.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod storage;
 
-use dte_identity::testing::TestEngine;
+use dte_identity::testing::{TestEngine, TestSetup};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let ready = std::env::args().nth(1).ok_or("usage: serve READY_FILE")?;
-    let engine = TestEngine::start(async |ctx| {
+    let mut arguments = std::env::args().skip(1);
+    let ready = arguments.next().ok_or("usage: serve READY_FILE [CONFIG]")?;
+    let setup = TestSetup::config(&arguments.next().unwrap_or_default());
+    let engine = TestEngine::start_with(setup, async |ctx| {
         let service = dte_transfer::Service::open(ctx.for_service(dte_transfer::Service::NAME)).await?;
         let mut mounts = service.mounts();
         mounts.push(storage::FakeStorage::new().mount());

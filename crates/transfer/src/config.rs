@@ -29,6 +29,8 @@ pub struct Settings {
     pub retry_delay_max: Span,
     /// A copy of which no byte moves for this long is given up (and tried again).
     pub stall: Span,
+    /// Whether files go through this process where neither storage can copy to or from another one by itself.
+    pub streamed: bool,
     /// A copy of a file of unknown size is given up after this long.
     pub max_duration: Span,
     /// Jobs that ended longer ago are forgotten.
@@ -46,6 +48,7 @@ impl Default for Settings {
             retry_delay: seconds(1),
             retry_delay_max: seconds(120),
             stall: seconds(60),
+            streamed: true,
             max_duration: seconds(6 * 3_600),
             retention: seconds(7 * 86_400),
         }

@@ -4,9 +4,11 @@
 //! transfer tool work unmodified, and an FTS elsewhere can stand in for this one.
 //!
 //! A submission becomes a job and its files in one transaction, together with one piece of durable work per file. Movers take
-//! that work, fairly between links (source storage and area to destination storage and area), and copy by streaming through
-//! this process as the user who submitted the job: with a short-lived token that is good for the one path and the one host. Bytes
-//! are read once, checksummed on the way, and become visible at the destination only when they are right.
+//! that work, fairly between links (source storage and area to destination storage and area), and copy
+//! as the user who submitted the job: with short-lived tokens that are good for the one path and the one host. Between two other
+//! storages one of these makes the copy, if it can (the destination pulls, else the source pushes), and both are asked what they
+//! have then; else the bytes stream through this process, are read once, checksummed on the way, and become visible at the
+//! destination only when they are right.
 //!
 //! Each end of a file or job is told in the event log, in the transaction that records it (see [`store::outcome`]). A
 //! mover that dies is harmless: its file is taken up again, and a destination that already holds the right bytes is a success.

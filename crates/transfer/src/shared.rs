@@ -7,6 +7,7 @@ use dte_store::Store;
 use tokio::sync::watch;
 
 use crate::config::Settings;
+use crate::work::third_party::Copiers;
 
 pub struct Shared {
     pub store: Store,
@@ -15,6 +16,8 @@ pub struct Shared {
     /// Storages by URL; the URLs arrive in requests, so private addresses are refused.
     pub storages: Storages,
     pub settings: Settings,
+    /// Which storages copy to and from others by themselves.
+    pub copiers: Copiers,
     /// What `submit_host` and `transfer_host` say.
     pub host: String,
     /// Counts cancellations, so that copies under way look whether they are meant.
@@ -30,6 +33,7 @@ impl Shared {
             identity: ctx.identity,
             client: ctx.client,
             settings,
+            copiers: Copiers::default(),
             cancellations: watch::Sender::new(0),
         }
     }

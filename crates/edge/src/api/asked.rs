@@ -11,6 +11,7 @@ use http::request::Parts;
 
 use super::refusal::bad_path;
 use crate::disk::area::SharedArea;
+pub use crate::disk::on_disk;
 use crate::disk::{Area, Fault};
 use crate::edge::{Edge, HOME};
 
@@ -116,13 +117,4 @@ fn permission_path(path: &ResourcePath, folder: bool) -> String {
         text.push('/');
     }
     text
-}
-
-/// Runs file work on a thread that may wait for the disk.
-pub async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(Fault::CutShort),
-    }
 }

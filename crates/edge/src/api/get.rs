@@ -17,9 +17,10 @@ use http::{HeaderMap, StatusCode};
 use rustix::io::Errno;
 
 use super::asked::{Asked, Place, on_disk};
-use super::body::FileBody;
+
 use super::listing::{self, is_list_of_homes};
 use super::refusal::{self, condition};
+use crate::disk::body::FileBody;
 use crate::disk::opened::{Opened, SMALL};
 use crate::disk::{Fault, sums};
 use crate::model::facts::Facts;

@@ -1,7 +1,6 @@
 //! The wire: one file for each thing that a client may ask.
 
 mod asked;
-mod body;
 mod change;
 mod get;
 mod listing;
@@ -9,6 +8,7 @@ mod propfind;
 mod put;
 mod refusal;
 mod relocate;
+mod third_party;
 
 use std::sync::Arc;
 
@@ -71,6 +71,7 @@ async fn dispatch(asked: Asked, method: Method, body: Body) -> Result<Response, 
         "PROPFIND" => propfind::propfind(asked, body).await,
         "PROPPATCH" => propfind::proppatch(asked, body).await,
         "MOVE" => relocate::relocate(asked, relocate::Verb::Move).await,
+        "COPY" if third_party::is_meant(&asked) => third_party::copy(asked).await,
         "COPY" => relocate::relocate(asked, relocate::Verb::Copy).await,
         other => {
             let problem = Problem::method_not_allowed(format!("there is no {other} here"));

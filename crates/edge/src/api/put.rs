@@ -9,21 +9,17 @@ use dte_protocol_webdav::etag::{Conditions, ETagList, Verdict};
 use futures_util::StreamExt as _;
 use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
-use tokio::sync::mpsc;
 
 use super::asked::{Asked, Place, on_disk};
 use super::get::{DIGEST, REPR_DIGEST, answer, value};
 use super::refusal::{bad_digest, condition, from_os, full};
 use crate::disk::Fault;
 use crate::disk::area::Outcome;
+use crate::disk::intake::{Untaken, take_in};
 use crate::disk::part::{Part, Published, Terms};
 
 /// Bodies up to this size are taken in first and then stored in one go.
 const SMALL: usize = 256 * 1024;
-/// Larger ones are handed to the disk in portions of at least this size.
-const PORTION: usize = 512 * 1024;
-/// Portions that wait while one is written.
-const AHEAD: usize = 2;
 
 pub async fn put(asked: Asked, body: Body) -> Result<Response, Problem> {
     let place = asked.place_in_area()?;
@@ -110,58 +106,17 @@ async fn put_small(asked: &Asked, place: Place, terms: Terms, pieces: Vec<Bytes>
     outcome.map_err(explain)
 }
 
-/// What the receiver of portions is told.
-enum Step {
-    Portion(Vec<Bytes>),
-    Complete,
-}
-
-/// A thread that may wait writes one portion while the next is taken in.
 async fn put_large(
     place: Place,
     terms: Terms,
     first: Vec<Bytes>,
-    mut stream: axum::body::BodyDataStream,
+    stream: axum::body::BodyDataStream,
 ) -> Result<Published, Problem> {
-    let (send, mut receive) = mpsc::channel::<Step>(AHEAD);
-    let writer = tokio::spawn(on_disk(move || {
-        let mut part = Part::create(place.area.clone(), &terms.digests)?;
-        loop {
-            match receive.blocking_recv() {
-                Some(Step::Portion(pieces)) => part.append(&pieces)?,
-                Some(Step::Complete) => return part.publish(&place.path, &terms),
-                // The client went away: the part is dropped, and with it what was written.
-                None => return Err(Fault::CutShort),
-            }
-        }
-    }));
-    let mut portion = first;
-    let mut size = usize::MAX;
-    loop {
-        if size >= PORTION {
-            if send.send(Step::Portion(std::mem::take(&mut portion))).await.is_err() {
-                break;
-            }
-            size = 0;
-        }
-        match stream.next().await {
-            Some(Ok(piece)) => {
-                size += piece.len();
-                portion.push(piece);
-            }
-            Some(Err(error)) => return Err(broken(&error)),
-            None => {
-                // When the writer has given up, its own words say why.
-                let _ = send.send(Step::Portion(portion)).await;
-                let _ = send.send(Step::Complete).await;
-                break;
-            }
-        }
-    }
-    match writer.await {
-        Ok(outcome) => outcome.map_err(explain),
-        Err(error) => Err(Problem::internal(format!("the upload could not be finished: {error}"))),
-    }
+    take_in(place.area, place.path, terms, first, stream).await.map_err(|untaken| match untaken {
+        Untaken::Content(error) => broken(&error),
+        Untaken::Disk(fault) => explain(fault),
+        Untaken::Lost(text) => Problem::internal(format!("the upload could not be finished: {text}")),
+    })
 }
 
 fn explain(fault: Fault) -> Problem {

@@ -22,9 +22,6 @@ pub enum Verb {
 
 pub async fn relocate(asked: Asked, verb: Verb) -> Result<Response, Problem> {
     let from = asked.place_in_area()?;
-    if verb == Verb::Copy && asked.headers.contains_key("source") {
-        return Err(third_party());
-    }
     let to = destination(&asked, verb)?;
     let overwrite = overwrite(&asked.headers).map_err(bad_header)?;
     let deep = match Depth::of(&asked.headers).map_err(bad_header)? {
@@ -81,10 +78,6 @@ fn permit(asked: &Asked, verb: Verb, from: &ResourcePath, to: &ResourcePath) -> 
     asked.may_write(&to)
 }
 
-fn third_party() -> Problem {
-    Problem::not_implemented("copies between servers (HTTP third-party copy) are not supported here yet")
-}
-
 /// The place that `Destination` names: a URL of our own, or a path.
 fn destination(asked: &Asked, verb: Verb) -> Result<Place, Problem> {
     let text = text(&asked.headers, "destination").map_err(bad_header)?;
@@ -94,10 +87,9 @@ fn destination(asked: &Asked, verb: Verb) -> Result<Place, Problem> {
         Some((scheme, rest)) => {
             let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
             if !is_own(asked, scheme, authority) {
-                return Err(match verb {
-                    Verb::Copy => third_party(),
-                    Verb::Move => Problem::new(StatusCode::BAD_GATEWAY, "a file cannot be moved to another server"),
-                });
+                let what = if verb == Verb::Move { "moved" } else { "copied in this way" };
+                let text = format!("a file cannot be {what} to another server");
+                return Err(Problem::new(StatusCode::BAD_GATEWAY, text));
             }
             path
         }
@@ -115,7 +107,7 @@ fn destination(asked: &Asked, verb: Verb) -> Result<Place, Problem> {
 }
 
 /// Whether an authority is one under which clients reach us: the public one, or the one that this client used.
-fn is_own(asked: &Asked, scheme: &str, authority: &str) -> bool {
+pub(super) fn is_own(asked: &Asked, scheme: &str, authority: &str) -> bool {
     let web = match scheme.to_ascii_lowercase().as_str() {
         "http" | "dav" => "http",
         "https" | "davs" => "https",

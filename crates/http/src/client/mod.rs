@@ -107,6 +107,8 @@ impl Client {
                 .pool_idle_timeout(IDLE)
                 .pool_timer(TokioTimer::new())
                 .timer(TokioTimer::new())
+                // XRootD 5.5 passes over headers whose names have no capitals.
+                .http1_title_case_headers(true)
                 .build(Connector::new(guard, config.outbound.connect_timeout.0))
         };
         let shared = Shared {

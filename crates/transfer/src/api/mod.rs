@@ -3,6 +3,7 @@
 //! Clients join the endpoint and a path with a slash too many (`//jobs`), and some add one at the end, so each path is
 //! registered in all of these spellings.
 
+mod ban;
 mod caller;
 mod cancel;
 mod error;
@@ -48,6 +49,12 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
     let routes = spelled! { routes;
         get "/whoami", stranger, root::whoami;
         get "/status/hosts", Require::Admin, root::hosts;
+        get "/ban/se", Require::Admin, ban::storages;
+        post "/ban/se", Require::Admin, ban::ban_storage;
+        delete "/ban/se", Require::Admin, ban::lift_storage;
+        get "/ban/dn", Require::Admin, ban::users;
+        post "/ban/dn", Require::Admin, ban::ban_user;
+        delete "/ban/dn", Require::Admin, ban::lift_user;
         options "/jobs", Require::Public("which methods there are"), root::job_methods;
         post "/jobs", STORAGE_RIGHTS, submit::submit;
         put "/jobs", STORAGE_RIGHTS, submit::submit;

@@ -46,6 +46,7 @@ pub async fn submit(
     let job = Arc::new(job);
     match shared.store.write(move |tx| insert(tx, job_id, &job, &submitter, now)).await? {
         Inserted::New => Ok(Json(Submitted { job_id })),
+        Inserted::Banned(name) => Err(FtsError::forbidden(format!("{name} is banned"))),
         Inserted::Exists => Err(FtsError::new(StatusCode::CONFLICT, "The sid provided by the user is duplicated")),
     }
 }

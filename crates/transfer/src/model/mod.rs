@@ -1,6 +1,7 @@
 //! The rules of bulk transfer: what a submission means, how jobs and files change state, which failures are worth another
 //! try, when that try comes. Plain types and pure functions.
 
+pub mod ban;
 pub mod failure;
 pub mod params;
 pub mod place;

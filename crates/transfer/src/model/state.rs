@@ -19,10 +19,14 @@ pub enum Trigger {
     Cancel,
     /// It waited longer than its submitter allows.
     Expire,
+    /// A storage is banned for a while.
+    Hold,
+    /// That ban was lifted.
+    Release,
 }
 
 impl Trigger {
-    pub const ALL: [Trigger; 7] = [
+    pub const ALL: [Trigger; 9] = [
         Trigger::Use,
         Trigger::Start,
         Trigger::Succeed,
@@ -30,12 +34,14 @@ impl Trigger {
         Trigger::FailForGood,
         Trigger::Cancel,
         Trigger::Expire,
+        Trigger::Hold,
+        Trigger::Release,
     ];
 }
 
 /// The state after `trigger`; none when it does not apply. Terminal states never change.
 pub fn next(state: FileState, trigger: Trigger) -> Option<FileState> {
-    use FileState::{Active, Canceled, Failed, Finished, ForceStart, NotUsed, Ready, Submitted};
+    use FileState::{Active, Canceled, Failed, Finished, ForceStart, NotUsed, OnHold, Ready, Submitted};
     if state.is_terminal() {
         return None;
     }
@@ -46,7 +52,9 @@ pub fn next(state: FileState, trigger: Trigger) -> Option<FileState> {
         (Active, Trigger::Succeed) => Some(Finished),
         (Active, Trigger::FailForNow) => Some(Submitted),
         (Active, Trigger::FailForGood) => Some(Failed),
-        (Submitted, Trigger::Expire) => Some(Canceled),
+        (Submitted | OnHold, Trigger::Expire) => Some(Canceled),
+        (Submitted, Trigger::Hold) => Some(OnHold),
+        (OnHold, Trigger::Release) => Some(Submitted),
         (_, Trigger::Cancel) => Some(Canceled),
         _ => None,
     }
@@ -107,6 +115,9 @@ mod tests {
         (FileState::Active, Trigger::FailForNow, FileState::Submitted),
         (FileState::Active, Trigger::FailForGood, FileState::Failed),
         (FileState::Submitted, Trigger::Expire, FileState::Canceled),
+        (FileState::OnHold, Trigger::Expire, FileState::Canceled),
+        (FileState::Submitted, Trigger::Hold, FileState::OnHold),
+        (FileState::OnHold, Trigger::Release, FileState::Submitted),
     ];
 
     #[test]

@@ -5,9 +5,11 @@ use dte_base::time::Timestamp;
 use dte_protocol_fts::{FileState, JobState, JobType};
 use dte_store::{Claim, Error, Tx, params, values};
 
+use crate::model::ban::BanStatus;
 use crate::model::failure::Failure;
 
 use crate::model::state::{self, Tally, Trigger};
+use crate::store::ban;
 use crate::store::outcome;
 use crate::store::row::{self, FileRow, JobRow};
 use crate::store::submit::enqueue_copy;
@@ -45,6 +47,25 @@ pub fn begin(
         end_file(tx, &job, &mut file, Trigger::Expire, Some(outcome::WAITED_TOO_LONG), now)?;
         settle_job(tx, &job, now)?;
         return over(tx, claim);
+    }
+    if ban::is_user_banned(tx, &job.user_dn)? {
+        end_file(tx, &job, &mut file, Trigger::Cancel, Some(outcome::USER_BANNED), now)?;
+        settle_job(tx, &job, now)?;
+        return over(tx, claim);
+    }
+    match ban::first_banned(tx, &[&file.source_se, &file.dest_se])? {
+        Some((_, BanStatus::Cancel)) => {
+            ban::cancel_file(tx, &job, &mut file, now)?;
+            return over(tx, claim);
+        }
+        Some((_, BanStatus::Wait | BanStatus::WaitAs)) => {
+            // A copy that was under way goes on.
+            if let Some(held) = state::next(file.state, Trigger::Hold) {
+                ban::set_state(tx, file_id, held)?;
+                return over(tx, claim);
+            }
+        }
+        None => {}
     }
     let is_again = file.state == FileState::Active || file.retries > 0;
     tx.execute(
@@ -110,7 +131,7 @@ pub fn fail_for_good(
         file.recoverable = Some(failure.recoverable);
         end_file(tx, job, &mut file, Trigger::FailForGood, Some(&failure.to_string()), now)?;
         if job.job_type == JobType::MultipleReplica {
-            use_next(tx, job, "file_index = ?2", file.file_index)?;
+            use_replica(tx, job, file.file_index)?;
         }
         settle_job(tx, job, now)?;
     }
@@ -171,18 +192,40 @@ pub(super) fn end_file(
     tx.emit(outcome::file_event(job, file))
 }
 
+/// What a job says of its end. One that was cancelled says what its files say.
+fn why(tx: &mut Tx<'_>, job: &JobRow, state: JobState) -> Result<Option<String>, Error> {
+    let general = outcome::job_reason(state).map(str::to_owned);
+    if state != JobState::Canceled {
+        return Ok(general);
+    }
+    let sql = "SELECT reason FROM transfer_files WHERE job_id = ?1 AND state = ?2 AND reason IN (?3, ?4) LIMIT 1";
+    let banned = params![job.job_id, FileState::Canceled.as_str(), outcome::STORAGE_BANNED, outcome::USER_BANNED];
+    Ok(tx.query_opt(sql, &banned, |row| row.get::<String>(0))?.or(general))
+}
+
 /// Cancels files that have not ended, all in one statement, and tells of each.
-pub(super) fn cancel_files(tx: &mut Tx<'_>, job: &JobRow, files: &mut [FileRow], now: Timestamp) -> Result<(), Error> {
+pub(super) fn cancel_files(
+    tx: &mut Tx<'_>,
+    job: &JobRow,
+    files: &mut [FileRow],
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(files.len());
     for file in files.iter_mut() {
         let Some(state) = state::next(file.state, Trigger::Cancel) else { continue };
         file.state = state;
-        file.reason = Some(outcome::CANCELED_BY_USER.to_owned());
+        file.reason = Some(reason.to_owned());
         file.finished = Some(now);
-        rows.push(values![file.file_id, state.as_str(), outcome::CANCELED_BY_USER, now]);
+        rows.push(values![file.file_id, state.as_str(), reason, now]);
     }
     tx.update_many("transfer_files", &["file_id"], &["state", "reason", "finished"], &rows)?;
     files.iter().try_for_each(|file| tx.emit(outcome::file_event(job, file)))
+}
+
+/// The turn of the next replica has come.
+pub(super) fn use_replica(tx: &mut Tx<'_>, job: &JobRow, index: i64) -> Result<(), Error> {
+    use_next(tx, job, "file_index = ?2", index)
 }
 
 /// The turn of the next waiting replica or hop has come.
@@ -223,7 +266,8 @@ pub(super) fn settle_job(tx: &mut Tx<'_>, job: &JobRow, now: Timestamp) -> Resul
         tally.add(state, count);
     }
     let Some(state) = tally.outcome(job.job_type) else { return Ok(None) };
-    let reason = outcome::job_reason(state);
+    let reason = why(tx, job, state)?;
+    let reason = reason.as_deref();
     let ended = tx.execute(
         "UPDATE transfer_jobs SET state = ?2, reason = ?3, finished = ?4 WHERE job_id = ?1 AND finished IS NULL",
         &params![job.job_id, state.as_str(), reason, now],

@@ -25,8 +25,13 @@ pub enum Cancelled {
     WasOver,
 }
 
-/// Cancels what a job has not done yet, or a piece of that.
+/// Cancels what a job has not done yet, or a piece of that, because its submitter wants that.
 pub fn job(tx: &mut Tx<'_>, job: &JobRow, now: Timestamp) -> Result<Cancelled, Error> {
+    job_because(tx, job, CANCELED_BY_USER, now)
+}
+
+/// The same for another reason.
+pub fn job_because(tx: &mut Tx<'_>, job: &JobRow, reason: &str, now: Timestamp) -> Result<Cancelled, Error> {
     if job.state.is_terminal() {
         return Ok(Cancelled::WasOver);
     }
@@ -36,7 +41,7 @@ pub fn job(tx: &mut Tx<'_>, job: &JobRow, now: Timestamp) -> Result<Cancelled, E
     }
     let mut open = row::open_files(tx, job.job_id, PIECE)?;
     // Their work finds that they have ended.
-    cancel_files(tx, job, &mut open, now)?;
+    cancel_files(tx, job, &mut open, reason, now)?;
     if open.len() < PIECE {
         settle_job(tx, job, now)?;
         return Ok(Cancelled::Done);

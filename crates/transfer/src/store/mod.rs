@@ -1,9 +1,10 @@
 //! The only place with this service's SQL.
 //!
 //! [`submit`] writes jobs, [`row`] reads them and [`list`] finds them, [`advance`] moves files and jobs from state to state with
-//! the events of [`outcome`] that tell of it, [`cancel`] stops, [`reap`] forgets.
+//! the events of [`outcome`] that tell of it, [`cancel`] stops, [`ban`] keeps out, [`reap`] forgets.
 
 pub mod advance;
+pub mod ban;
 pub mod cancel;
 pub mod list;
 pub mod outcome;
@@ -13,11 +14,14 @@ pub mod submit;
 
 use dte_store::Migration;
 
-pub const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("0001.sql") }];
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, sql: include_str!("0001.sql") }, Migration { version: 2, sql: include_str!("0002.sql") }];
 
 /// The queue of the movers: one piece of work per file.
 pub const COPY_QUEUE: &str = "transfer.copy";
 /// Hands the files of large jobs to the movers, some at a time.
 pub const DISPATCH_QUEUE: &str = "transfer.dispatch";
+/// Does what bans, and their ends, mean for files that wait.
+pub const BAN_QUEUE: &str = "transfer.ban";
 /// Goes on with the cancelling of large jobs.
 pub const CANCEL_QUEUE: &str = "transfer.cancel";

@@ -20,6 +20,8 @@ const JOB_FINISHED: &str = "org.dte.transfer.job.finished";
 /// The reason of jobs of which files failed.
 pub const SOME_FAILED: &str = "One or more files failed. Please have a look at the details for more information";
 pub const CANCELED_BY_USER: &str = "Job canceled by the user";
+pub const STORAGE_BANNED: &str = "Storage banned";
+pub const USER_BANNED: &str = "User banned";
 pub const WAITED_TOO_LONG: &str = "Job has been canceled because it stayed in the queue for too long";
 
 /// The event that tells of the end of `file`, which is in its final state.

@@ -1,5 +1,7 @@
 //! Writes a new job, and hands its files to the movers.
 
+use std::collections::BTreeSet;
+
 use dte_base::time::Timestamp;
 use dte_identity::UserRef;
 use dte_protocol_fts::{FileState, JobState};
@@ -7,7 +9,9 @@ use dte_store::{Error, NewWork, Tx, params, values};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::model::ban::BanStatus;
 use crate::model::submission::{NewFile, NewJob};
+use crate::store::ban;
 use crate::store::row::FileRow;
 use crate::store::{COPY_QUEUE, DISPATCH_QUEUE};
 
@@ -25,15 +29,26 @@ pub struct Submitter {
 }
 
 /// How a submission ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inserted {
     New,
     /// There is a job of this identifier.
     Exists,
+    /// The submitter, or this storage, is kept out.
+    Banned(String),
 }
 
 /// Writes the job, its files and the work that they are.
 pub fn insert(tx: &mut Tx<'_>, job_id: Uuid, job: &NewJob, by: &Submitter, now: Timestamp) -> Result<Inserted, Error> {
+    if ban::is_user_banned(tx, &by.user_dn)? {
+        return Ok(Inserted::Banned(by.user_dn.clone()));
+    }
+    let ends = job.files.iter().flat_map(|file| [file.source.storage_element(), file.destination.storage_element()]);
+    let ends: BTreeSet<String> = ends.collect();
+    let ends: Vec<&str> = ends.iter().map(String::as_str).collect();
+    if let Some((storage, BanStatus::Cancel | BanStatus::Wait)) = ban::first_banned(tx, &ends)? {
+        return Ok(Inserted::Banned(storage));
+    }
     let owner = serde_json::to_string(&by.owner).map_err(|error| Error::Invalid(error.to_string()))?;
     let job_params = serde_json::to_string(&job.params).map_err(|error| Error::Invalid(error.to_string()))?;
     let new = tx.execute(

@@ -1,24 +1,32 @@
 //! One copy: what is expected of it, whether it is there already, and the bytes themselves.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use dte_base::telemetry;
 use dte_identity::UserRef;
 use dte_protocol_fts::VerifyChecksum;
 use dte_protocol_webdav::digest::{Algorithm, Digest};
-use dte_storage::{Checksums, CopyOrder, Errno, Error as StorageError, Location, Side, copy_verified};
+use dte_storage::third_party::Undone;
+use dte_storage::{Checksums, Copied, CopyOrder, Errno, Error as StorageError, Location, Side, copy_verified};
 use futures_util::TryStreamExt as _;
+use prometheus::IntCounterVec;
 
 use crate::model::failure::Failure;
 use crate::model::place::StorageUrl;
 use crate::shared::Shared;
 use crate::store::advance::Assignment;
 use crate::work::storage::{self, Ends};
+use crate::work::third_party;
 
 /// Copies this long may have outlived their tokens.
 const LONG: Duration = Duration::from_secs(120);
 const EACCES: i32 = 13;
+
+static STREAMED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    telemetry::counter("dte_transfer_streamed_bytes_total", "Bytes that went through this process.", &[])
+});
 
 /// What is at the destination now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +67,7 @@ pub async fn run(shared: &Shared, assignment: &Assignment) -> Result<Arrived, Fa
     let started = Instant::now();
     let limit = shared.settings.time_limit(job.params.timeout, order.bytes);
     let outcome = tokio::select! {
-        copied = copy_verified(&ends.source, &ends.destination, &order) => copied.map_err(Failure::from),
+        copied = make(shared, &ends, &order) => copied.map_err(Failure::from),
         () = silence(&order.progress, order.stall * 2) => Err(Failure::new(
             crate::model::failure::Scope::Source,
             Errno::ETIMEDOUT.number(),
@@ -74,6 +82,21 @@ pub async fn run(shared: &Shared, assignment: &Assignment) -> Result<Arrived, Fa
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// By one of the storages itself where it can, else through this process.
+async fn make(shared: &Shared, ends: &Ends, order: &CopyOrder) -> Result<Copied, StorageError> {
+    if let Some(parties) = &ends.parties {
+        match third_party::make(shared, parties, &ends.destination, order).await {
+            Ok(copied) => return Ok(copied),
+            Err(Undone::Failed(error)) => return Err(error),
+            Err(Undone::Unsupported(error)) if !shared.settings.streamed => return Err(error),
+            Err(Undone::Unsupported(_)) => {}
+        }
+    }
+    let copied = copy_verified(&ends.source, &ends.destination, order).await?;
+    STREAMED.with_label_values::<&str>(&[]).inc_by(copied.bytes);
+    Ok(copied)
 }
 
 /// What was refused at the end of a long copy may only have been the check with a token that was good when it began.

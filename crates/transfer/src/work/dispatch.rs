@@ -1,4 +1,5 @@
-//! Large jobs, piece by piece: hands their files to the movers, and goes on with cancelling them.
+//! What is too large for one transaction, piece by piece: handing the files of large jobs to the movers, cancelling them, and
+//! what bans mean for files that wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,13 @@ use uuid::Uuid;
 use crate::shared::Shared;
 use crate::store::cancel::{self, Cancelled};
 use crate::store::submit::{Dispatched, dispatch};
-use crate::store::{CANCEL_QUEUE, DISPATCH_QUEUE, row};
+use crate::store::{BAN_QUEUE, CANCEL_QUEUE, DISPATCH_QUEUE, ban, row};
 
 /// Until the movers may have room for more of a job.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub fn start(shared: &Arc<Shared>, tasks: &Tasks) {
-    for queue in [DISPATCH_QUEUE, CANCEL_QUEUE] {
+    for queue in [DISPATCH_QUEUE, CANCEL_QUEUE, BAN_QUEUE] {
         let shared = Arc::clone(shared);
         Worker::new(&shared.store.clone(), queue).concurrency(2).max_attempts(u32::MAX).run(tasks, move |claim| {
             let shared = Arc::clone(&shared);
@@ -27,6 +28,9 @@ pub fn start(shared: &Arc<Shared>, tasks: &Tasks) {
 }
 
 async fn step(shared: &Shared, claim: Claim) -> Outcome {
+    if claim.queue == BAN_QUEUE {
+        return enforce(shared, claim).await;
+    }
     let Ok(job_id) = claim.id.parse::<Uuid>() else {
         return Outcome::Dead { error: format!("{:?} is not the identifier of a job", claim.id) };
     };
@@ -48,5 +52,19 @@ async fn step(shared: &Shared, claim: Claim) -> Outcome {
         Ok(None) => Outcome::Done,
         Ok(Some(wait)) => Outcome::Later(wait),
         Err(error) => Outcome::Retry { error: error.to_string() },
+    }
+}
+
+async fn enforce(shared: &Shared, claim: Claim) -> Outcome {
+    let Some(subject) = ban::Subject::parse(&claim.id) else {
+        return Outcome::Dead { error: format!("{:?} is no subject of a ban", claim.id) };
+    };
+    let piece = shared.store.write(move |tx| ban::enforce(tx, &subject, Timestamp::now())).await;
+    match piece {
+        Ok(piece) => {
+            shared.note_cancellation();
+            if piece.more { Outcome::Later(Duration::ZERO) } else { Outcome::Done }
+        }
+        Err::<_, Error>(error) => Outcome::Retry { error: error.to_string() },
     }
 }

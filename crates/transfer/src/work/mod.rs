@@ -5,6 +5,7 @@ mod dispatch;
 mod mover;
 mod reap;
 mod storage;
+pub mod third_party;
 
 use std::sync::Arc;
 

@@ -3,6 +3,8 @@
 use dte_base::secret::Secret;
 use dte_identity::{Error as IdentityError, UserRef};
 use dte_storage::Location;
+use dte_storage::third_party::Party;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use crate::Service;
 use crate::model::failure::{Failure, Scope};
@@ -13,6 +15,14 @@ use crate::shared::Shared;
 pub struct Ends {
     pub source: Location,
     pub destination: Location,
+    /// Both as servers that may make the copy themselves; none where one end is this engine, through which the bytes go anyway.
+    pub parties: Option<Parties>,
+}
+
+/// Two other servers.
+pub struct Parties {
+    pub source: Party,
+    pub destination: Party,
 }
 
 /// Finds both ends, to be used with tokens that are good for their hosts and these paths only.
@@ -35,10 +45,33 @@ pub fn open(shared: &Shared, user: &UserRef, source: &StorageUrl, destination: &
     let resolve = |url: &StorageUrl, token: Option<Secret>, side: dte_storage::Side| {
         shared.storages.resolve(url.as_str(), token.as_ref()).map_err(|error| Failure::from(error.at(side)))
     };
+    let party = |url: &StorageUrl, token: Option<&Secret>, side: dte_storage::Side| {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+            headers.insert(AUTHORIZATION, value.map_err(|_| bad_url(url, side, "the token fits into no header"))?);
+        }
+        let party = Party::new(shared.client.untrusted(), url.address().as_str(), headers);
+        party.map_err(|error| bad_url(url, side, &error.to_string()))
+    };
+    let parties = if own == [false, false] {
+        Some(Parties {
+            source: party(source, reader.as_ref(), dte_storage::Side::Source)?,
+            destination: party(destination, writer.as_ref(), dte_storage::Side::Destination)?,
+        })
+    } else {
+        None
+    };
     Ok(Ends {
+        parties,
         source: resolve(source, reader, dte_storage::Side::Source)?,
         destination: resolve(destination, writer, dte_storage::Side::Destination)?,
     })
+}
+
+fn bad_url(url: &StorageUrl, side: dte_storage::Side, why: &str) -> Failure {
+    let text = format!("{}: {why}", url.as_str());
+    dte_storage::Error::new(dte_storage::Errno::EINVAL, text).at(side).into()
 }
 
 fn is_own(shared: &Shared, url: &StorageUrl) -> bool {

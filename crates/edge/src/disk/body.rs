@@ -1,4 +1,4 @@
-//! Content of files as a response body.
+//! Content of files as a body.
 //!
 //! What the page cache holds is read by the connection's own task into buffers that stay in the processor's cache and are
 //! used again; only what must come from the disk takes a thread that may wait.
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use tokio::task::JoinHandle;
 
-use crate::disk::opened::read_cached;
+use super::opened::read_cached;
 
 /// How much is read in one go.
 const CHUNK: usize = 256 * 1024;
