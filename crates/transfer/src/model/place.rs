@@ -165,8 +165,14 @@ mod tests {
         assert_eq!(bad("https://ho st/x"), "Malformed URL (https://ho st/x)");
         assert!(bad(&format!("https://host/{}", "x".repeat(3000))).starts_with("URL too long"));
         // What is checked is what is opened: no host that only a forgiving reader finds.
-        assert_eq!(bad("https://good.example\n@evil.example/x"), "Malformed URL (https://good.example\\n@evil.example/x)");
-        assert_eq!(bad("https://\n//S%K\n@evil.example\nRKccc/c"), "Malformed URL (https://\\n//S%K\\n@evil.example\\nRKccc/c)");
+        assert_eq!(
+            bad("https://good.example\n@evil.example/x"),
+            "Malformed URL (https://good.example\\n@evil.example/x)"
+        );
+        assert_eq!(
+            bad("https://\n//S%K\n@evil.example\nRKccc/c"),
+            "Malformed URL (https://\\n//S%K\\n@evil.example\\nRKccc/c)"
+        );
         assert_eq!(bad("https://\\/user@evil.example/x"), "Malformed URL (https://\\\\/user@evil.example/x)");
         assert!(StorageUrl::parse("https://host/?id=7").is_ok());
     }
