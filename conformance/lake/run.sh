@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# rucio-clients (PyPI, pinned, unmodified: the Python library and the `rucio` command) against /rucio.
+# rucio-clients (PyPI, pinned, unmodified: the Python library and the `rucio` command) against /rucio: what people do with
+# it, and then, with three generations of it, every method of the library and every subcommand of the programs. What once
+# worked must go on working (walk/works.txt).
 #
 # With DTE_URL and DTE_TOKEN set it uses that engine (scripts/with-engine.sh sets them), else it starts the example server of
 # crates/lake. The client is installed into a virtual environment of its own.
@@ -14,12 +16,17 @@ finish() {
 }
 trap finish EXIT
 
-venv=${DTE_CONFORMANCE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dte-conformance}/lake
-if ! "$venv/bin/python" -c 'import rucio.client' 2>/dev/null; then
-  mkdir -p "$(dirname "$venv")"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-fi
+generations="35.9.2 38.6.4 41.5.1"
+cache=${DTE_CONFORMANCE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dte-conformance}
+for version in $generations; do
+  venv=$cache/lake-$version
+  if ! "$venv/bin/python" -c 'import rucio.client' 2>/dev/null; then
+    mkdir -p "$cache"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "rucio-clients==$version"
+  fi
+done
+venv=$cache/lake-41.5.1
 
 if [ -z "${DTE_URL-}" ]; then
   (cd "$root" && cargo build --quiet -p dte-lake --example serve)
@@ -48,7 +55,18 @@ request_retries = 3
 [trace]
 trace_host = ${DTE_URL%/}/rucio
 CONFIG
-export RUCIO_HOME=$work HOME=$work TMPDIR=$work/tmp PATH=$venv/bin:$PATH
+export RUCIO_HOME=$work TMPDIR=$work/tmp
+programs=$PATH
 status=0
-"$venv/bin/python" "$here/check.py" "$work" || status=$?
+HOME=$work PATH=$venv/bin:$programs "$venv/bin/python" "$here/check.py" "$work" || status=$?
+
+tables=()
+for version in $generations; do
+  mkdir -p "$work/$version"
+  bin=$cache/lake-$version/bin
+  HOME=$work/$version PATH=$bin:$programs "$bin/python" "$here/walk/walk.py" "$version" "$work/$version" \
+    "$work/$version/table" >"$work/$version/log" 2>&1 || { tail -n 20 "$work/$version/log" >&2; status=1; continue; }
+  tables+=("$work/$version/table")
+done
+python3 "$here/walk/compare.py" "$here/walk/works.txt" "${tables[@]}" || status=1
 exit $status

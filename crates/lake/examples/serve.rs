@@ -9,7 +9,11 @@ use dte_lake::Service;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ready = std::env::args().nth(1).ok_or("usage: serve READY_FILE")?;
+    let password = std::env::var("DTE_WALKER_PASSWORD").unwrap_or_else(|_| "a good long password 4711".to_owned());
     let engine = TestEngine::start(async |ctx| Ok(Service::open(ctx.for_service(Service::NAME)).await?.mounts())).await;
+    // Somebody with a password, for clients that log in with one.
+    engine.identity.add_user("walker", false, "admin").await?;
+    engine.identity.set_password("walker", &password, None, "admin").await?;
     let server = engine.listen();
     let address = engine.url.as_str().trim_end_matches('/').to_owned();
     std::fs::write(&ready, format!("{address}\n{}\n", engine.admin_token().expose()))?;

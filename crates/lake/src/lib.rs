@@ -22,9 +22,9 @@ pub mod model;
 mod store;
 mod work;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dte_base::config::Section;
 use dte_base::id::derived_id;
@@ -55,11 +55,18 @@ pub struct Settings {
     pub retry_after: Span,
     /// How long nothing may be heard of a transfer before its FTS is asked.
     pub poll_after: Span,
+    /// Accounts to which nobody gave a limit may lock nothing, as in Rucio; else they may lock as much as they like.
+    pub require_limits: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { fts_url: None, retry_after: Span(Duration::from_secs(2)), poll_after: Span(Duration::from_secs(30)) }
+        Settings {
+            fts_url: None,
+            retry_after: Span(Duration::from_secs(2)),
+            poll_after: Span(Duration::from_secs(30)),
+            require_limits: false,
+        }
     }
 }
 
@@ -93,6 +100,9 @@ impl Service {
             vos: Arc::default(),
             absent: Absent::new(&ctx.identity),
         };
+        let required = settings.require_limits;
+        let noted: Result<(), error::Error> = ctx.store.write(move |tx| store::limits::require(tx, required)).await;
+        noted.map_err(OpenError::other)?;
         make_local(&ctx).await?;
         work::start(&lake, &ctx.tasks, settings.retry_after.0, settings.poll_after.0).await?;
         Ok(Service { lake })
@@ -112,8 +122,9 @@ pub(crate) struct Lake {
     /// Owners of requests who are suspended.
     pub absent: Absent,
     pub fts_url: Url,
-    /// Accounts that are written down, with the identity under which they were.
-    known: Arc<Mutex<HashSet<String>>>,
+    /// Accounts that are written down, with the identity under which they were, for a moment.
+    known: Arc<Mutex<Accounts>>,
+
     /// The virtual organisation under which an FTS knows a user.
     pub vos: work::Vos,
 }
@@ -133,19 +144,70 @@ impl Lake {
         })
     }
 
-    /// Sees to it that the account is written down, with the identity as which its background work acts.
-    pub(crate) async fn know(&self, account: &str, principal: &Principal) -> Result<(), error::Error> {
+    /// Sees to it that the account is written down, with the identity as which its background work acts; answers what is
+    /// known of it.
+    pub(crate) async fn know(&self, account: &str, principal: &Principal) -> Result<Known, error::Error> {
         let text = principal_text(principal)?;
-        let key = format!("{account} {text}");
-        if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
-            return Ok(());
+        let key = (account.to_owned(), text.clone());
+        let remembered = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        if let Some((known, at)) = remembered
+            && at.elapsed() < KNOWN_FOR
+        {
+            return Ok(known);
         }
-        let (account, now) = (account.to_owned(), Timestamp::now());
-        self.store.write(move |tx| store::accounts::remember(tx, &account, &text, now)).await?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-        Ok(())
+        let (name, own) = (account.to_owned(), text.clone());
+        let found = self
+            .store
+            .read(move |tx| {
+                if store::accounts::principal(tx, &name)?.as_ref() != Some(&own) {
+                    return Ok::<_, error::Error>(None);
+                }
+                let active = store::accounts::get(tx, &name)?.status == "ACTIVE";
+                Ok(Some(Known { admin: store::people::is_admin(tx, &name)?, active }))
+            })
+            .await?;
+        let known = match found {
+            Some(known) => known,
+            None => {
+                let (name, now) = (account.to_owned(), Timestamp::now());
+                self.store
+                    .write(move |tx| {
+                        store::accounts::remember(tx, &name, &text, now)?;
+                        let active = store::accounts::get(tx, &name)?.status == "ACTIVE";
+                        Ok::<_, error::Error>(Known { admin: store::people::is_admin(tx, &name)?, active })
+                    })
+                    .await?
+            }
+        };
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= KNOWN_AT_ONCE {
+            all.clear();
+        }
+        all.insert(key, (known, Instant::now()));
+        Ok(known)
+    }
+
+    /// What is known of an account has changed.
+    pub(crate) fn forget(&self, account: &str) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _), _| known != account);
     }
 }
+
+/// By account and the identity under which it came: what is known, and since when.
+type Accounts = HashMap<(String, String), (Known, Instant)>;
+
+/// What is known of an account that asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// It has the attribute of an administrator of the lake.
+    pub admin: bool,
+    pub active: bool,
+}
+
+/// How long it is believed; other processes may change it.
+const KNOWN_FOR: Duration = Duration::from_secs(2);
+/// Accounts that are kept in mind.
+const KNOWN_AT_ONCE: usize = 4096;
 
 /// Whom background work acts for, as stored.
 pub(crate) fn principal_text(principal: &Principal) -> Result<String, error::Error> {

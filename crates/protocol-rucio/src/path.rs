@@ -36,6 +36,16 @@ impl PathFormula {
             PathFormula::Identity => format!("{}/{name}", scope_folders(scope)),
         }
     }
+
+    /// The name in `scope` whose path this is; `None` when it is the path of none.
+    pub fn name_of<'p>(self, path: &'p str, scope: &str) -> Option<&'p str> {
+        let rest = path.trim_start_matches('/').strip_prefix(scope_folders(scope).as_str())?.strip_prefix('/')?;
+        let name = match self {
+            PathFormula::Identity => rest,
+            PathFormula::Hash => rest.splitn(3, '/').nth(2)?,
+        };
+        (self.path(scope, name) == path.trim_start_matches('/')).then_some(name)
+    }
 }
 
 /// Scopes of users and groups are folders of folders: `user.jdoe` is `user/jdoe`.
@@ -61,6 +71,16 @@ mod tests {
     fn hash_as_seen_on_a_server() {
         assert_eq!(hash_path("mock448417", "a/b.root"), "mock448417/d9/7c/a/b.root");
         assert_eq!(hash_path("user.jdoe", "f1"), "user/jdoe/7f/2d/f1");
+    }
+
+    #[test]
+    fn names_of_paths() {
+        for formula in [PathFormula::Hash, PathFormula::Identity] {
+            let path = formula.path("user.jdoe", "a/b.dat");
+            assert_eq!(formula.name_of(&path, "user.jdoe"), Some("a/b.dat"));
+            assert_eq!(formula.name_of(&path, "other"), None);
+        }
+        assert_eq!(PathFormula::Hash.name_of("s/00/00/n", "s"), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Accounts and scopes.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Path, State};
 use dte_base::time::Timestamp;
 use dte_identity::Routes;
@@ -9,12 +11,13 @@ use dte_protocol_rucio::did::{is_account, is_scope};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Failure, PAGE, created, json, lines, see_other, stream};
+use super::answer::{Answer, Failure, PAGE, created, json, see_other, stream};
 use super::request::{Asking, Call, invalid};
 use super::{CHANGES, READS};
 use crate::Lake;
+use crate::error::Error;
 use crate::model::filter::like;
-use crate::store::accounts;
+use crate::store::{accounts, people};
 
 pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
     routes
@@ -23,18 +26,9 @@ pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
         .get("/accounts/whoami", READS, whoami)
         .get("/accounts/{account}", READS, get)
         .post("/accounts/{account}", CHANGES, add)
-        .get("/accounts/{account}/attr/", READS, attributes)
-        .get("/accounts/{account}/attr", READS, attributes)
         .get("/accounts/{account}/scopes/", READS, scopes_of)
         .get("/accounts/{account}/scopes", READS, scopes_of)
         .post("/accounts/{account}/scopes/{scope}", CHANGES, add_scope)
-        .get("/accounts/{account}/identities", READS, identities)
-        .get("/accounts/{account}/usage", READS, usage)
-        .get("/accounts/{account}/usage/", READS, usage)
-        .get("/accounts/{account}/usage/local", READS, usage)
-        .get("/accounts/{account}/limits", READS, limits)
-        .get("/accounts/{account}/limits/local", READS, limits)
-        .get("/accounts/{account}/limits/global", READS, limits)
         .get("/accounts/{account}/rules", READS, super::rules::of_account)
         .get("/scopes/", READS, scopes)
         .get("/scopes", READS, scopes)
@@ -51,14 +45,19 @@ async fn whoami(Asking(caller, _): Asking) -> Answer {
 async fn list(State(lake): State<Lake>, _: Asking, call: Call) -> Answer {
     let pattern = call.query("account").unwrap_or("*").to_owned();
     let kind = call.query("account_type").map(str::to_owned);
+    let status = call.query("status").map(str::to_owned);
+    let among = among(&lake, &call).await?;
     stream(String::new(), move |after| {
         let (lake, pattern, kind) = (lake.clone(), pattern.clone(), kind.clone());
+        let (status, among) = (status.clone(), among.clone());
         async move {
             let page = lake.store.read(move |tx| accounts::page(tx, &after, PAGE)).await?;
             let next = (page.len() == PAGE).then(|| page.last().map(|one| one.account.clone())).flatten();
             let values = page
                 .iter()
                 .filter(|one| like(&one.account, &pattern) && kind.as_ref().is_none_or(|kind| *kind == one.kind))
+                .filter(|one| status.as_ref().is_none_or(|status| *status == one.status))
+                .filter(|one| among.as_ref().is_none_or(|among| among.contains(&one.account)))
                 .map(|one| json!({"account": one.account, "type": one.kind, "email": one.email}))
                 .collect();
             Ok((values, next))
@@ -67,11 +66,35 @@ async fn list(State(lake): State<Lake>, _: Asking, call: Call) -> Answer {
     .await
 }
 
+/// The accounts that an identity or attributes of the query leave; `None` is all.
+async fn among(lake: &Lake, call: &Call) -> Result<Option<BTreeSet<String>>, Failure> {
+    let known = ["account", "account_type", "status"];
+    let wishes: Vec<(String, String)> =
+        call.pairs().iter().filter(|(key, _)| !known.contains(&key.as_str())).cloned().collect();
+    if wishes.is_empty() {
+        return Ok(None);
+    }
+    let sets = lake
+        .store
+        .read(move |tx| {
+            let mut sets: Vec<BTreeSet<String>> = Vec::new();
+            for (key, value) in &wishes {
+                sets.push(match key.as_str() {
+                    "identity" => people::accounts_of(tx, value, "")?.into_iter().map(|(account, _)| account).collect(),
+                    _ => people::with_attribute(tx, key, value)?.into_iter().collect(),
+                });
+            }
+            Ok::<_, Error>(sets)
+        })
+        .await?;
+    Ok(sets.into_iter().reduce(|a, b| a.intersection(&b).cloned().collect()))
+}
+
 async fn get(State(lake): State<Lake>, _: Asking, Path(account): Path<String>) -> Answer {
     let row = lake.store.read(move |tx| accounts::get(tx, &account)).await?;
     json(&json!({
         "account": row.account, "account_type": row.kind, "status": row.status, "email": row.email,
-        "suspended_at": null, "deleted_at": null,
+        "suspended_at": row.suspended_at.map(account_date), "deleted_at": row.deleted_at.map(account_date),
         "created_at": account_date(row.created_at), "updated_at": account_date(row.updated_at),
     }))
 }
@@ -90,53 +113,6 @@ async fn add(State(lake): State<Lake>, asking: Asking, Path(account): Path<Strin
     let now = Timestamp::now();
     lake.store.write(move |tx| accounts::add(tx, &account, &kind, email.as_deref(), now)).await?;
     created()
-}
-
-/// Accounts have no attributes of their own; the right of an administrator is shown as one.
-async fn attributes(State(lake): State<Lake>, Asking(caller, _): Asking, Path(account): Path<String>) -> Answer {
-    let row = lake.store.read(move |tx| accounts::get(tx, &account)).await?;
-    let admin = row.account == "root" || (row.account == caller.account && caller.admin);
-    json(&if admin { json!([{"key": "admin", "value": true}]) } else { json!([]) })
-}
-
-async fn identities(State(lake): State<Lake>, _: Asking, Path(account): Path<String>) -> Answer {
-    let known = lake
-        .store
-        .read(move |tx| {
-            accounts::get(tx, &account)?;
-            accounts::principal(tx, &account)
-        })
-        .await?;
-    let identity = known.and_then(|text| serde_json::from_str::<dte_identity::UserRef>(&text).ok());
-    let values: Vec<Value> = identity
-        .iter()
-        .map(|user| json!({"identity": format!("SUB={}, ISS={}", user.subject, user.issuer), "type": "OIDC", "email": null}))
-        .collect();
-    lines(&values)
-}
-
-async fn usage(State(lake): State<Lake>, Asking(caller, _): Asking, Path(account): Path<String>) -> Answer {
-    caller.needs_account(&account, "get account usage")?;
-    let rows = lake
-        .store
-        .read(move |tx| {
-            accounts::get(tx, &account)?;
-            accounts::usage(tx, &account)
-        })
-        .await?;
-    let values: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            json!({"rse_id": row.rse_id, "rse": row.rse, "bytes": row.bytes, "files": row.files,
-                "bytes_limit": null, "bytes_remaining": null})
-        })
-        .collect();
-    lines(&values)
-}
-
-/// No account is limited.
-async fn limits(_: Asking) -> Answer {
-    json(&json!({}))
 }
 
 async fn scopes_of(State(lake): State<Lake>, _: Asking, Path(account): Path<String>) -> Answer {

@@ -82,6 +82,16 @@ pub(crate) fn json(value: &Value) -> Answer {
     Ok(with_type(StatusCode::OK, "application/json", value.to_string()))
 }
 
+/// A JSON text that is written already.
+pub(crate) fn json_text(text: String) -> Answer {
+    Ok(with_type(StatusCode::OK, "application/json", text))
+}
+
+/// Lines of JSON that are written already.
+pub(crate) fn lines_text(text: String) -> Answer {
+    Ok(with_type(StatusCode::OK, JSON_STREAM, text))
+}
+
 const TEXT: &str = "text/html; charset=utf-8";
 
 /// 201 `Created`.
@@ -92,6 +102,16 @@ pub(crate) fn created() -> Answer {
 /// 201 with a JSON text, which clients read as text first.
 pub(crate) fn created_with(value: &Value) -> Answer {
     Ok(with_type(StatusCode::CREATED, TEXT, value.to_string()))
+}
+
+/// 201 with a bare text.
+pub(crate) fn created_text(text: String) -> Answer {
+    Ok(with_type(StatusCode::CREATED, TEXT, text))
+}
+
+/// 201 with JSON.
+pub(crate) fn created_json(value: &Value) -> Answer {
+    Ok(with_type(StatusCode::CREATED, "application/json", value.to_string()))
 }
 
 /// 200 without a body.

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::answer::{Answer, Failure};
 use super::request::{Asking, Call, did};
-use super::{CHANGES, READS, dids_change, dids_read, files, locks, metadata, rules};
+use super::{CHANGES, READS, dids_change, dids_more, dids_read, files, metadata, rules};
 use crate::Lake;
 
 pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
@@ -18,6 +18,9 @@ pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
         .post("/dids/bulkfiles", CHANGES, files::bulk)
         .post("/dids/bulkmeta", READS, metadata::bulk_get)
         .post("/dids/bulkdidsmeta", CHANGES, metadata::bulk_set)
+        .post("/dids/sample", CHANGES, dids_more::sample)
+        .post("/dids/resurrect", CHANGES, dids_more::resurrect)
+        .get("/archives/{*path}", READS, dids_more::archive)
         .get("/dids/{*path}", READS, get)
         .post("/dids/{*path}", CHANGES, post)
         .put("/dids/{*path}", CHANGES, put)
@@ -40,12 +43,15 @@ pub(super) fn no_route() -> Failure {
     Failure::new(Class::RucioException, "No such path").with_status(Class::RucioException, StatusCode::NOT_FOUND)
 }
 
-async fn get(State(lake): State<Lake>, asking: Asking, Path(path): Path<String>, call: Call) -> Answer {
+async fn get(State(lake): State<Lake>, _: Asking, Path(path): Path<String>, call: Call) -> Answer {
     if let Some(scope) = path.strip_suffix("/dids/search") {
         return dids_read::search(lake, scope.to_owned(), call).await;
     }
     if let Some((scope, "")) = path.split_once('/').or(Some((path.as_str(), ""))) {
         return dids_read::scope(lake, scope.to_owned(), call).await;
+    }
+    if let Some(guid) = path.strip_suffix("/guid").filter(|guid| !guid.contains('/')) {
+        return dids_more::by_guid(lake, guid).await;
     }
     let ends = ["dids/history", "dids", "status", "files", "parents", "meta", "associated_rules", "rules", "follow"];
     let (did, end) = split(&path, &ends)?;
@@ -58,7 +64,7 @@ async fn get(State(lake): State<Lake>, asking: Asking, Path(path): Path<String>,
         "meta" => metadata::get(lake, did, call).await,
         "rules" => rules::of_did(lake, did).await,
         "associated_rules" => rules::holding(lake, did).await,
-        "follow" => locks::nobody(asking).await,
+        "follow" => dids_more::followers(lake, did).await,
         _ => Err(no_route()),
     }
 }
@@ -71,7 +77,8 @@ async fn post(State(lake): State<Lake>, asking: Asking, Path(path): Path<String>
         let (did, _) = split(before, &[])?;
         return metadata::set_one(lake, asking, did, key.to_owned(), call).await;
     }
-    match split(&path, &["dids", "meta"])? {
+    match split(&path, &["dids", "meta", "follow"])? {
+        (did, "follow") => dids_more::follow(lake, asking, did, call).await,
         (did, "dids") => dids_change::attach(lake, asking, did, call).await,
         (did, "meta") => metadata::set(lake, asking, did, call).await,
         (did, _) => dids_change::create(lake, asking, did, call).await,
@@ -86,7 +93,8 @@ async fn put(State(lake): State<Lake>, asking: Asking, Path(path): Path<String>,
 }
 
 async fn delete(State(lake): State<Lake>, asking: Asking, Path(path): Path<String>, call: Call) -> Answer {
-    match split(&path, &["dids", "meta"])? {
+    match split(&path, &["dids", "meta", "follow"])? {
+        (did, "follow") => dids_more::unfollow(lake, asking, did, call).await,
         (did, "dids") => dids_change::detach(lake, asking, did, call).await,
         (did, "meta") => metadata::delete(lake, asking, did, call).await,
         _ => Err(no_route()),

@@ -17,7 +17,7 @@ use crate::model::policy::Caller;
 use crate::store::collections::{self, ChildToAttach};
 use crate::store::dids::{self, DidRow};
 use crate::store::register::{CopyToRegister, register};
-use crate::store::{accounts, metadata};
+use crate::store::{accounts, metadata, subscriptions};
 
 /// A collection as a client declares it.
 #[derive(Clone)]
@@ -157,7 +157,8 @@ fn fill(tx: &mut Tx<'_>, wish: &CollectionWish, caller: &Caller, principal: &str
     for rule in &wish.rules {
         make(tx, rule, std::slice::from_ref(&wish.did), caller, principal, now)?;
     }
-    Ok(())
+    let row = dids::get(tx, &wish.did)?;
+    subscriptions::apply(tx, &row, &wish.meta, now)
 }
 
 /// Registers copies of files in scopes that the caller may write.
@@ -175,7 +176,7 @@ pub(super) fn register_owned(
     register(tx, rse, copies, &caller.account, false, now)
 }
 
-fn needs_parent(tx: &mut Tx<'_>, caller: &Caller, parent: &Did, what: &str) -> Result<()> {
+pub(super) fn needs_parent(tx: &mut Tx<'_>, caller: &Caller, parent: &Did, what: &str) -> Result<()> {
     let owner = accounts::owner(tx, &parent.scope)?;
     Ok(caller.needs_scope(&parent.scope, &owner, &format!("{what} data identifiers of {parent}"))?)
 }

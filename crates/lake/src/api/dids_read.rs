@@ -117,9 +117,8 @@ pub(super) async fn scope(lake: Lake, scope: String, call: Call) -> Answer {
             "level": level, "bytes": row.bytes})
     };
     if let Some(name) = call.query("name") {
-        let did = Did::new(scope, name);
-        let row = lake.store.read(move |tx| dids::get(tx, &did)).await?;
-        return lines(&[entry(&row, None, 0)]);
+        let recursive = call.query("recursive").is_some_and(|word| !matches!(word, "0" | "False" | "false"));
+        return super::dids_more::tree(lake, Did::new(scope, name), recursive).await;
     }
     stream(String::new(), move |after| {
         let (lake, scope) = (lake.clone(), scope.clone());

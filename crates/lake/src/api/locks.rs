@@ -22,11 +22,6 @@ pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
     )
 }
 
-/// An empty stream, typed as upstream types it.
-pub(super) async fn nobody(_: Asking) -> Answer {
-    lines(&[])
-}
-
 fn render(lock: &DatasetLock) -> Value {
     json!({"rse_id": lock.rse_id, "rse": lock.rse, "scope": lock.did.scope, "name": lock.did.name,
         "rule_id": lock.rule_id, "account": lock.account, "state": lock.state.name(), "length": lock.length,

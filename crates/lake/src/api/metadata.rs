@@ -1,5 +1,7 @@
 //! Metadata: the fixed columns of a DID, and free keys.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use dte_base::time::Timestamp;
 use dte_protocol_rucio::date::rfc1123_utc;
@@ -14,10 +16,10 @@ use crate::Lake;
 use crate::error::{Error, Result};
 use crate::model::policy::Caller;
 use crate::store::dids::{self, DidRow};
-use crate::store::{accounts, metadata};
+use crate::store::{accounts, contents, metadata};
 
 /// Columns that exist for every DID and that nothing here sets.
-const EMPTY: [&str; 17] = [
+const EMPTY: [&str; 15] = [
     "events",
     "project",
     "datatype",
@@ -31,9 +33,7 @@ const EMPTY: [&str; 17] = [
     "lumiblocknr",
     "provenance",
     "phys_group",
-    "accessed_at",
     "eol_at",
-    "access_cnt",
     "deleted_at",
 ];
 
@@ -76,7 +76,9 @@ pub(super) fn columns(row: &DidRow) -> Map<String, Value> {
         ("obsolete", json!(false)),
         ("complete", Value::Null),
         ("is_new", json!(true)),
-        ("availability", json!("AVAILABLE")),
+        ("availability", json!(row.availability)),
+        ("accessed_at", json!(row.accessed_at.map(rfc1123_utc))),
+        ("access_cnt", if row.access_cnt == 0 { Value::Null } else { json!(row.access_cnt) }),
         ("suppressed", json!(false)),
         ("bytes", json!(row.bytes)),
         ("length", if row.kind == DidType::File { Value::Null } else { json!(row.length) }),
@@ -87,8 +89,8 @@ pub(super) fn columns(row: &DidRow) -> Map<String, Value> {
         ("purge_replicas", json!(true)),
         ("transient", json!(false)),
         ("closed_at", json!(row.closed_at.map(rfc1123_utc))),
-        ("is_archive", Value::Null),
-        ("constituent", Value::Null),
+        ("is_archive", if row.is_archive { json!(true) } else { Value::Null }),
+        ("constituent", if row.constituent { json!(true) } else { Value::Null }),
         ("created_at", json!(rfc1123_utc(row.created_at))),
         ("updated_at", json!(rfc1123_utc(row.updated_at))),
     ] {
@@ -142,11 +144,20 @@ pub(super) async fn bulk_get(State(lake): State<Lake>, _: Asking, call: Call) ->
     let fields = call.dictionary()?;
     let wanted = read_dids(&fields.required_list("dids")?)?;
     let plugin = plugin(fields.text("plugin")?.as_deref())?;
+    let inherit = fields.truth("inherit", false)?;
     let values = lake
         .store
         .read(move |tx| {
             let rows = dids::get_many(tx, &wanted)?;
             let mut free = metadata::get_many(tx, &wanted)?;
+            if inherit {
+                for did in rows.keys() {
+                    let own = free.entry(did.clone()).or_default();
+                    for (key, value) in inherited(tx, did)? {
+                        own.entry(key).or_insert(value);
+                    }
+                }
+            }
             let found = wanted.iter().filter_map(|did| rows.get(did));
             let values: Vec<Value> = found
                 .map(|row| {
@@ -161,6 +172,49 @@ pub(super) async fn bulk_get(State(lake): State<Lake>, _: Asking, call: Call) ->
         .await?;
     lines(&values)
 }
+
+/// Free metadata of the collections above a DID, the nearest first.
+fn inherited(tx: &mut Tx<'_>, did: &Did) -> Result<Map<String, Value>> {
+    const LEVELS: usize = 20;
+    let mut found = Map::new();
+    let (mut level, mut seen) = (BTreeSet::from([did.clone()]), BTreeSet::new());
+    for _ in 0..LEVELS {
+        let names: Vec<Did> = level.iter().cloned().collect();
+        level = contents::parents_of_many(tx, &names)?.difference(&seen).cloned().collect();
+        if level.is_empty() {
+            break;
+        }
+        seen.extend(level.iter().cloned());
+        let names: Vec<Did> = level.iter().cloned().collect();
+        let mut all = metadata::get_many(tx, &names)?;
+        for name in names {
+            for (key, value) in all.remove(&name).unwrap_or_default() {
+                found.entry(key).or_insert(value);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Direct children of a DID as well, where that is wished.
+fn with_children(tx: &mut Tx<'_>, did: &Did, recursive: bool) -> Result<Vec<Did>> {
+    let mut all = vec![did.clone()];
+    if !recursive {
+        return Ok(all);
+    }
+    let mut after = Did::new("", "");
+    loop {
+        let page = contents::page(tx, did, &after, CHILDREN)?;
+        all.extend(page.iter().map(|child| child.did.clone()));
+        match page.last().filter(|_| page.len() == CHILDREN) {
+            Some(last) => after = last.did.clone(),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Children that are read at once.
+const CHILDREN: usize = 1000;
 
 /// Sets metadata of one DID in its scope's owner's name.
 fn set_owned(tx: &mut Tx<'_>, caller: &Caller, did: &Did, meta: &Map<String, Value>, now: Timestamp) -> Result<()> {
@@ -191,10 +245,22 @@ fn set_owned(tx: &mut Tx<'_>, caller: &Caller, did: &Did, meta: &Map<String, Val
     metadata::set(tx, did, &free)
 }
 
-async fn set_all(lake: Lake, asking: Asking, all: Vec<(Did, Map<String, Value>)>) -> Result<(), Failure> {
+async fn set_all(
+    lake: Lake,
+    asking: Asking,
+    all: Vec<(Did, Map<String, Value>)>,
+    recursive: bool,
+) -> Result<(), Failure> {
     let now = Timestamp::now();
-    let outcome =
-        lake.change(move |tx| all.iter().try_for_each(|(did, meta)| set_owned(tx, &asking.0, did, meta, now))).await;
+    let set = move |tx: &mut Tx<'_>| -> Result<()> {
+        for (did, meta) in &all {
+            for one in with_children(tx, did, recursive)? {
+                set_owned(tx, &asking.0, &one, meta, now)?;
+            }
+        }
+        Ok(())
+    };
+    let outcome = lake.change(set).await;
     // Not 401: clients would log in anew.
     outcome.map_err(|error| Failure::from(error).with_status(Class::AccessDenied, StatusCode::FORBIDDEN))
 }
@@ -202,7 +268,7 @@ async fn set_all(lake: Lake, asking: Asking, all: Vec<(Did, Map<String, Value>)>
 pub(super) async fn set(lake: Lake, asking: Asking, did: Did, call: Call) -> Answer {
     let fields = call.dictionary()?;
     let meta = fields.dictionary("meta")?;
-    set_all(lake, asking, vec![(did, meta)]).await?;
+    set_all(lake, asking, vec![(did, meta)], fields.truth("recursive", false)?).await?;
     created()
 }
 
@@ -210,12 +276,14 @@ pub(super) async fn set_one(lake: Lake, asking: Asking, did: Did, key: String, c
     let fields = call.dictionary()?;
     let value = fields.0.get("value").cloned();
     let value = value.ok_or_else(|| Failure::new(Class::KeyError, "'value' not defined"))?;
-    set_all(lake, asking, vec![(did, Map::from_iter([(key, value)]))]).await?;
+    let recursive = fields.truth("recursive", false)?;
+    set_all(lake, asking, vec![(did, Map::from_iter([(key, value)]))], recursive).await?;
     created()
 }
 
 pub(super) async fn bulk_set(State(lake): State<Lake>, asking: Asking, call: Call) -> Answer {
-    let list = call.dictionary()?.required_list("dids")?;
+    let fields = call.dictionary()?;
+    let list = fields.required_list("dids")?;
     check_bulk(list.len())?;
     let all = list
         .iter()
@@ -224,7 +292,7 @@ pub(super) async fn bulk_set(State(lake): State<Lake>, asking: Asking, call: Cal
             Ok((fields.did()?, fields.dictionary("meta")?))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    set_all(lake, asking, all).await?;
+    set_all(lake, asking, all, fields.truth("recursive", false)?).await?;
     created()
 }
 

@@ -6,9 +6,9 @@ use dte_identity::Routes;
 use dte_protocol_rucio::date::{self, rfc1123_utc};
 use dte_protocol_rucio::{Class, Did, DidType, ReplicaState};
 use http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::answer::{Answer, Failure, created, done, lines, stream};
+use super::answer::{Answer, Failure, created, done, stream};
 use super::dids::no_route;
 use super::dids_change::register_owned;
 use super::request::{Asking, Call, Fields, check_bulk, did, dids as read_dids, invalid};
@@ -16,9 +16,8 @@ use super::{CHANGES, READS, replicas_list};
 use crate::Lake;
 use crate::error::Error;
 use crate::store::register::{CopyToRegister, bury, forget, register, set_states};
-use crate::store::replicas::{DatasetReplica, at_path, of_dataset};
-use crate::store::rses::{self, not_found};
-use crate::store::{accounts, contents, dids, search};
+use crate::store::replicas::{DatasetReplica, of_dataset};
+use crate::store::{contents, dids, rses, search};
 
 pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
     ["/replicas", "/replicas/"]
@@ -30,14 +29,15 @@ pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
         .post("/replicas/list/", READS, replicas_list::list)
         .post("/replicas/tombstone", CHANGES, tombstone)
         .post("/replicas/datasets_bulk", READS, datasets_bulk)
-        .post("/replicas/dids", READS, dids_of_pfns)
+        .post("/replicas/dids", READS, super::bad::dids_of_pfns)
         .get("/replicas/rse/{rse}", READS, datasets_at)
         .get("/replicas/{*path}", READS, get)
 }
 
 async fn get(State(lake): State<Lake>, _: Asking, Path(path): Path<String>, call: Call) -> Answer {
     let (scope, rest) = path.split_once('/').ok_or_else(no_route)?;
-    match rest.strip_suffix("/datasets").filter(|name| !name.is_empty()) {
+    let end = |end: &str| rest.strip_suffix(end).filter(|name| !name.is_empty());
+    match end("/datasets").or(end("/datasets_vp")) {
         Some(name) => datasets(lake, vec![did(scope, name)?]).await,
         None => replicas_list::of_did(lake, did(scope, rest)?, call).await,
     }
@@ -223,65 +223,23 @@ async fn datasets_bulk(State(lake): State<Lake>, _: Asking, call: Call) -> Answe
     datasets(lake, read_dids(&list)?).await
 }
 
-async fn datasets_at(State(lake): State<Lake>, _: Asking, Path(rse): Path<String>) -> Answer {
+async fn datasets_at(State(lake): State<Lake>, _: Asking, Path(rse): Path<String>, call: Call) -> Answer {
     const AT_ONCE: usize = 100;
-    stream(Did::new("", ""), move |after| {
+    let limit = call.query("limit").and_then(|text| text.parse::<usize>().ok()).unwrap_or(usize::MAX);
+    stream((Did::new("", ""), limit), move |(after, left)| {
         let (lake, rse) = (lake.clone(), rse.clone());
         async move {
             lake.store
                 .read(move |tx| {
                     rses::get(tx, &rse)?;
-                    let page = search::datasets_at(tx, &rse, &after, AT_ONCE)?;
-                    let next = (page.len() == AT_ONCE).then(|| page.last().cloned()).flatten();
+                    let page = search::datasets_at(tx, &rse, &after, AT_ONCE.min(left))?;
+                    let left = left - page.len();
+                    let more = page.len() == AT_ONCE && left > 0;
+                    let next = page.last().filter(|_| more).map(|last| (last.clone(), left));
                     Ok::<_, Error>((of_datasets(tx, &page, Some(&rse))?, next))
                 })
                 .await
         }
     })
     .await
-}
-
-/// Which files lie at PFNs of a storage element.
-async fn dids_of_pfns(State(lake): State<Lake>, _: Asking, call: Call) -> Answer {
-    let fields = call.dictionary()?;
-    let rse = fields.required_text("rse")?;
-    let pfns: Vec<String> =
-        fields.required_list("pfns")?.iter().filter_map(|pfn| pfn.as_str().map(str::to_owned)).collect();
-    check_bulk(pfns.len())?;
-    let values = lake
-        .store
-        .read(move |tx| {
-            let row = rses::get(tx, &rse)?;
-            let protocols = rses::protocols(tx, &rse)?;
-            let scopes = accounts::scopes(tx, None)?;
-            let mut values = Vec::new();
-            for pfn in &pfns {
-                let Some(path) = protocols.iter().find_map(|protocol| protocol.path_of(pfn)) else {
-                    return Err(not_found(&rse));
-                };
-                let found = match row.deterministic {
-                    false => at_path(tx, &rse, path)?,
-                    true => scopes.iter().find_map(|(scope, _)| {
-                        let name = named_by(path, scope)?;
-                        Some(Did::new(scope, name))
-                    }),
-                };
-                if let Some(did) = found {
-                    let at = json!({"scope": did.scope, "name": did.name});
-                    values.push(Value::Object(Map::from_iter([(pfn.clone(), at)])));
-                }
-            }
-            Ok::<_, Error>(values)
-        })
-        .await?;
-    lines(&values)
-}
-
-/// The name whose hash path in `scope` is `path`.
-fn named_by(path: &str, scope: &str) -> Option<String> {
-    let folders = dte_protocol_rucio::path::PathFormula::Identity.path(scope, "");
-    let rest = path.strip_prefix(folders.as_str())?;
-    let mut parts = rest.splitn(3, '/');
-    let name = (parts.next()?, parts.next()?, parts.next()?).2;
-    (dte_protocol_rucio::path::hash_path(scope, name) == path).then(|| name.to_owned())
 }

@@ -25,8 +25,17 @@ impl FromRequestParts<Lake> for Asking {
         let principal =
             <Principal as FromRequestParts<Lake>>::from_request_parts(parts, lake).await.map_err(super::denied)?;
         let account = account_of(principal.name());
-        lake.know(&account, &principal).await.map_err(|error| Failure::from(error).into_response())?;
-        let admin = principal.standing == Standing::User { admin: true } && principal.may(LAKE_SCOPE).is_ok();
+        let known = lake.know(&account, &principal).await.map_err(|error| Failure::from(error).into_response())?;
+        if !known.active {
+            let message = format!("The account {account} is suspended or deleted");
+            let exception = Exception::new(Class::AccessDenied, message).at(http::StatusCode::FORBIDDEN);
+            return Err(Failure::from(exception).into_response());
+        }
+        let administers = match principal.standing {
+            Standing::User { admin } => admin || known.admin,
+            _ => false,
+        };
+        let admin = administers && principal.may(LAKE_SCOPE).is_ok();
         Ok(Asking(Caller { account, admin }, principal))
     }
 }

@@ -33,9 +33,6 @@ pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
         .delete("/rses/{rse}/protocols/{scheme}/{hostname}", CHANGES, change::delete_host)
         .delete("/rses/{rse}/protocols/{scheme}/{hostname}/{port}", CHANGES, change::delete_port)
         .get("/rses/{rse}/lfns2pfns", READS, lfns2pfns)
-        .get("/rses/{rse}/usage", READS, usage)
-        .get("/rses/{rse}/limits", READS, limits)
-        .get("/rses/{rse}/qos_policy", READS, qos_policy)
 }
 
 /// What every form of a storage element has.
@@ -191,31 +188,4 @@ async fn lfns2pfns(State(lake): State<Lake>, _: Asking, Path(rse): Path<String>,
     let pfns =
         wanted.iter().map(|did| (did.to_string(), Value::String(best.pfn(&formula.path(&did.scope, &did.name)))));
     json(&Value::Object(pfns.collect()))
-}
-
-async fn usage(State(lake): State<Lake>, _: Asking, Path(rse): Path<String>, call: Call) -> Answer {
-    if call.query("source").is_some_and(|source| source != "rucio") {
-        return lines(&[]);
-    }
-    let (row, usage) = lake
-        .store
-        .read(move |tx| {
-            let row = rses::get(tx, &rse)?;
-            Ok::<_, crate::error::Error>((row, rses::usage(tx, &rse)?))
-        })
-        .await?;
-    lines(&[json!({
-        "rse_id": row.id, "rse": row.rse, "source": "rucio", "used": usage.bytes, "free": null,
-        "total": usage.bytes, "files": usage.files, "updated_at": rfc1123_utc(usage.updated_at),
-    })])
-}
-
-async fn limits(State(lake): State<Lake>, _: Asking, Path(rse): Path<String>) -> Answer {
-    lake.store.read(move |tx| rses::get(tx, &rse)).await?;
-    json(&json!({}))
-}
-
-async fn qos_policy(State(lake): State<Lake>, _: Asking, Path(rse): Path<String>) -> Answer {
-    lake.store.read(move |tx| rses::get(tx, &rse)).await?;
-    json(&json!([]))
 }

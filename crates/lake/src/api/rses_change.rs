@@ -14,6 +14,7 @@ use super::rses::DETAILS;
 use crate::Lake;
 use crate::error::Error;
 use crate::model::expression::is_rse_name;
+use crate::store::rse_facts;
 use crate::store::rses::{self, DELETE, READ, Rse, WRITE};
 
 impl Asking {
@@ -83,11 +84,22 @@ pub(super) async fn add(State(lake): State<Lake>, asking: Asking, Path(name): Pa
 pub(super) async fn update(State(lake): State<Lake>, asking: Asking, Path(name): Path<String>, call: Call) -> Answer {
     asking.administers("update RSE")?;
     let fields = call.dictionary()?;
+    let renamed = fields.text("name")?.filter(|new| *new != name);
+    if let Some(new) = renamed.as_ref().filter(|new| !is_rse_name(new)) {
+        return Err(invalid(&format!("{new} is not an RSE name")));
+    }
     let known = lake.store.read(move |tx| rses::get(tx, &name)).await?;
     let mut rse = known;
     take(&mut rse, &fields)?;
     rse.updated_at = Timestamp::now();
-    lake.change(move |tx| rses::update(tx, &rse)).await?;
+    lake.change(move |tx| {
+        rses::update(tx, &rse)?;
+        match &renamed {
+            Some(new) => rse_facts::rename(tx, &rse.rse, new),
+            None => Ok(()),
+        }
+    })
+    .await?;
     created()
 }
 
@@ -161,7 +173,7 @@ pub(super) async fn add_protocol(
 }
 
 /// Domains are `lan` and `wan`; operations have priorities from 0.
-fn check_domains(domains: &Map<String, Value>) -> Result<(), Failure> {
+pub(super) fn check_domains(domains: &Map<String, Value>) -> Result<(), Failure> {
     for (domain, operations) in domains {
         if !["lan", "wan"].contains(&domain.as_str()) {
             let message = format!("The protocol domain '{domain}' is not supported");

@@ -4,15 +4,17 @@ use axum::extract::{Path, State};
 use dte_identity::Routes;
 use dte_protocol_rucio::date::rfc1123_utc;
 use dte_protocol_rucio::{Did, RuleState};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, PAGE, json, lines, stream};
-use super::request::{Asking, Call};
+use super::dids::no_route;
+use super::request::{Asking, Call, did};
 use super::rules_change as change;
 use super::{CHANGES, READS};
 use crate::Lake;
 use crate::error::Error;
 use crate::model::filter::like;
+use crate::store::replace::{self, Past};
 use crate::store::rules::{self, Rule, RuleFilter};
 use crate::store::{accounts, dids, locks, requests, rses};
 
@@ -25,15 +27,15 @@ pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
         .get("/rules/{id}", READS, get)
         .put("/rules/{id}", CHANGES, change::update)
         .delete("/rules/{id}", CHANGES, change::delete)
-        .get("/rules/{id}/locks", READS, locks_of)
-        .get("/rules/{id}/history", READS, history)
-        .get("/rules/{id}/analysis", READS, analysis)
+        .post("/rules/{id}/reduce", CHANGES, change::reduce)
+        .post("/rules/{id}/move", CHANGES, change::move_rule)
+        .get("/rules/{id}/{*end}", READS, more)
 }
 
 /// A rule with all its keys.
 pub(super) fn render(rule: &Rule) -> Value {
     json!({
-        "id": rule.id, "subscription_id": null, "account": rule.account, "scope": rule.did.scope,
+        "id": rule.id, "subscription_id": rule.subscription, "account": rule.account, "scope": rule.did.scope,
         "name": rule.did.name, "did_type": rule.kind.name(), "state": rule.state.name(), "error": rule.error,
         "rse_expression": rule.expression, "copies": rule.copies,
         "expires_at": rule.expires_at.map(rfc1123_utc), "weight": rule.weight, "locked": rule.locked,
@@ -41,8 +43,8 @@ pub(super) fn render(rule: &Rule) -> Value {
         "locks_stuck_cnt": rule.locks.stuck, "source_replica_expression": rule.source_expression,
         "activity": rule.activity, "grouping": rule.grouping.name(), "notification": rule.notification.name(),
         "stuck_at": rule.stuck_at.map(rfc1123_utc), "purge_replicas": rule.purge_replicas,
-        "ignore_availability": rule.ignore_availability, "ignore_account_limit": false, "priority": rule.priority,
-        "comments": rule.comments, "child_rule_id": null, "eol_at": null, "split_container": false,
+        "ignore_availability": rule.ignore_availability, "ignore_account_limit": rule.ignore_account_limit, "priority": rule.priority,
+        "comments": rule.comments, "child_rule_id": rule.child, "eol_at": rule.eol_at.map(rfc1123_utc), "split_container": false,
         "meta": rule.meta, "deleted_at": null, "created_at": rfc1123_utc(rule.created_at),
         "updated_at": rfc1123_utc(rule.updated_at),
     })
@@ -167,18 +169,43 @@ async fn locks_of(State(lake): State<Lake>, _: Asking, Path(id): Path<String>) -
     .await
 }
 
-/// The present state; what was before is in the event log.
-async fn history(State(lake): State<Lake>, _: Asking, Path(id): Path<String>) -> Answer {
-    let rule = lake.store.read(move |tx| rules::find(tx, &id)).await?;
-    let values: Vec<Value> = rule
-        .iter()
-        .map(|rule| {
-            json!({"updated_at": rfc1123_utc(rule.updated_at), "state": rule.state.name(),
-                "locks_ok_cnt": rule.locks.ok, "locks_stuck_cnt": rule.locks.stuck,
-                "locks_replicating_cnt": rule.locks.replicating})
-        })
-        .collect();
-    lines(&values)
+fn counts(past: &Past) -> Map<String, Value> {
+    let value = json!({"updated_at": rfc1123_utc(past.updated_at), "state": past.state.name(),
+        "locks_ok_cnt": past.locks.ok, "locks_stuck_cnt": past.locks.stuck,
+        "locks_replicating_cnt": past.locks.replicating});
+    value.as_object().cloned().unwrap_or_default()
+}
+
+/// What a rule was, oldest first.
+async fn history(lake: Lake, id: String) -> Answer {
+    let found = lake.store.read(move |tx| replace::history(tx, &id)).await?;
+    lines(&found.iter().map(|past| Value::Object(counts(past))).collect::<Vec<_>>())
+}
+
+/// `GET /rules/ID/END`, and the rules that ever were on a DID: `GET /rules/SCOPE/NAME…/history`.
+async fn more(state: State<Lake>, asking: Asking, Path((id, end)): Path<(String, String)>) -> Answer {
+    match end.as_str() {
+        "locks" => locks_of(state, asking, Path(id)).await,
+        "history" => history(state.0, id).await,
+        "analysis" => analysis(state, asking, Path(id)).await,
+        _ => {
+            let name = end.strip_suffix("/history").ok_or_else(no_route)?;
+            full_history(state.0, did(&id, name)?).await
+        }
+    }
+}
+
+async fn full_history(lake: Lake, did: Did) -> Answer {
+    let found = lake.store.read(move |tx| replace::history_of(tx, &did)).await?;
+    let values = found.iter().map(|past| {
+        let mut map = counts(past);
+        map.insert("rule_id".to_owned(), json!(past.rule_id));
+        map.insert("account".to_owned(), json!(past.account));
+        map.insert("rse_expression".to_owned(), json!(past.expression));
+        map.insert("created_at".to_owned(), json!(rfc1123_utc(past.created_at)));
+        Value::Object(map)
+    });
+    lines(&values.collect::<Vec<_>>())
 }
 
 /// Why a rule is not OK: its transfers that failed.

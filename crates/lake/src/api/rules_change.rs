@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use dte_base::time::Timestamp;
+use dte_protocol_rucio::date;
 use dte_protocol_rucio::{Class, Did, Grouping, Notification, RuleState};
 use dte_store::Tx;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::answer::{Answer, Failure, created_with, done};
+use super::answer::{Answer, Failure, created_with, done, json_text};
 use super::request::{Asking, Call, Fields, dids as read_dids, invalid};
 use crate::Lake;
 use crate::error::{Error, Result};
 use crate::model::policy::Caller;
 use crate::store::collections::{RuleToMake, make_rule};
-use crate::store::{accounts, evaluate, ready, remove, requests, rules};
+use crate::store::{accounts, approval, evaluate, ready, remove, replace, requests, rses, rules};
 
 /// A rule that is deleted lives this much longer, so that people can change their mind.
 const GRACE: Duration = Duration::from_secs(3600);
@@ -64,6 +65,9 @@ impl RuleWish {
             priority: fields.integer("priority")?.unwrap_or(3).clamp(1, 5),
             comments,
             meta,
+            ignore_account_limit: false,
+            ask_approval: fields.truth("ask_approval", false)?,
+            subscription: None,
         };
         Ok(RuleWish { account: fields.text("account")?, rule })
     }
@@ -93,6 +97,7 @@ pub(super) fn make(
             Error::new(Class::InvalidReplicationRule, message)
         })?
     };
+    rule.ignore_account_limit = caller.admin && rule.account == caller.account;
     dids.iter().map(|did| make_rule(tx, did, &rule, now)).collect()
 }
 
@@ -128,6 +133,12 @@ pub(super) async fn delete(State(lake): State<Lake>, asking: Asking, Path(id): P
                 dte_protocol_rucio::Exception::new(Class::UnsupportedOperation, message).at(StatusCode::UNAUTHORIZED),
             ));
         }
+        if let Some(child) = &rule.child {
+            let message = format!("The replication rule {id} is replaced by {child} and cannot be deleted");
+            return Err(Error::Exception(
+                dte_protocol_rucio::Exception::new(Class::UnsupportedOperation, message).at(StatusCode::UNAUTHORIZED),
+            ));
+        }
         let end = now + GRACE;
         rule.expires_at = Some(rule.expires_at.map_or(end, |old| old.min(end)));
         rule.purge_replicas |= purge;
@@ -144,15 +155,128 @@ pub(super) async fn update(State(lake): State<Lake>, asking: Asking, Path(id): P
     let now = Timestamp::now();
     lake.change(move |tx| {
         let rule = rules::get(tx, &id)?;
+        if let Some(yes) = changes.approve {
+            needs_approver(tx, &asking.0, &rule)?;
+            return match yes {
+                true => approval::approve(tx, rule, now),
+                false => approval::deny(tx, rule, now),
+            };
+        }
         asking.0.needs_account(&rule.account, "update replication rule")?;
         if changes.locked.is_some() {
             asking.0.needs_admin("lock replication rule")?;
+        }
+        if changes.account.is_some() {
+            asking.0.needs_admin("give a replication rule to another account")?;
         }
         changes.apply(tx, rule, now)
     })
     .await
     .map_err(not_401)?;
     done()
+}
+
+/// Administrators approve, and those whom the storage element names (`rule_approvers`).
+fn needs_approver(tx: &mut Tx<'_>, caller: &Caller, rule: &rules::Rule) -> Result<()> {
+    let all = rses::all(tx)?;
+    let names = all.select(&rule.expression).unwrap_or_default();
+    let named = |rse: &String| {
+        all.attribute(rse, "rule_approvers").is_some_and(|text| text.split(',').any(|one| one.trim() == caller.account))
+    };
+    if !names.is_empty() && names.iter().all(named) {
+        return Ok(());
+    }
+    Ok(caller.needs_admin("approve or deny replication rule")?)
+}
+
+/// The rule that shall be there instead; the old one ends when it is OK.
+pub(super) async fn move_rule(State(lake): State<Lake>, asking: Asking, Path(id): Path<String>, call: Call) -> Answer {
+    let fields = call.dictionary()?;
+    let expression = fields.required_text("rse_expression")?;
+    let mut overrides = Fields(fields.dictionary("override")?);
+    for key in ["activity", "source_replica_expression"] {
+        if let Some(value) = fields.get(key) {
+            overrides.0.insert(key.to_owned(), value.clone());
+        }
+    }
+    let change = Overrides::read(&overrides)?;
+    let now = Timestamp::now();
+    let id = lake
+        .change(move |tx| {
+            let old = rules::get(tx, &id)?;
+            asking.0.needs_account(&old.account, "move replication rule")?;
+            if old.locked {
+                asking.0.needs_admin("move a locked replication rule")?;
+            }
+            let mut wish = replace::wish_of(&old, now);
+            wish.expression.clone_from(&expression);
+            wish.locked = false;
+            change.apply(&mut wish);
+            replace::move_rule(tx, old, &wish, now)
+        })
+        .await
+        .map_err(not_401)?;
+    created_with(&Value::from(id))
+}
+
+/// What a moved rule has otherwise.
+struct Overrides {
+    activity: Option<String>,
+    source_expression: Option<String>,
+    copies: Option<u32>,
+    weight: Option<String>,
+    lifetime: Option<i64>,
+    comments: Option<String>,
+    priority: Option<i64>,
+}
+
+impl Overrides {
+    fn read(fields: &Fields) -> Result<Overrides, Failure> {
+        let copies = fields.integer("copies")?;
+        Ok(Overrides {
+            activity: fields.text("activity")?,
+            source_expression: fields.text("source_replica_expression")?,
+            copies: copies.map(u32::try_from).transpose().map_err(|_| invalid("copies"))?,
+            weight: fields.text("weight")?,
+            lifetime: fields.integer("lifetime")?,
+            comments: fields.text("comment")?.or(fields.text("comments")?),
+            priority: fields.integer("priority")?,
+        })
+    }
+
+    fn apply(&self, wish: &mut RuleToMake) {
+        wish.copies = self.copies.unwrap_or(wish.copies);
+        wish.priority = self.priority.unwrap_or(wish.priority).clamp(1, 5);
+        wish.activity = self.activity.clone().unwrap_or_else(|| wish.activity.clone());
+        wish.lifetime = self.lifetime.or(wish.lifetime);
+        for (own, new) in [
+            (&mut wish.source_expression, &self.source_expression),
+            (&mut wish.weight, &self.weight),
+            (&mut wish.comments, &self.comments),
+        ] {
+            if new.is_some() {
+                own.clone_from(new);
+            }
+        }
+    }
+}
+
+pub(super) async fn reduce(State(lake): State<Lake>, asking: Asking, Path(id): Path<String>, call: Call) -> Answer {
+    let fields = call.dictionary()?;
+    let copies = fields.integer("copies")?.ok_or_else(|| Failure::new(Class::KeyError, "'copies' not defined"))?;
+    let copies = u32::try_from(copies).map_err(|_| invalid("copies"))?;
+    let exclude = fields.text("exclude_expression")?.filter(|text| !text.is_empty());
+    let now = Timestamp::now();
+    let id = lake
+        .change(move |tx| {
+            let old = rules::get(tx, &id)?;
+            asking.0.needs_account(&old.account, "reduce replication rule")?;
+            replace::reduce(tx, old, copies, exclude.as_deref(), now)
+        })
+        .await
+        .map_err(not_401)?;
+    // 200, unlike the others: so the client wants it.
+    json_text(Value::from(id).to_string())
 }
 
 /// What can be changed.
@@ -170,6 +294,12 @@ struct Changes {
     suspend: bool,
     stuck: bool,
     boost: bool,
+    approve: Option<bool>,
+    account: Option<String>,
+    /// Outer: given at all.
+    eol_at: Option<Option<Timestamp>>,
+    /// Outer: given at all.
+    child: Option<Option<String>>,
 }
 
 impl Changes {
@@ -186,6 +316,10 @@ impl Changes {
             "state",
             "boost_rule",
             "cancel_requests",
+            "approve",
+            "account",
+            "eol_at",
+            "child_rule_id",
         ];
         if let Some(other) = options.0.keys().find(|key| !known.contains(&key.as_str())) {
             let message = format!("The option {other} of rules cannot be changed");
@@ -208,7 +342,25 @@ impl Changes {
             suspend: state.as_deref() == Some("suspended"),
             stuck: state.as_deref() == Some("stuck"),
             boost: options.truth("boost_rule", false)?,
+            approve: if given("approve") { Some(options.truth("approve", false)?) } else { None },
+            account: options.text("account")?,
+            eol_at: match options.text("eol_at")? {
+                None => options.0.contains_key("eol_at").then_some(None),
+                Some(text) => Some(Some(date::parse(&text).ok_or_else(|| invalid("'eol_at' is not a date"))?)),
+            },
+            child: if options.0.contains_key("child_rule_id") { Some(options.text("child_rule_id")?) } else { None },
         })
+    }
+
+    /// The rule that shall take the place of `rule`: one on the same DID.
+    fn adopt(&self, tx: &mut Tx<'_>, rule: &rules::Rule, child: Option<&str>) -> Result<Option<String>> {
+        let Some(child) = child else { return Ok(None) };
+        let found = rules::get(tx, child)?;
+        if found.did != rule.did || found.id == rule.id || found.child.is_some() {
+            let message = "A child rule is another rule on the same data identifier, without a child of its own";
+            return Err(Error::new(Class::InputValidationError, message));
+        }
+        Ok((found.state != RuleState::Ok).then(|| child.to_owned()))
     }
 
     fn apply(&self, tx: &mut Tx<'_>, mut rule: rules::Rule, now: Timestamp) -> Result<()> {
@@ -233,8 +385,23 @@ impl Changes {
         } else if resumed {
             rule.state = RuleState::Replicating;
         }
+        if let Some(account) = self.account.as_ref().filter(|account| **account != rule.account) {
+            accounts::get(tx, account)?;
+            let principal = accounts::principal(tx, account)?.ok_or_else(|| {
+                let message = format!("Account {account} has never logged in, so nobody can act for it");
+                Error::new(Class::InputValidationError, message)
+            })?;
+            replace::give(tx, &mut rule, account, principal, now)?;
+        }
+        rule.eol_at = self.eol_at.unwrap_or(rule.eol_at);
+        if let Some(child) = &self.child {
+            rule.child = self.adopt(tx, &rule, child.as_deref())?;
+        }
         rule.updated_at = now;
         rules::update(tx, &rule)?;
+        if self.priority.is_some() {
+            requests::set_priority(tx, &rule.id, rule.priority)?;
+        }
         if self.lifetime.is_some() && rule.expires_at.is_some_and(|at| at <= now) && !rule.locked {
             remove::request(tx, &rule.id)?;
         }

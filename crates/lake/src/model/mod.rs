@@ -7,3 +7,4 @@ pub mod literal;
 pub mod placement;
 pub mod policy;
 pub mod rule;
+pub mod subscription;

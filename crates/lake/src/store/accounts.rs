@@ -15,9 +15,11 @@ pub(crate) struct Account {
     pub email: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    pub suspended_at: Option<Timestamp>,
+    pub deleted_at: Option<Timestamp>,
 }
 
-const COLUMNS: &str = "account, kind, status, email, created_at, updated_at";
+const COLUMNS: &str = "account, kind, status, email, created_at, updated_at, suspended_at, deleted_at";
 
 fn read(row: &Row) -> Result<Account, dte_store::Error> {
     Ok(Account {
@@ -27,6 +29,8 @@ fn read(row: &Row) -> Result<Account, dte_store::Error> {
         email: row.get(3)?,
         created_at: row.get(4)?,
         updated_at: row.get(5)?,
+        suspended_at: row.get(6)?,
+        deleted_at: row.get(7)?,
     })
 }
 
@@ -100,18 +104,24 @@ pub(crate) fn scopes(tx: &mut Tx<'_>, account: Option<&str>) -> Result<Vec<(Stri
 /// What an account has locked at a storage element.
 pub(crate) struct Usage {
     pub rse: String,
-    pub rse_id: String,
     pub files: i64,
     pub bytes: i64,
+    pub updated_at: Timestamp,
 }
 
 pub(crate) fn usage(tx: &mut Tx<'_>, account: &str) -> Result<Vec<Usage>> {
     Ok(tx.query(
-        "SELECT u.rse, r.id, u.files, u.bytes FROM lake_account_usage u JOIN lake_rses r ON r.rse = u.rse
+        "SELECT u.rse, u.files, u.bytes, u.updated_at FROM lake_account_usage u JOIN lake_rses r ON r.rse = u.rse
          WHERE u.account = ?1 ORDER BY u.rse",
         &params![account],
-        |row| Ok(Usage { rse: row.get(0)?, rse_id: row.get(1)?, files: row.get(2)?, bytes: row.get(3)? }),
+        |row| Ok(Usage { rse: row.get(0)?, files: row.get(1)?, bytes: row.get(2)?, updated_at: row.get(3)? }),
     )?)
+}
+
+/// Accounts with what they have locked at a storage element: files and bytes.
+pub(crate) fn usage_at(tx: &mut Tx<'_>, rse: &str) -> Result<Vec<(String, i64, i64)>> {
+    let sql = "SELECT account, files, bytes FROM lake_account_usage WHERE rse = ?1 ORDER BY account";
+    Ok(tx.query(sql, &params![rse], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
 }
 
 /// Adds to what an account has locked.

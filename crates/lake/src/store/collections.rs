@@ -9,7 +9,7 @@ use super::contents::Child;
 use super::dids::DidRow;
 use super::place::{FileToPlace, ground, place};
 use super::rules::Rule;
-use super::{contents, dids, evaluate, events, inject, locks, ready, requests, rules};
+use super::{approval, archives, contents, dids, evaluate, events, inject, locks, ready, requests, rules};
 use crate::error::{Error, Result};
 use crate::model::rule::LockCounts;
 
@@ -41,6 +41,9 @@ pub(crate) fn attach(
     now: Timestamp,
 ) -> Result<()> {
     let row = dids::get(tx, parent)?;
+    if row.kind == DidType::File && archives::is_archive_name(&parent.name) {
+        return archives::fill(tx, &row, children, ignore_duplicate, now);
+    }
     if row.kind == DidType::File {
         return Err(unsupported(format!("Data identifier '{parent}' is a file")));
     }
@@ -90,6 +93,9 @@ pub(crate) fn attach(
 
 fn check_child(parent: &DidRow, found: &DidRow, child: &ChildToAttach) -> Result<()> {
     match (parent.kind, found.kind) {
+        (DidType::Dataset, DidType::File) if super::bad::is_lost(found) => {
+            return Err(unsupported(format!("File '{}' is lost", child.did)));
+        }
         (DidType::Dataset, DidType::File) => {}
         (DidType::Dataset, _) => return Err(dids::not_found(&child.did)),
         (_, DidType::File) => {
@@ -267,6 +273,11 @@ pub(crate) struct RuleToMake {
     pub priority: i64,
     pub comments: Option<String>,
     pub meta: Option<String>,
+    /// Limits of the account do not matter.
+    pub ignore_account_limit: bool,
+    /// Waits until somebody says that it may be.
+    pub ask_approval: bool,
+    pub subscription: Option<String>,
 }
 
 /// Makes a rule on a DID and gives its files their locks; answers the rule's id.
@@ -279,7 +290,7 @@ pub(crate) fn make_rule(tx: &mut Tx<'_>, did: &Did, wish: &RuleToMake, now: Time
     }
     let row = dids::get(tx, did)?;
     let seconds = |lifetime: i64| now + std::time::Duration::from_secs(u64::try_from(lifetime).unwrap_or(0));
-    let rule = Rule {
+    let mut rule = Rule {
         id: new_id().simple().to_string(),
         account: wish.account.clone(),
         principal: wish.principal.clone(),
@@ -305,7 +316,17 @@ pub(crate) fn make_rule(tx: &mut Tx<'_>, did: &Did, wish: &RuleToMake, now: Time
         stuck_at: None,
         created_at: now,
         updated_at: now,
+        ignore_account_limit: wish.ignore_account_limit,
+        child: None,
+        subscription: wish.subscription.clone(),
+        eol_at: None,
     };
+    approval::check_targets(tx, &mut rule)?;
+    if wish.ask_approval && approval::must_wait(tx, &rule, &row)? {
+        rule.state = RuleState::WaitingApproval;
+        return rules::insert(tx, &rule).map(|()| rule.id);
+    }
+    rule.ignore_account_limit |= wish.ask_approval;
     let ground = ground(tx, &rule)?;
     ground.check(&rule)?;
     rules::insert(tx, &rule)?;

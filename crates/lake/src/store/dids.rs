@@ -29,10 +29,19 @@ pub(crate) struct DidRow {
     pub expired_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    pub accessed_at: Option<Timestamp>,
+    pub access_cnt: i64,
+    /// Has files inside of it.
+    pub is_archive: bool,
+    /// Is inside of an archive.
+    pub constituent: bool,
+    /// `AVAILABLE`, or `LOST` when the last copy is gone.
+    pub availability: String,
 }
 
 pub(crate) const COLUMNS: &str = "d.scope, d.name, d.kind, d.account, d.bytes, d.length, d.adler32, d.md5, d.guid, \
-    d.is_open, d.monotonic, d.closed_at, d.ready_at, d.expired_at, d.created_at, d.updated_at";
+    d.is_open, d.monotonic, d.closed_at, d.ready_at, d.expired_at, d.created_at, d.updated_at, d.accessed_at, \
+    d.access_cnt, d.is_archive, d.constituent, d.availability";
 
 pub(crate) fn read(row: &Row) -> Result<DidRow, dte_store::Error> {
     Ok(DidRow {
@@ -51,6 +60,11 @@ pub(crate) fn read(row: &Row) -> Result<DidRow, dte_store::Error> {
         expired_at: row.get(13)?,
         created_at: row.get(14)?,
         updated_at: row.get(15)?,
+        accessed_at: row.get(16)?,
+        access_cnt: row.get(17)?,
+        is_archive: row.get(18)?,
+        constituent: row.get(19)?,
+        availability: row.get(20)?,
     })
 }
 
@@ -92,6 +106,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, rows: &[DidRow]) -> Result<()> {
         "expired_at",
         "created_at",
         "updated_at",
+        "constituent",
     ];
     let rows: Vec<Vec<dte_store::Value>> = rows
         .iter()
@@ -110,7 +125,8 @@ pub(crate) fn insert(tx: &mut Tx<'_>, rows: &[DidRow]) -> Result<()> {
                 row.monotonic,
                 row.expired_at,
                 row.created_at,
-                row.updated_at
+                row.updated_at,
+                row.constituent
             ]
         })
         .collect();
@@ -137,6 +153,11 @@ impl DidRow {
             expired_at: None,
             created_at: now,
             updated_at: now,
+            accessed_at: None,
+            access_cnt: 0,
+            is_archive: false,
+            constituent: false,
+            availability: "AVAILABLE".to_owned(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::locks::Lock;
 use super::replicas::Replica;
 use super::requests::{self, Request, RequestState};
 use super::rules::Rule;
-use super::{accounts, dids, events, inject, locks, ready, replicas, rules};
+use super::{accounts, bad, dids, events, inject, locks, ready, replace, replicas, rules};
 use crate::error::Result;
 use crate::model::rule::{LockCounts, state_of};
 
@@ -40,8 +40,14 @@ pub(crate) fn settle(tx: &mut Tx<'_>, id: &str, error: Option<&str>, now: Timest
         "UPDATE lake_rules SET state = ?2, error = ?3, stuck_at = ?4, updated_at = ?5 WHERE id = ?1",
         &params![id, rule.state.letter(), rule.error.clone(), rule.stuck_at, now],
     )?;
+    if rule.state != before {
+        replace::note(tx, &rule, now)?;
+    }
     match rule.state {
-        RuleState::Ok if before != RuleState::Ok => events::rule_ok(tx, &rule)?,
+        RuleState::Ok if before != RuleState::Ok => {
+            replace::release_parents(tx, id, now)?;
+            events::rule_ok(tx, &rule)?;
+        }
         RuleState::Stuck if before != RuleState::Stuck => events::rule_stuck(tx, &rule, rule.error.as_deref())?,
         _ => {}
     }
@@ -78,6 +84,7 @@ pub(crate) fn became_available(tx: &mut Tx<'_>, copies: &[Replica], now: Timesta
         return Ok(());
     }
     let files: Vec<Did> = copies.iter().map(|copy| copy.did.clone()).collect();
+    bad::recovered(tx, copies, now)?;
     let known = dids::get_many(tx, &files)?;
     for copy in copies {
         let adler32 = known.get(&copy.did).and_then(|row| row.adler32.as_deref());
@@ -87,7 +94,7 @@ pub(crate) fn became_available(tx: &mut Tx<'_>, copies: &[Replica], now: Timesta
     let here = |did: &Did, rse: &str| copies.iter().any(|copy| copy.did == *did && copy.rse == rse);
     for request in requests::of_files(tx, &files)?.into_values().flatten() {
         if here(&request.did, &request.rse) {
-            requests::delete(tx, &request)?;
+            requests::fulfil(tx, &request, now)?;
         } else if request.state == RequestState::Failed {
             revive(tx, &request, now)?;
         }

@@ -17,6 +17,7 @@ pub(crate) const REPLICA_AVAILABLE: &str = "org.dte.lake.replica.available";
 pub(crate) const DATASET_CLOSED: &str = "org.dte.lake.dataset.closed";
 pub(crate) const DATASET_READY: &str = "org.dte.lake.dataset.ready";
 pub(crate) const CONTAINER_CLOSED: &str = "org.dte.lake.container.closed";
+pub(crate) const FILE_LOST: &str = "org.dte.lake.file.lost";
 pub(crate) const RULE_OK: &str = "org.dte.lake.rule.ok";
 pub(crate) const RULE_STUCK: &str = "org.dte.lake.rule.stuck";
 
@@ -73,6 +74,11 @@ pub(crate) fn dataset_ready(tx: &mut Tx<'_>, row: &DidRow) -> Result<()> {
         "files": row.length, "bytes": row.bytes,
     });
     emit(tx, DATASET_READY, &row.did, data)
+}
+
+/// The last copy of a file is gone.
+pub(crate) fn lost(tx: &mut Tx<'_>, did: &Did, rse: &str) -> Result<()> {
+    emit(tx, FILE_LOST, did, json!({"scope": did.scope, "name": did.name, "rse": rse}))
 }
 
 pub(crate) fn rule_ok(tx: &mut Tx<'_>, rule: &Rule) -> Result<()> {

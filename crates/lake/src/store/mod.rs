@@ -2,29 +2,46 @@
 
 pub(crate) mod access;
 pub(crate) mod accounts;
+pub(crate) mod approval;
+pub(crate) mod archives;
+pub(crate) mod bad;
 pub(crate) mod collections;
 pub(crate) mod contents;
 pub(crate) mod dids;
 pub(crate) mod evaluate;
 pub(crate) mod events;
+pub(crate) mod exceptions;
 pub(crate) mod inject;
+pub(crate) mod limits;
 pub(crate) mod locks;
 pub(crate) mod metadata;
+pub(crate) mod people;
 pub(crate) mod place;
 pub(crate) mod ready;
 pub(crate) mod register;
 pub(crate) mod remove;
+pub(crate) mod replace;
 pub(crate) mod replicas;
 pub(crate) mod requests;
+pub(crate) mod rse_facts;
 pub(crate) mod rses;
 pub(crate) mod rules;
 pub(crate) mod search;
+pub(crate) mod settings;
+pub(crate) mod subscriptions;
 
 use dte_protocol_rucio::Did;
 use dte_store::{Migration, Row, Tx, Value};
 
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, sql: include_str!("0001.sql") }, Migration { version: 2, sql: include_str!("0002.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("0001.sql") },
+    Migration { version: 2, sql: include_str!("0002.sql") },
+    Migration { version: 3, sql: include_str!("0003.sql") },
+    Migration { version: 4, sql: include_str!("0004.sql") },
+    Migration { version: 5, sql: include_str!("0005.sql") },
+    Migration { version: 6, sql: include_str!("0006.sql") },
+    Migration { version: 7, sql: include_str!("0007.sql") },
+];
 
 /// Waits for its turn. Transactions that change the catalogue take it first and hold it until they commit: on PostgreSQL,
 /// where they run at `READ COMMITTED`, they thereby follow each other as they do on SQLite, and nobody reads what another is

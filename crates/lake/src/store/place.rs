@@ -1,6 +1,7 @@
 //! Giving files their locks: decides where the copies of a rule shall be, and writes down what follows: locks, copies in
 //! the making, requests for transfers, counters. One transaction, a handful of statements however many files.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use dte_base::time::Timestamp;
@@ -8,12 +9,13 @@ use dte_protocol_rucio::{Class, Did, Grouping, LockState, ReplicaState};
 use dte_store::Tx;
 
 use super::contents::Child;
+use super::limits::{Allowance, Full};
 use super::locks::Lock;
 use super::replicas::Replica;
 use super::requests::Wanted;
 use super::rses::{READ, Rses, WRITE};
 use super::rules::Rule;
-use super::{accounts, locks, replicas, requests, rses, rules};
+use super::{accounts, limits, locks, people, replicas, requests, rses, rules};
 use crate::error::{Error, Result};
 use crate::model::placement::{Candidate, choose};
 use crate::model::rule::{LockCounts, Need, need};
@@ -38,6 +40,8 @@ pub(crate) struct Ground {
     /// Storage elements that may be read from; `None` is all that are readable.
     sources: Option<BTreeSet<String>>,
     all: Rses,
+    /// What the rule's account may still lock; spent in one transaction.
+    allowance: RefCell<Allowance>,
 }
 
 /// Reads the storage elements and resolves the expressions of a rule.
@@ -63,7 +67,10 @@ pub(crate) fn ground(tx: &mut Tx<'_>, rule: &Rule) -> Result<Ground> {
         None => None,
         Some(expression) => Some(all.select(expression).map_err(|error| source_error(&error))?.into_iter().collect()),
     };
-    Ok(Ground { candidates, sources, all })
+    let names: Vec<String> = candidates.iter().map(|candidate| candidate.rse.clone()).collect();
+    let unlimited = rule.ignore_account_limit || rule.account == "root" || people::is_admin(tx, &rule.account)?;
+    let allowance = RefCell::new(limits::allowance(tx, &rule.account, &names, &all, unlimited)?);
+    Ok(Ground { candidates, sources, all, allowance })
 }
 
 fn source_error(error: &Error) -> Error {
@@ -79,6 +86,12 @@ impl Ground {
         let size = self.candidates.len();
         if size < rule.copies as usize {
             return Err(shortage(rule, size));
+        }
+        // Who has nothing left anywhere is told now, also where there are no files yet.
+        let allowance = self.allowance.borrow();
+        let open = self.candidates.iter().filter(|one| allowance.refuses(&one.rse, 0, 0).is_none()).count();
+        if open < rule.copies as usize {
+            return Err(Full::Account.error(&rule.account));
         }
         Ok(())
     }
@@ -166,9 +179,27 @@ fn decide(
             }
         }
     }
-    let chosen = choose(rule.copies as usize, &ground.candidates, used, &coverage, bytes, key);
+    let total = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let mut full = None;
+    let allowed: Vec<Candidate> = ground
+        .candidates
+        .iter()
+        .filter(|candidate| {
+            let fresh = total - coverage.get(&candidate.rse).map_or(0, |held| i64::try_from(*held).unwrap_or(0));
+            let (locked, new) = locked_by(files, group, have, &candidate.rse);
+            let refusal = match new {
+                // What is locked already stays.
+                0 => None,
+                _ => ground.allowance.borrow().refuses(&candidate.rse, total - locked, fresh),
+            };
+            full = full.or(refusal);
+            refusal.is_none()
+        })
+        .cloned()
+        .collect();
+    let chosen = choose(rule.copies as usize, &allowed, used, &coverage, bytes, key);
     if chosen.len() < rule.copies as usize {
-        return Err(shortage(rule, chosen.len()));
+        return Err(full.map_or_else(|| shortage(rule, chosen.len()), |full| full.error(&rule.account)));
     }
     for index in group {
         let file = &files[*index];
@@ -179,10 +210,23 @@ fn decide(
             let state = there.iter().find(|replica| replica.rse == *rse).map(|replica| replica.state);
             let has_source = there.iter().any(|replica| replica.rse != *rse && ground.readable(replica));
             let writable = rule.ignore_availability || ground.all.may(rse, WRITE);
+            let fresh = if state.is_none() { file.bytes } else { 0 };
+            ground.allowance.borrow_mut().spend(rse, file.bytes, fresh);
             decisions.push(Decision { file: *index, rse: rse.clone(), need: need(state, has_source, writable) });
         }
     }
     Ok(chosen)
+}
+
+/// Bytes of a group that a rule has locked at a storage element, and files that it has not.
+fn locked_by(files: &[FileToPlace], group: &[usize], have: &HashMap<Did, BTreeSet<String>>, rse: &str) -> (i64, usize) {
+    group.iter().fold((0, 0), |(bytes, new), index| {
+        let file = &files[*index];
+        match have.get(&file.did).is_some_and(|own| own.contains(rse)) {
+            true => (bytes + file.bytes, new),
+            false => (bytes, new + 1),
+        }
+    })
 }
 
 fn write(

@@ -5,7 +5,7 @@ use dte_protocol_rucio::Did;
 use dte_store::{NewWork, Tx, params};
 use serde_json::json;
 
-use super::{evaluate, inject, locks, ready, rules};
+use super::{evaluate, inject, locks, ready, replace, rules};
 use crate::error::Result;
 
 /// The queue that removes rules; the work's id is the rule's.
@@ -22,7 +22,7 @@ pub(crate) fn request(tx: &mut Tx<'_>, rule: &str) -> Result<()> {
 /// One step; answers whether there is more to do. A rule whose life was prolonged in the meantime stays.
 pub(crate) fn step(tx: &mut Tx<'_>, id: &str, now: Timestamp) -> Result<bool> {
     let Some(rule) = rules::find(tx, id)? else { return Ok(false) };
-    if rule.locked || rule.expires_at.is_none_or(|at| at > now) {
+    if rule.locked || rule.child.is_some() || rule.expires_at.is_none_or(|at| at > now) {
         return Ok(false);
     }
     inject::forget(tx, id)?;
@@ -33,6 +33,8 @@ pub(crate) fn step(tx: &mut Tx<'_>, id: &str, now: Timestamp) -> Result<bool> {
     }
     locks::forget_placed(tx, id)?;
     tx.execute("DELETE FROM lake_rules WHERE id = ?1", &params![id])?;
+    // Nobody waits for a rule that is no more.
+    replace::release_parents(tx, id, now)?;
     // What waited for this rule alone waits no longer.
     ready::check_below(tx, &rule.did, now)?;
     Ok(false)

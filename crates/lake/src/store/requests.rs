@@ -323,6 +323,12 @@ pub(crate) fn failed_of_rule(tx: &mut Tx<'_>, rule: &str, limit: usize) -> Resul
     Ok(tx.query(&sql, &params![rule, limit], read)?)
 }
 
+/// How urgent the requests of a rule are from now on.
+pub(crate) fn set_priority(tx: &mut Tx<'_>, rule: &str, priority: i64) -> Result<()> {
+    tx.execute("UPDATE lake_requests SET priority = ?2 WHERE rule_id = ?1", &params![rule, priority])?;
+    Ok(())
+}
+
 /// Submitted requests that nobody looked after since `before`; they count as looked after from now on.
 pub(crate) fn to_poll(tx: &mut Tx<'_>, before: Timestamp, limit: usize, now: Timestamp) -> Result<Vec<Request>> {
     let sql = format!(
@@ -340,6 +346,145 @@ pub(crate) fn abandon(tx: &mut Tx<'_>, request: &Request) -> Result<()> {
         tx.enqueue(NewWork::new(CANCEL, job_id.as_str(), json!({"principal": request.principal})))?;
     }
     delete(tx, request)
+}
+
+/// Requests between storage elements in some states, in order after an id. `from` is where it is read, once that is known.
+pub(crate) fn page(
+    tx: &mut Tx<'_>,
+    to: &[String],
+    states: &[RequestState],
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Request>> {
+    let mut bound: Vec<Value> = values![after, limit];
+    let mut marks = |texts: &mut dyn Iterator<Item = &str>| {
+        let marks: Vec<String> = texts
+            .map(|text| {
+                bound.push(text.into());
+                format!("?{}", bound.len())
+            })
+            .collect();
+        if marks.is_empty() { "''".to_owned() } else { marks.join(", ") }
+    };
+    let to = marks(&mut to.iter().map(String::as_str));
+    let states = marks(&mut states.iter().map(|state| state.letter()));
+    let sql = format!(
+        "SELECT {COLUMNS} FROM lake_requests q WHERE q.id > ?1 AND q.rse IN ({to}) AND q.state IN ({states})
+         ORDER BY q.id LIMIT ?2"
+    );
+    Ok(tx.query(&sql, &bound, read)?)
+}
+
+/// A request that is over.
+pub(crate) struct Ended {
+    pub id: String,
+    pub did: Did,
+    pub rse: String,
+    pub source_rse: Option<String>,
+    pub rule_id: String,
+    pub account: String,
+    pub activity: String,
+    pub bytes: i64,
+    pub adler32: Option<String>,
+    /// `D` done, or `F` failed or called off.
+    pub state: String,
+    pub attempt: i64,
+    pub job_id: Option<String>,
+    pub error: Option<String>,
+    pub requested_at: Timestamp,
+    pub submitted_at: Option<Timestamp>,
+    pub ended_at: Timestamp,
+}
+
+const ENDED: &str =
+    "SELECT id, scope, name, rse, source_rse, rule_id, account, activity, bytes, adler32, state, attempt,
+    job_id, error, requested_at, submitted_at, ended_at FROM lake_request_history";
+
+fn read_ended(row: &Row) -> Result<Ended, dte_store::Error> {
+    Ok(Ended {
+        id: row.get(0)?,
+        did: did_at(row, 1)?,
+        rse: row.get(3)?,
+        source_rse: row.get(4)?,
+        rule_id: row.get(5)?,
+        account: row.get(6)?,
+        activity: row.get(7)?,
+        bytes: row.get(8)?,
+        adler32: row.get(9)?,
+        state: row.get(10)?,
+        attempt: row.get(11)?,
+        job_id: row.get(12)?,
+        error: row.get(13)?,
+        requested_at: row.get(14)?,
+        submitted_at: row.get(15)?,
+        ended_at: row.get(16)?,
+    })
+}
+
+/// The last request for a copy that is over.
+pub(crate) fn ended_of_copy(tx: &mut Tx<'_>, did: &Did, rse: &str) -> Result<Option<Ended>> {
+    let sql = format!("{ENDED} WHERE scope = ?1 AND name = ?2 AND rse = ?3 ORDER BY serial DESC LIMIT 1");
+    Ok(tx.query_opt(&sql, &params![&did.scope, &did.name, rse], read_ended)?)
+}
+
+/// Requests that are over, newest first.
+pub(crate) fn ended_page(tx: &mut Tx<'_>, limit: usize) -> Result<Vec<Ended>> {
+    Ok(tx.query(&format!("{ENDED} ORDER BY serial DESC LIMIT ?1"), &params![limit], read_ended)?)
+}
+
+/// Forgets what ended long ago.
+pub(crate) fn forget_ended(tx: &mut Tx<'_>, before: Timestamp) -> Result<()> {
+    tx.execute("DELETE FROM lake_request_history WHERE ended_at < ?1", &params![before])?;
+    Ok(())
+}
+
+/// Ends a request whose copy is there.
+pub(crate) fn fulfil(tx: &mut Tx<'_>, request: &Request, now: Timestamp) -> Result<()> {
+    note_end(tx, request, "D", now)?;
+    delete(tx, request)
+}
+
+fn note_end(tx: &mut Tx<'_>, request: &Request, state: &str, now: Timestamp) -> Result<()> {
+    let columns = [
+        "id",
+        "scope",
+        "name",
+        "rse",
+        "source_rse",
+        "rule_id",
+        "account",
+        "activity",
+        "bytes",
+        "adler32",
+        "state",
+        "attempt",
+        "job_id",
+        "error",
+        "requested_at",
+        "submitted_at",
+        "ended_at",
+    ];
+    let row = values![
+        &request.id,
+        &request.did.scope,
+        &request.did.name,
+        &request.rse,
+        request.source_rse.clone(),
+        &request.rule_id,
+        &request.account,
+        &request.activity,
+        request.bytes,
+        request.adler32.clone(),
+        state,
+        request.attempt,
+        request.job_id.clone(),
+        request.error.clone(),
+        request.requested_at,
+        request.submitted_at,
+        now
+    ];
+    tx.insert_many("lake_request_history", &columns, &[row])?;
+    Ok(())
 }
 
 /// Ends a request.

@@ -37,9 +37,15 @@ pub(crate) struct Rule {
     pub stuck_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// Limits of the account do not matter.
+    pub ignore_account_limit: bool,
+    /// The rule that takes its place: when that is OK, this one ends.
+    pub child: Option<String>,
+    pub subscription: Option<String>,
+    pub eol_at: Option<Timestamp>,
 }
 
-const COLUMNS: [&str; 27] = [
+const COLUMNS: [&str; 31] = [
     "id",
     "account",
     "principal",
@@ -67,6 +73,10 @@ const COLUMNS: [&str; 27] = [
     "expires_at",
     "stuck_at",
     "created_at",
+    "ignore_account_limit",
+    "child_rule",
+    "subscription",
+    "eol_at",
 ];
 
 /// The columns of a rule read from the table under the name `r`.
@@ -101,7 +111,11 @@ pub(crate) fn read(row: &Row) -> Result<Rule, dte_store::Error> {
         expires_at: row.get(24)?,
         stuck_at: row.get(25)?,
         created_at: row.get(26)?,
-        updated_at: row.get(27)?,
+        ignore_account_limit: row.get(27)?,
+        child: row.get(28)?,
+        subscription: row.get(29)?,
+        eol_at: row.get(30)?,
+        updated_at: row.get(31)?,
     })
 }
 
@@ -134,6 +148,10 @@ fn to_row(rule: &Rule) -> Vec<Value> {
         rule.expires_at,
         rule.stuck_at,
         rule.created_at,
+        rule.ignore_account_limit,
+        rule.child.clone(),
+        rule.subscription.clone(),
+        rule.eol_at,
         rule.updated_at
     ]
 }
@@ -147,7 +165,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, rule: &Rule) -> Result<()> {
                 format!("A duplicate rule for {did}, {account}, {expression}, {copies} copies already exists");
             Err(Error::new(Class::DuplicateRule, message))
         }
-        _ => Ok(()),
+        _ => super::replace::note(tx, rule, rule.created_at),
     }
 }
 
@@ -218,8 +236,8 @@ pub(crate) fn page(tx: &mut Tx<'_>, filter: &RuleFilter, after: &str, limit: usi
 pub(crate) fn update(tx: &mut Tx<'_>, rule: &Rule) -> Result<()> {
     tx.execute(
         "UPDATE lake_rules SET comments = ?2, locked = ?3, expires_at = ?4, activity = ?5, source_expression = ?6,
-            priority = ?7, meta = ?8, purge_replicas = ?9, state = ?10, updated_at = ?11, account = ?12
-         WHERE id = ?1",
+            priority = ?7, meta = ?8, purge_replicas = ?9, state = ?10, updated_at = ?11, account = ?12,
+            child_rule = ?13, eol_at = ?14, ignore_account_limit = ?15 WHERE id = ?1",
         &params![
             &rule.id,
             rule.comments.clone(),
@@ -232,7 +250,10 @@ pub(crate) fn update(tx: &mut Tx<'_>, rule: &Rule) -> Result<()> {
             rule.purge_replicas,
             rule.state.letter(),
             rule.updated_at,
-            &rule.account
+            &rule.account,
+            rule.child.clone(),
+            rule.eol_at,
+            rule.ignore_account_limit
         ],
     )?;
     Ok(())
@@ -254,7 +275,7 @@ pub(crate) fn count(tx: &mut Tx<'_>, id: &str, delta: LockCounts, now: Timestamp
 /// Rules whose time is over.
 pub(crate) fn expired(tx: &mut Tx<'_>, now: Timestamp, limit: usize) -> Result<Vec<String>> {
     Ok(tx.query(
-        "SELECT id FROM lake_rules WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND locked = 0
+        "SELECT id FROM lake_rules WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND locked = 0 AND child_rule IS NULL
          ORDER BY expires_at LIMIT ?2",
         &params![now, limit],
         |row| row.get(0),

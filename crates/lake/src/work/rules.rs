@@ -12,11 +12,13 @@ use serde_json::json;
 use crate::Lake;
 use crate::error::{Error, Result};
 use crate::store::place::ground;
-use crate::store::{evaluate, events, inject, ready, remove, requests, rules};
+use crate::store::{bad, evaluate, events, inject, ready, remove, requests, rules};
 
 /// The queue that looks for rules whose time is over; it has one piece of work that never ends.
 const EXPIRY: &str = "lake.expiry";
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long it is known what became of requests.
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// Rules that end in one look.
 const AT_ONCE: usize = 500;
 
@@ -48,7 +50,9 @@ pub(super) async fn start(lake: &Lake, tasks: &Tasks) -> Result<(), OpenError> {
 }
 
 fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
-    rules::expired(tx, now, AT_ONCE)?.iter().try_for_each(|id| remove::request(tx, id))
+    rules::expired(tx, now, AT_ONCE)?.iter().try_for_each(|id| remove::request(tx, id))?;
+    bad::returned(tx, now, AT_ONCE)?;
+    requests::forget_ended(tx, now - KEPT)
 }
 
 /// All steps of a rule. A rule that cannot be followed is stuck with the reason, and tried again.

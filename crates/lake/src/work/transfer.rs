@@ -1,6 +1,7 @@
 //! Requests become FTS jobs. The job's identity is written down before the job is asked for, so that after a crash the same
 //! job is asked for again, and "exists already" means done.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::store::requests::{self, QUEUE, Request, RequestState};
 use crate::store::rses::{READ, best};
-use crate::store::{evaluate, replicas, rses};
+use crate::store::{evaluate, replicas, rse_facts, rses};
 use crate::{Lake, Service};
 
 /// The right that acting tokens for the FTS carry: nothing else can be done with them.
@@ -190,9 +191,15 @@ fn plan(tx: &mut Tx<'_>, id: &str, now: Timestamp) -> Result<Plan> {
     if readable.is_empty() {
         return Ok(Plan::Impossible(request, requests::NO_SOURCE.to_owned()));
     }
+    // Near ones first, disk before tape; where no distance is known, it is far.
+    let near: BTreeMap<String, i64> = rse_facts::distances_to(tx, &request.rse)?.into_iter().collect();
+    readable.sort_by_key(|place| {
+        let tape = all.rows.get(&place.rse).is_some_and(|rse| rse.rse_type == "TAPE");
+        (tape, near.get(&place.rse).copied().unwrap_or(i64::MAX))
+    });
     // Each attempt begins at another source.
     let turn = usize::try_from(request.attempt - 1).unwrap_or(0) % readable.len();
-    let source = readable.swap_remove(turn);
+    let source = readable.remove(turn);
     Ok(Plan::Submit { request, source, destination })
 }
 
