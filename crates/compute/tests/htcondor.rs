@@ -82,7 +82,7 @@ fn cancelled(reason: &str) -> Cancellation {
 impl Engine {
     async fn start(config: &HtcondorConfig, data_dir: &Path) -> Engine {
         let tasks = Tasks::new();
-        let context = SiteContext { data_dir: data_dir.to_path_buf(), tasks: tasks.clone() };
+        let context = SiteContext { data_dir: data_dir.to_path_buf(), sockets: Vec::new(), tasks: tasks.clone() };
         Engine { site: htcondor::open(config.clone(), &context).await.expect("the site"), tasks }
     }
 

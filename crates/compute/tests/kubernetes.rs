@@ -45,7 +45,7 @@ fn config(kubeconfig: &str) -> KubernetesConfig {
 impl Engine {
     async fn start(config: KubernetesConfig, data_dir: &Path) -> Engine {
         let tasks = Tasks::new();
-        let context = SiteContext { data_dir: data_dir.to_path_buf(), tasks: tasks.clone() };
+        let context = SiteContext { data_dir: data_dir.to_path_buf(), sockets: Vec::new(), tasks: tasks.clone() };
         let site = KubernetesSite::open(config, &context).await.expect("the site");
         Engine { site, tasks }
     }
