@@ -14,6 +14,21 @@ pub struct LogChunk {
     pub complete: bool,
 }
 
+impl LogChunk {
+    /// Leaves out what was written after byte `to`, which is the end of a line.
+    pub fn end_at(&mut self, to: u64) {
+        let mut end = self.next;
+        while end > to
+            && let Some(line) = self.lines.pop()
+        {
+            end = end.saturating_sub(line.text.len() as u64);
+        }
+        if self.next >= to {
+            (self.next, self.complete) = (to, true);
+        }
+    }
+}
+
 /// One line with its end of line, if it has one, and when it was read from the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
@@ -93,6 +108,19 @@ mod tests {
 
     fn shown(query: LogQuery) -> String {
         String::from_utf8(query.render(&lines())).expect("text")
+    }
+
+    #[test]
+    fn ends_where_it_shall() {
+        let chunk = |to: u64| {
+            let mut chunk = LogChunk { lines: lines(), next: 28, complete: false };
+            chunk.end_at(to);
+            (chunk.lines.len(), chunk.next, chunk.complete)
+        };
+        assert_eq!(
+            (chunk(14), chunk(28), chunk(99), chunk(0)),
+            ((2, 14, true), (4, 28, true), (4, 28, false), (0, 0, true))
+        );
     }
 
     #[test]

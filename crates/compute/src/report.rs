@@ -80,6 +80,9 @@ pub struct ContainerReport {
     /// How it ended the last time, if it was started again or waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<ContainerState>,
+    /// Where its log begins in each of its last two runs, as far as the site knows: bytes that it had written before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_from: Vec<u64>,
 }
 
 impl ContainerReport {
@@ -94,6 +97,20 @@ impl ContainerReport {
             restarts: 0,
             is_sidecar: false,
             last: None,
+            log_from: Vec::new(),
+        }
+    }
+
+    /// Which part of the log the run wrote that ended last, from and to a number of bytes (none: to the end); `None`: no run
+    /// before the present one is known.
+    pub fn previous_log(&self) -> Option<(u64, Option<u64>)> {
+        match (&self.state, self.log_from.as_slice()) {
+            // It waits for its next run.
+            (ContainerState::Waiting { .. }, [.., last]) if self.last.is_some() => Some((*last, None)),
+            (ContainerState::Running { .. } | ContainerState::Terminated { .. }, [before, last]) => {
+                Some((*before, Some(*last)))
+            }
+            _ => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Probes and hooks that are not programs: a connection, a request, a pause. Done by a process inside the pod's walls, which
+//! Probes and hooks that are not programs: a connection, a request, a call, a pause. Done by a process inside the pod's walls, which
 //! reaches no more than the pod does.
 
 use std::io::{self, Read, Write};
@@ -6,6 +6,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::grpc;
 use crate::pod::Action;
 
 /// The init ends a process that takes longer than its time; this is for those that nobody waits for.
@@ -32,6 +33,9 @@ fn outcome(action: &Action) -> io::Result<bool> {
             Ok(true)
         }
         Action::Tcp { host, port } => connect(host, *port).map(|_| true),
+        Action::Grpc { host, port, service } => {
+            grpc::is_serving(connect(host, *port)?, &format!("{host}:{port}"), service)
+        }
         Action::Http { host, port, path, headers } => {
             let mut stream = connect(host, *port)?;
             let own_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));

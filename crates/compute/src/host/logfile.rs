@@ -33,6 +33,8 @@ pub struct LogWriter {
     part: Part,
     /// Bytes that the container has written.
     written: u64,
+    /// The last line has no end yet.
+    is_open: bool,
     segments: VecDeque<u64>,
 }
 
@@ -55,11 +57,12 @@ impl LogWriter {
     pub fn create(folder: &Path, container: &str, limit: u64) -> io::Result<LogWriter> {
         let stem = folder.join(container);
         let part = Part::create(&head_of(&stem), limit / 2)?;
-        Ok(LogWriter { stem, limit, part, written: 0, segments: VecDeque::new() })
+        Ok(LogWriter { stem, limit, part, written: 0, is_open: false, segments: VecDeque::new() })
     }
 
     /// Takes what the container wrote. Never refuses: what does not fit pushes older bytes out.
     pub fn write(&mut self, mut bytes: &[u8], now: Timestamp) -> io::Result<()> {
+        self.is_open = bytes.last().map_or(self.is_open, |last| *last != b'\n');
         while !bytes.is_empty() {
             if self.part.room == 0 || self.part.index_room < ENTRY as u64 {
                 self.roll()?;
@@ -80,6 +83,11 @@ impl LogWriter {
             bytes = &bytes[now_bytes..];
         }
         Ok(())
+    }
+
+    /// Ends the last line, if there is one without an end.
+    pub fn end_line(&mut self, now: Timestamp) -> io::Result<()> {
+        if self.is_open { self.write(b"\n", now) } else { Ok(()) }
     }
 
     /// Bytes that the container has written.

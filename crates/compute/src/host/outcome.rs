@@ -90,6 +90,15 @@ impl Outcome {
         }
     }
 
+    /// A container starts, and has written so many bytes in its earlier runs.
+    pub fn log_begins(&mut self, container: usize, written: u64) {
+        let Some(report) = self.container(container) else { return };
+        if report.log_from.len() > 1 {
+            report.log_from.remove(0);
+        }
+        report.log_from.push(written);
+    }
+
     /// What a container said of its end.
     pub fn say(&mut self, container: usize, text: String) {
         let Some(report) = self.container(container) else { return };

@@ -233,12 +233,26 @@ impl<'a> Shim<'a> {
             News::Ended { container, exit_code, .. } => Some((*container, *exit_code)),
             _ => None,
         };
+        if let News::Started { container } = news {
+            self.part_logs(container);
+        }
         self.outcome.note(news, Timestamp::now());
         if let Some((container, exit_code)) = ended
             && let Some(text) = self.last_words(container, exit_code)
         {
             self.outcome.say(container, text);
         }
+    }
+
+    /// What comes from here on is of another run of the container; it begins on a line of its own.
+    fn part_logs(&mut self, container: usize) {
+        while self.pump(container) {}
+        let Some(log) = self.outputs.get_mut(container).and_then(|output| output.log.as_mut()) else { return };
+        if let Err(error) = log.end_line(Timestamp::now()) {
+            eprintln!("pod-shim: the log of container {container}: {error}");
+        }
+        let written = log.written();
+        self.outcome.log_begins(container, written);
     }
 
     /// What a container that ended said of it: in its file, else perhaps at the end of its log.

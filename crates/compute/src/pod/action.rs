@@ -14,6 +14,8 @@ pub enum Action {
     Http { host: String, port: u16, path: String, headers: Vec<(String, String)> },
     /// A connection.
     Tcp { host: String, port: u16 },
+    /// A question to a gRPC health service; it succeeds with `SERVING`.
+    Grpc { host: String, port: u16, service: String },
     /// Waits.
     Sleep { seconds: u64 },
 }
@@ -63,10 +65,12 @@ fn read_probe(container: &core::Container, field: &str, probe: &core::Probe) -> 
         None | Some(0) => Ok(usual.max(least)),
         Some(value) => u32::try_from(value).map_err(|_| format!("{field}.{name} is negative")),
     };
-    if probe.grpc.is_some() {
-        return Err(format!("{field}.grpc is not known here; use exec, httpGet or tcpSocket"));
-    }
-    let action = Action::of(container, field, probe.exec.as_ref(), probe.http_get.as_ref(), probe.tcp_socket.as_ref())?;
+    let others = (probe.exec.as_ref(), probe.http_get.as_ref(), probe.tcp_socket.as_ref());
+    let action = match (&probe.grpc, others) {
+        (Some(grpc), (None, None, None)) => grpc_action(field, grpc)?,
+        (Some(_), _) => return Err(format!("{field} must have one of exec, grpc, httpGet and tcpSocket")),
+        (None, (exec, http, tcp)) => Action::of(container, field, exec, http, tcp)?,
+    };
     let seconds =
         |name: &str, value: Option<i32>, usual: u32, least: u32| number(name, value, usual, least).map(u64::from);
     Ok(Probe {
@@ -77,6 +81,16 @@ fn read_probe(container: &core::Container, field: &str, probe: &core::Probe) -> 
         success_threshold: number("successThreshold", probe.success_threshold, 1, 1)?,
         failure_threshold: number("failureThreshold", probe.failure_threshold, 3, 1)?,
     })
+}
+
+fn grpc_action(field: &str, grpc: &core::GRPCAction) -> Result<Action, String> {
+    let port = u16::try_from(grpc.port).ok().filter(|port| *port > 0);
+    let port = port.ok_or_else(|| format!("{field}.grpc.port {} is not a port", grpc.port))?;
+    let service = grpc.service.clone().unwrap_or_default();
+    if service.len() > LONGEST {
+        return Err(format!("{field}.grpc.service is too long"));
+    }
+    Ok(Action::Grpc { host: HERE.into(), port, service })
 }
 
 /// `lifecycle.postStart` or `lifecycle.preStop`.

@@ -275,3 +275,68 @@ async fn many_short_pods() {
         println!("{what}: {:.0} pods a second", f64::from(count) / begun.elapsed().as_secs_f64());
     }
 }
+
+/// A gRPC health service that serves from the second question on; says how often it was asked for which service.
+async fn health_service() -> (u16, std::sync::Arc<std::sync::Mutex<Vec<Vec<u8>>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let asked: std::sync::Arc<std::sync::Mutex<Vec<Vec<u8>>>> = std::sync::Arc::default();
+    let noted = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let noted = noted.clone();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let noted = noted.clone();
+                    assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                    tokio::spawn(async move {
+                        let mut body = request.into_body();
+                        let mut question = Vec::new();
+                        while let Some(Ok(piece)) = body.data().await {
+                            question.extend_from_slice(&piece);
+                        }
+                        let count = {
+                            let mut all = noted.lock().expect("not poisoned");
+                            all.push(question);
+                            all.len()
+                        };
+                        let status = if count > 1 { 1 } else { 2 };
+                        let head = http::Response::builder().header("content-type", "application/grpc").body(());
+                        let mut answer = respond.send_response(head.expect("a head"), false).expect("sent");
+                        answer.send_data(vec![0, 0, 0, 0, 2, 8, status].into(), false).expect("sent");
+                        let mut end = http::HeaderMap::new();
+                        end.insert("grpc-status", "0".parse().expect("a value"));
+                        answer.send_trailers(end).expect("sent");
+                    });
+                }
+            });
+        }
+    });
+    (port, asked)
+}
+
+#[tokio::test]
+async fn probes_by_grpc() {
+    let bench = crate::bench().await;
+    let (port, asked) = health_service().await;
+    let nothing = json!([]);
+    let probe = json!({"readinessProbe": {"grpc": {"port": port, "service": "model"}, "periodSeconds": 1}});
+    let spec = json!({"containers": [sh("main", "while ! test -e $DTE_OUTPUTS/end; do sleep 0.05; done", probe)]});
+    let plan = read(&spec, &nothing, &nothing, &nothing).expect("a plan");
+    bench.start(&plan).await;
+    until("the first question", async || !asked.lock().expect("not poisoned").is_empty()).await;
+    assert!(!state(&bench.report(plan.uid).await, "main").ready, "it does not serve yet");
+    until("it is ready", async || state(&bench.report(plan.uid).await, "main").ready).await;
+    assert_eq!(asked.lock().expect("not poisoned")[0], b"\0\0\0\0\x07\x0a\x05model");
+    fs::write(bench.dir.path().join(format!("data/runs/{}/outputs/end", plan.uid)), "").expect("the sign to end");
+    assert_eq!(bench.finish(plan.uid).await.phase, Phase::Succeeded);
+    for (probe, words) in [
+        (json!({"grpc": {"port": 0}}), "readinessProbe.grpc.port 0"),
+        (json!({"grpc": {"port": 1}, "tcpSocket": {"port": 1}}), "must have one of"),
+    ] {
+        let spec = json!({"containers": [sh("main", "true", json!({"readinessProbe": probe}))]});
+        let refused = read(&spec, &nothing, &nothing, &nothing).expect_err("refused");
+        assert!(refused.contains(words), "{refused}");
+    }
+}

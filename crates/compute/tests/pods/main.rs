@@ -79,11 +79,17 @@ fn as_an_ordinary_user_too() {
         return;
     }
     let program = std::env::current_exe().expect("this program");
+    // One that pods see and that this user may write to.
+    let place = tempfile::tempdir_in("/srv").ok();
+    if let Some(place) = &place {
+        std::os::unix::fs::chown(place.path(), Some(65_534), Some(65_534)).expect("given away");
+    }
     let outcome = std::process::Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(&program)
         .args(["--nocapture", "--skip", "as_an_ordinary_user_too"])
         .env("HOME", std::env::temp_dir())
+        .envs(place.iter().map(|place| ("DTE_TEST_PLACE", place.path())))
         .output();
     match outcome {
         Err(error) => println!("SKIPPED: no setpriv: {error}"),

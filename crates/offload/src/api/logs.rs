@@ -7,9 +7,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dte_base::time::Timestamp;
-use dte_compute::Site;
 use dte_compute::logs::LogQuery;
 use dte_compute::pod::is_dns_label;
+use dte_compute::{ContainerReport, Site};
 use dte_identity::Principal;
 use dte_protocol_interlink::{LogOptions, LogStruct};
 use futures_util::stream;
@@ -18,9 +18,10 @@ use http::header::CONTENT_TYPE;
 use uuid::Uuid;
 
 use super::answer::{Refusal, may_see, read};
+use super::status::live_reports;
 use crate::model::state;
 use crate::shared::Shared;
-use crate::store;
+use crate::store::{self, PodHead};
 
 /// How often a followed log is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
@@ -39,9 +40,15 @@ pub async fn logs(State(shared): State<Arc<Shared>>, principal: Principal, body:
     let container = Some(asked.container_name.clone()).filter(|name| !name.is_empty());
     // A pod that waits, or whose folder is gone already, has no log.
     let ended = head.state.is_terminal();
-    let (first, next, complete) = so_far(&shared, site.as_ref(), uid, container.as_deref(), query, ended).await?;
+    let span = match asked.options.previous {
+        true => previous(&shared, &head, container.as_deref()).await?,
+        false => Span { from: 0, to: None },
+    };
+    let (first, next, complete) =
+        so_far(&shared, site.as_ref(), uid, container.as_deref(), query, (span, ended)).await?;
     let text = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
-    if !asked.options.follow || complete {
+    // What ended does not go on.
+    if !asked.options.follow || asked.options.previous || complete {
         return Ok((text, first).into_response());
     }
     let follower =
@@ -55,6 +62,30 @@ pub async fn logs(State(shared): State<Arc<Shared>>, principal: Principal, body:
     Ok((text, Body::from_stream(rest)).into_response())
 }
 
+/// A part of a log, by bytes that the container had written.
+#[derive(Clone, Copy)]
+struct Span {
+    from: u64,
+    to: Option<u64>,
+}
+
+/// The part that the container's run before the present one wrote.
+async fn previous(shared: &Shared, head: &PodHead, container: Option<&str>) -> Result<Span, Refusal> {
+    let live = live_reports(shared, std::slice::from_ref(head)).await?.remove(&head.uid);
+    let report = head.report.clone().or(live);
+    let mut all = report.iter().flat_map(|report| report.init_containers.iter().chain(&report.containers));
+    let found = match container {
+        Some(name) => all.find(|one| one.name == name),
+        None => report.as_ref().and_then(|report| report.containers.first()),
+    };
+    let span = found.and_then(ContainerReport::previous_log);
+    let (from, to) = span.ok_or_else(|| {
+        let (name, pod) = (container.or(found.map(|one| one.name.as_str())).unwrap_or_default(), &head.name);
+        Refusal::bad_request(format!("previous terminated container {name:?} in pod {pod:?} not found"))
+    })?;
+    Ok(Span { from, to })
+}
+
 /// What the container has written by now, where to go on, and whether that is all there will be.
 async fn so_far(
     shared: &Shared,
@@ -62,17 +93,20 @@ async fn so_far(
     uid: Uuid,
     container: Option<&str>,
     query: LogQuery,
-    ended: bool,
+    (span, ended): (Span, bool),
 ) -> Result<(Bytes, u64, bool), Refusal> {
     let turn = shared.log_readers.acquire().await;
     let whole = LogQuery { tail: None, limit_bytes: None, ..query };
-    let (mut shown, mut next) = (Vec::new(), 0);
+    let (mut shown, mut next) = (Vec::new(), span.from);
     let complete = loop {
-        let chunk = match site.log(uid, container, next).await {
+        let mut chunk = match site.log(uid, container, next).await {
             Ok(chunk) => chunk,
             Err(dte_compute::SiteError::Unknown(_)) => break ended,
             Err(error) => return Err(error.into()),
         };
+        if let Some(to) = span.to {
+            chunk.end_at(to);
+        }
         shown.append(&mut whole.render(&chunk.lines));
         next = chunk.next;
         if chunk.complete || chunk.lines.is_empty() {

@@ -164,13 +164,17 @@ impl Bench {
     }
 
     pub async fn log(&self, pod: &Value, options: LogOptions) -> String {
+        self.try_log(pod, options).await.expect("log")
+    }
+
+    pub async fn try_log(&self, pod: &Value, options: LogOptions) -> Result<String, String> {
         let asked = LogStruct {
             namespace: "default".into(),
             pod_uid: pod["metadata"]["uid"].as_str().expect("uid").into(),
             options,
             ..LogStruct::default()
         };
-        self.admin().logs(&asked).await.expect("log").text().await.expect("text")
+        Ok(self.admin().logs(&asked).await.map_err(|error| error.to_string())?.text().await.expect("text"))
     }
 }
 

@@ -168,6 +168,34 @@ async fn a_status_has_restarts_readiness_and_last_words() {
     let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref()).expect("it ended before");
     assert_eq!((container.restart_count, last.exit_code, last.message.as_deref()), (2, 3, Some("why\nwhy\n")));
     assert_eq!(phase_of(&status), Phase::Succeeded);
+    let refused = bench.try_log(&pod, LogOptions { previous: true, ..LogOptions::default() }).await.map(drop);
+    assert_eq!(refused, Ok(()), "it ran before");
+}
+
+#[tokio::test]
+async fn the_log_of_the_run_before() {
+    let bench = Bench::with_site("restart_wait = '100ms'").await;
+    let previous = || LogOptions { previous: true, ..LogOptions::default() };
+    let mut pod =
+        pod("n=$(cat $DTE_OUTPUTS/n || echo 1); echo $((n+1)) > $DTE_OUTPUTS/n; echo run $n; printf 'end %s' $n; \
+         test $n -lt 3 || { while ! test -e $DTE_OUTPUTS/go; do sleep 0.02; done; exit 0; }; exit 3");
+    pod["spec"]["restartPolicy"] = json!("OnFailure");
+    bench.admin().create(&PodCreateRequests::of(pod.clone())).await.expect("created");
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !bench.log(&pod, LogOptions::default()).await.contains("end 3") {
+        assert!(Instant::now() < deadline, "no third run");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(bench.log(&pod, previous()).await, "run 2\nend 2\n");
+    assert_eq!(bench.log(&pod, LogOptions { tail: 1, follow: true, ..previous() }).await, "end 2\n");
+    let go = bench.data_dir.join(format!("runs/{}/outputs/go", pod["metadata"]["uid"].as_str().expect("uid")));
+    std::fs::write(go, "").expect("the sign to end");
+    bench.end_of(&pod).await;
+    assert_eq!(bench.log(&pod, previous()).await, "run 2\nend 2\n");
+    let once = self::pod("echo once");
+    bench.run(&once).await;
+    let refused = bench.try_log(&once, previous()).await.expect_err("it ran once");
+    assert!(refused.starts_with("400") && refused.contains("previous terminated container"), "{refused}");
 }
 
 #[tokio::test]
