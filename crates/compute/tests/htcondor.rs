@@ -267,7 +267,7 @@ async fn images_on_a_pool() {
     assert_eq!((report.phase, report.exit_code()), (Phase::Failed, Some(5)));
     assert_eq!(fs::read_to_string(staging.outputs.join("o")).expect("output"), "made\n");
     // The machine's own programs beside it, and an end before its time.
-    let mut long = pod("echo up; while :; do sleep 1; done");
+    let mut long = pod("trap '' TERM; echo up; while :; do touch $DTE_OUTPUTS/alive; sleep 1; done");
     long.containers[0].image = image;
     engine.begin(&long).await;
     engine.until(long.uid, "running", |report| report.phase == Phase::Running).await;
@@ -276,6 +276,10 @@ async fn images_on_a_pool() {
     }
     engine.site.cancel(long.uid, &cancelled("Cancelled")).await.expect("cancelled");
     assert_eq!(engine.finish(long.uid).await.reason.as_deref(), Some("Cancelled"));
+    let alive = engine.site.prepare(long.uid).await.expect("its folder").outputs.join("alive");
+    fs::remove_file(&alive).expect("it lived");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!alive.exists(), "it lives on");
     let host = pod("exit 0");
     engine.begin(&host).await;
     assert_eq!(engine.finish(host.uid).await.phase, Phase::Succeeded);
