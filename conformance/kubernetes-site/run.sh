@@ -40,14 +40,14 @@ started=yes
 touch "$work/dte.toml"
 "$bin" up --data-dir "$work/data" --config "$work/dte.toml" --listen 127.0.0.1:0 --ready-file "$work/ready" >"$work/engine.log" 2>&1 &
 engine=$!
-within 60 test -s "$work/ready"
+within 60 test -s "$work/ready" || { echo "FAILED: the engine did not start"; tail -n 5 "$work/engine.log"; exit 1; }
 "$bin" token --data-dir "$work/data" --lifetime 8h >"$work/token"
 address=$(cat "$work/ready")
 "$bin" vkubelet --data-dir "$work/data" --kubeconfig "$work/cluster/vkubelet.kubeconfig" --node-name dte-host \
   --interlink-url "http://${address#http://}/interlink" --token-file "$work/token" --state-dir "$work/state" \
   --listen 127.0.0.1:0 --ping-every 2s >"$work/kubelet.log" 2>&1 &
 kubelet=$!
-within 60 ready
+within 60 ready || { echo "FAILED: the node is not ready"; tail -n 5 "$work/kubelet.log"; exit 1; }
 
 if (cd "$root" && DTE_TEST_KUBECONFIG=$work/cluster/kubeconfig cargo test -p dte-compute --test kubernetes -- --nocapture) >"$work/test.log" 2>&1; then
   echo "ok: pods of the site live and end in a real cluster"
