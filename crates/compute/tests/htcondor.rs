@@ -15,7 +15,7 @@ use dte_base::units::Span;
 use dte_compute::batch::BatchSite;
 use dte_compute::htcondor::{self, FLAGS_ANNOTATION, HtcondorConfig};
 use dte_compute::logs::LogQuery;
-use dte_compute::pod::{ContainerPlan, Limits, PodPlan};
+use dte_compute::pod::{ContainerPlan, Content, Limits, Mount, PodPlan, Volume, VolumeFile, VolumeSource};
 use dte_compute::site::Cancellation;
 use dte_compute::{Phase, PodReport, Site, SiteContext, SiteError};
 use uuid::Uuid;
@@ -227,6 +227,64 @@ async fn hostile(engine: &Engine, config: &HtcondorConfig) {
     image.containers[0].image = "$(id)".into();
     engine.site.prepare(image.uid).await.expect("prepared");
     assert!(matches!(engine.site.submit(&image).await, Err(SiteError::Refused(_))));
+}
+
+/// A container program of the nodes, run for real. `conformance/runtimes/run.sh` says which: `DTE_TEST_RUNTIME` is its setting
+/// as JSON, `DTE_TEST_IMAGE` an image with a shell that it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_on_a_pool() {
+    let (Ok(runtime), Ok(image)) = (std::env::var("DTE_TEST_RUNTIME"), std::env::var("DTE_TEST_IMAGE")) else {
+        println!("SKIPPED images_on_a_pool: it needs a container program; run conformance/runtimes/run.sh");
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    let Some(config) = pool(dir.path()) else { return };
+    let config =
+        HtcondorConfig { container: Some(serde_json::from_str(&runtime).expect("a container program")), ..config };
+    let engine = Engine::start(&config, &dir.path().join("data")).await;
+    assert!(engine.site.capabilities().runs_image(&image));
+    let hostile = "it's \"$(B)\" $HOME `id` $(id) ; --privileged";
+    let mut plan = pod(
+        "echo \"$A\"; cat \"$DTE_INPUTS/in\" /etc/files/k; echo $1; echo made > $DTE_OUTPUTS/o; touch /scratch/x; [ -e /scratch/x ] && echo x; exit 5",
+    );
+    let container = &mut plan.containers[0];
+    container.image = image.clone();
+    container.argv.extend(["zero", "a $$(id) b"].map(str::to_owned));
+    container.env.push(("A".into(), hostile.into()));
+    let mount =
+        |volume: &str, path: &str| Mount { volume: volume.into(), path: path.into(), sub_path: None, read_only: false };
+    container.mounts = vec![mount("f", "/etc/files"), mount("e", "/scratch")];
+    let file = VolumeFile { path: "k".into(), mode: 0o444, content: Content(b"a file\n".to_vec()) };
+    plan.volumes = vec![
+        Volume { name: "f".into(), source: VolumeSource::Files { files: vec![file] } },
+        Volume { name: "e".into(), source: VolumeSource::EmptyDir { in_memory: false, size_limit: None } },
+    ];
+    let staging = engine.site.prepare(plan.uid).await.expect("prepared");
+    fs::write(staging.inputs.join("in"), "input\n").expect("input");
+    engine.site.submit(&plan).await.expect("submitted");
+    let report = engine.finish(plan.uid).await;
+    assert_eq!(engine.log(plan.uid).await, format!("{hostile}\ninput\na file\na $(id) b\nx\n"), "{report:?}");
+    assert_eq!((report.phase, report.exit_code()), (Phase::Failed, Some(5)));
+    assert_eq!(fs::read_to_string(staging.outputs.join("o")).expect("output"), "made\n");
+    // The machine's own programs beside it, and an end before its time.
+    let mut long = pod("trap '' TERM; echo up; while :; do touch $DTE_OUTPUTS/alive; sleep 1; done");
+    long.containers[0].image = image;
+    engine.begin(&long).await;
+    engine.until(long.uid, "running", |report| report.phase == Phase::Running).await;
+    while engine.log(long.uid).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    engine.site.cancel(long.uid, &cancelled("Cancelled")).await.expect("cancelled");
+    assert_eq!(engine.finish(long.uid).await.reason.as_deref(), Some("Cancelled"));
+    let alive = engine.site.prepare(long.uid).await.expect("its folder").outputs.join("alive");
+    fs::remove_file(&alive).expect("it lived");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!alive.exists(), "it lives on");
+    let host = pod("exit 0");
+    engine.begin(&host).await;
+    assert_eq!(engine.finish(host.uid).await.phase, Phase::Succeeded);
+    println!("images_on_a_pool: all scenarios held");
+    engine.stop().await;
 }
 
 /// Another engine goes on with what the first began, and asks once in an interval for all.

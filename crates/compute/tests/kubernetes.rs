@@ -1,5 +1,5 @@
 //! The `kubernetes` plugin against a real API server, whose only node is a virtual kubelet of ours. The cluster is started by
-//! `conformance/kubernetes/site.sh`, which names it in `DTE_TEST_KUBECONFIG`.
+//! `conformance/kubernetes-site/run.sh`, which names it in `DTE_TEST_KUBECONFIG`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -113,7 +113,7 @@ async fn client(kubeconfig: &str) -> Client {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_in_a_real_cluster() {
     let Ok(kubeconfig) = std::env::var("DTE_TEST_KUBECONFIG") else {
-        println!("SKIPPED pods_in_a_real_cluster: it needs a cluster; run conformance/kubernetes/site.sh");
+        println!("SKIPPED pods_in_a_real_cluster: it needs a cluster; run conformance/kubernetes-site/run.sh");
         return;
     };
     let dir = tempfile::tempdir().expect("a folder");

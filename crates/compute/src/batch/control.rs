@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::jobs::Stage;
+use super::runtime::Kind;
 use super::site::Inner;
 use super::submit::grace_of;
 use crate::place::Order;
@@ -48,11 +49,17 @@ impl Inner {
         }
     }
 
+    /// Whether pods can be made to stand still: the runner has to hear of it, and their processes have to be its own, which those
+    /// of podman's containers are not.
+    pub(super) fn suspends(&self) -> bool {
+        let is_podman = self.settings.container.as_ref().is_some_and(|container| container.kind == Kind::Podman);
+        self.system.wakes_runners() && !is_podman
+    }
+
     /// The pod's runner stops or continues its processes. One that has not started yet finds the note when it does.
     pub(super) async fn set_suspended(&self, uid: Uuid, wanted: bool) -> Result<(), SiteError> {
-        if !self.system.wakes_runners() {
-            let (site, system) = (&self.settings.name, self.system.name());
-            return Err(SiteError::Refused(format!("site {site} cannot suspend pod {uid}: {system} has no way to")));
+        if !self.suspends() {
+            return Err(SiteError::Refused(format!("site {} cannot suspend pod {uid}", self.settings.name)));
         }
         let number = {
             let jobs = self.jobs();

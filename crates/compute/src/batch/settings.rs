@@ -61,6 +61,11 @@ impl Settings {
         }
         if let Some(container) = &self.container {
             container.check(&self.name)?;
+            if self.walls != WallsSetting::None {
+                return wrong(
+                    "a container program makes walls of its own, within which ours cannot be: walls = \"none\"".into(),
+                );
+            }
         }
         let is_root = match &self.ssh {
             Some(ssh) => ssh.user == "root",

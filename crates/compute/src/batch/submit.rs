@@ -39,6 +39,7 @@ impl Inner {
             &self.settings.name,
             plan,
             &self.place.run_folder(uid),
+            grace_of(&self.settings, plan),
         )
         .map_err(SiteError::Refused)?;
         let description = self.describe(plan).map_err(SiteError::Refused)?;

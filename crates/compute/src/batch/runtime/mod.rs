@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::host::folder::{INPUTS, OUTPUTS, TERMINATION, VOLUMES};
-use crate::pod::{ContainerPlan, PodPlan, Probes, VolumeSource, expand};
+use crate::pod::{Action, ContainerPlan, PodPlan, Probes, VolumeSource, expand};
 use crate::site::SiteError;
 
 /// What a pod's image is called that is a program of the machine.
@@ -112,7 +112,13 @@ impl RuntimeConfig {
 
 /// The pod with its containers as commands of the site's container program. `folder`: its run folder on the node. Containers of
 /// image `host` are left as they are; what cannot be run is refused with the reason.
-pub fn contained(config: Option<&RuntimeConfig>, site: &str, plan: &PodPlan, folder: &Path) -> Result<PodPlan, String> {
+pub fn contained(
+    config: Option<&RuntimeConfig>,
+    site: &str,
+    plan: &PodPlan,
+    folder: &Path,
+    grace_seconds: u64,
+) -> Result<PodPlan, String> {
     let mut made = plan.clone();
     let is_host = |container: &&ContainerPlan| container.image == HOST;
     if let Some(volume) = plan.volumes.iter().find(|volume| matches!(volume.source, VolumeSource::HostPath { .. }))
@@ -130,7 +136,7 @@ pub fn contained(config: Option<&RuntimeConfig>, site: &str, plan: &PodPlan, fol
         if container.image == HOST {
             continue;
         }
-        let wrap = wrap(config, site, plan, container, folder, &mut files);
+        let wrap = wrap(config, site, plan, container, folder, &mut files, grace_seconds);
         *container = wrap.map_err(|why| format!("container {}: {why}", container.name))?;
     }
     // Their places are bound by the container program; the node's runner only makes them.
@@ -146,6 +152,7 @@ fn wrap(
     container: &ContainerPlan,
     folder: &Path,
     files: &mut environment::Files,
+    grace_seconds: u64,
 ) -> Result<ContainerPlan, String> {
     if container.probes != Probes::default() || container.post_start.is_some() || container.pre_stop.is_some() {
         return Err(format!("site {site} knows no probes and hooks in containers of {}", config.kind.name()));
@@ -181,6 +188,7 @@ fn wrap(
         env: outer.into_iter().map(|(name, value)| (name, kept(value))).collect(),
         working_dir: None,
         mounts: Vec::new(),
+        pre_stop: words::stop(config, &contained, grace_seconds).map(|words| Action::Exec { argv: words }),
         ..container.clone()
     })
 }

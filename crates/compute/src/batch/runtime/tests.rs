@@ -45,7 +45,7 @@ fn plan() -> PodPlan {
 }
 
 fn made(config: &RuntimeConfig, plan: &PodPlan) -> Result<PodPlan, String> {
-    contained(Some(config), "batch", plan, Path::new(FOLDER))
+    contained(Some(config), "batch", plan, Path::new(FOLDER), 10)
 }
 
 fn words(kind: Kind, change: impl FnOnce(&mut PodPlan)) -> (Vec<String>, PodPlan) {
@@ -91,6 +91,9 @@ fn podman() {
         --workdir /work --device=nvidia.com/gpu=all --site-option --entrypoint [\"sh\"] registry.example.org/a/b:1 \
         -c echo it's $$(id) --privileged; `id`";
     assert_eq!(words.join(" "), wanted);
+    let stop = "podman stop --ignore --time 8 dte-00000000-0000-0000-0000-000000000000-main";
+    let argv = stop.split(' ').map(str::to_owned).collect();
+    assert_eq!(made.containers[0].pre_stop, Some(crate::pod::Action::Exec { argv }));
     let Some(VolumeSource::Files { files }) = made.volumes.last().map(|volume| &volume.source) else {
         panic!("no file")
     };
@@ -157,10 +160,10 @@ fn images() {
 
 #[test]
 fn what_the_site_lacks_is_refused_with_the_reason() {
-    let why = contained(None, "batch", &plan(), Path::new(FOLDER)).expect_err("refused");
+    let why = contained(None, "batch", &plan(), Path::new(FOLDER), 10).expect_err("refused");
     assert!(why.contains("hostPath"), "{why}");
     let plain = PodPlan { volumes: Vec::new(), ..plan() };
-    let why = contained(None, "batch", &plain, Path::new(FOLDER)).expect_err("refused");
+    let why = contained(None, "batch", &plain, Path::new(FOLDER), 10).expect_err("refused");
     assert!(why.contains("runs image `host` only"), "{why}");
     let refused = |change: fn(&mut PodPlan), word: &str| {
         let mut plan = plan();

@@ -4,11 +4,31 @@ use super::{Contained, Kind, RuntimeConfig};
 
 const NVIDIA: &str = "nvidia.com/gpu";
 const AMD: &str = "amd.com/gpu";
+/// What is left of a pod's grace for the program itself.
+const STOP_SECONDS: u64 = 2;
 
-pub fn of(config: &RuntimeConfig, container: &Contained<'_>) -> Result<Vec<String>, String> {
+/// Before the pod is ended its containers are, by programs whose containers are not their own processes: what is killed with the
+/// pod is only the program.
+pub fn stop(config: &RuntimeConfig, container: &Contained<'_>, grace_seconds: u64) -> Option<Vec<String>> {
+    if config.kind != Kind::Podman {
+        return None;
+    }
+    let seconds = grace_seconds.saturating_sub(STOP_SECONDS).max(1);
+    let mut words = begin(config);
+    words.extend(["stop", "--ignore", "--time"].map(str::to_owned));
+    words.extend([seconds.to_string(), container.name.clone()]);
+    Some(words)
+}
+
+fn begin(config: &RuntimeConfig) -> Vec<String> {
     let program = config.program.as_ref().map(|path| path.to_string_lossy().into_owned());
     let mut words = vec![program.unwrap_or_else(|| config.kind.name().to_owned())];
     words.extend(config.args.iter().cloned());
+    words
+}
+
+pub fn of(config: &RuntimeConfig, container: &Contained<'_>) -> Result<Vec<String>, String> {
+    let mut words = begin(config);
     match config.kind {
         Kind::Apptainer | Kind::Singularity => apptainer(config, container, &mut words),
         Kind::Podman => podman(config, container, &mut words),
