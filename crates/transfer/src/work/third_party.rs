@@ -68,7 +68,7 @@ pub async fn make(
             continue;
         }
         make_folder(destination).await?;
-        match copy_between(&parties.source, &parties.destination, active, order).await {
+        match copy_between(&parties.source, &parties.destination, active, order, &shared.tasks).await {
             Err(Undone::Unsupported(error)) => {
                 shared.copiers.note(party.authority(), false);
                 last = error;
