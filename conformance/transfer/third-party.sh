@@ -117,6 +117,17 @@ check "XRootD pushes to a plain server" by_itself moves "$peer/data" "$plain/x-p
 check "between plain servers it goes through the engine" moves "$plain/data" "$plain/p-p" -C both
 check "overwrite" by_itself moves "$area1/data" "$area2/e-e" -o
 check "an existing destination" bash -c "fts-rest-transfer-submit -s $engine/fts --access-token $token -b -i 1 $area1/data $area2/e-e | grep FAILED"
+say() { # TPC_SUPPORT: what an administrator says of the storages of this machine.
+  curl -sf -o "$work/probe" -H "Authorization: Bearer $token" -H "Content-Type: application/json" \
+    -d "{\"http://127.0.0.1\": {\"se_info\": {\"tpc_support\": \"$1\"}}}" "$engine/fts/config/se"
+}
+streamed() { local before; before=$(through); "$@" && [ "$(through)" != "$before" ]; }
+check "storages that are said to make no copies" say NONE
+check "the bytes go through the engine" streamed moves "$area1/data" "$area2/e-e-none" -C both
+check "storages that are said to push" say PUSH
+check "the source pushes" by_itself moves "$area1/data" "$peer/e-x-push" -C both
+check "storages that are said to do all" say FULL
+
 # Half of a file comes, then little by little.
 cat >"$work/slow.py" <<'PYTHON'
 import http.server, time
