@@ -68,6 +68,9 @@ pub enum BadXml {
     Unexpected(&'static str),
 }
 
+/// What the prefix `xmlns` means; no element is in it.
+const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
+
 /// Reads one document into a tree of at most `max_elements`.
 pub fn parse(text: &str, max_elements: usize) -> Result<Element, BadXml> {
     let mut reader = NsReader::from_str(text);
@@ -130,7 +133,30 @@ fn element(namespace: &ResolveResult<'_>, start: &BytesStart<'_>) -> Result<Elem
         ResolveResult::Unknown(prefix) => return Err(BadXml::Namespace(prefix.clone())),
     };
     let local = start.local_name().as_ref().to_owned();
+    // Names come back in answers: one that is none in XML, or that is reserved, would spoil the answer.
+    if !is_name(&local) || namespace == XMLNS || !namespace.chars().all(is_character) {
+        return Err(BadXml::Malformed(format!("{local:?} is not a name")));
+    }
     Ok(Element { name: Name { namespace, local }, text: String::new(), children: Vec::new() })
+}
+
+/// Whether a text is an `NCName` (Namespaces in XML 1.0, production 4).
+fn is_name(text: &str) -> bool {
+    let begins = |c: char| {
+        matches!(c, 'A'..='Z' | '_' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
+            | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}' | '\u{200d}' | '\u{2070}'..='\u{218f}'
+            | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}'
+            | '\u{10000}'..='\u{effff}')
+    };
+    let goes_on = |c: char| {
+        begins(c) || matches!(c, '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}' | '\u{2040}')
+    };
+    text.starts_with(begins) && text.chars().all(goes_on)
+}
+
+/// Whether a character may stand in a document at all (XML 1.0, production 2).
+fn is_character(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
 /// A prefix bound to the empty namespace (`xmlns:x=""`) is an error in XML 1.0 namespaces.
@@ -163,9 +189,13 @@ fn append(open: &mut [Element], text: &str) -> Result<(), BadXml> {
     Ok(())
 }
 
-/// Escapes text for an element's content.
+/// Escapes text for an element's content. What XML cannot say at all becomes the replacement character.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    quick_xml::escape::escape(text)
+    if text.chars().all(is_character) {
+        return quick_xml::escape::escape(text);
+    }
+    let sayable: String = text.chars().map(|c| if is_character(c) { c } else { char::REPLACEMENT_CHARACTER }).collect();
+    Cow::Owned(quick_xml::escape::escape(sayable.as_str()).into_owned())
 }
 
 #[cfg(test)]
@@ -190,6 +220,12 @@ mod tests {
     }
 
     #[test]
+    fn what_xml_cannot_say_is_replaced() {
+        assert_eq!(escape("a<\u{1a}\tö"), "a&lt;\u{fffd}\tö");
+        assert!(parse("<größe-1.b/>", 1).is_ok());
+    }
+
+    #[test]
     fn refusals() {
         for text in [
             "",
@@ -200,6 +236,12 @@ mod tests {
             "<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>",
             "<a>&x;</a>",
             "<a/><b/>",
+            "<a=x/>",
+            "<a\u{1a}b/>",
+            "<1/>",
+            "<a xmlns=\"u\u{1}\"/>",
+            "<xmlns:x/>",
+            "<xmlns:x=x xmlns=\"urn:y\"/>",
             "text",
         ] {
             assert!(parse(text, 10).is_err(), "{text}");
