@@ -11,7 +11,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::party::{Looked, Party, shown};
+use super::address::shown;
+use super::party::{Looked, Party};
 use super::rest::Before;
 use crate::checksum::Checksums;
 use crate::error::{Errno, Error, Side};
