@@ -185,6 +185,24 @@ def banned_user():
 
 
 @check
+def what_is_said_of_storages():
+    # As Rucio's transfer tool does it.
+    wanted = {"https://storage.invalid": {"se_info": {"tpc_support": "PUSH"}, "operations": {}}}
+    answer = json.loads(context.post_json("/config/se", wanted))
+    assert answer["https://storage.invalid"]["se_info"]["tpc_support"] == "PUSH", answer
+    listed = json.loads(context.get("/config/se?se=https://storage.invalid"))
+    assert listed == answer, listed
+    try:
+        context.post_json("/config/se", {"https://storage.invalid": {"se_info": {"tpc_support": "MAYBE"}}})
+    except ClientError as error:
+        assert "FULL, PULL, PUSH or NONE" in str(error), error
+    else:
+        raise AssertionError("it was taken")
+    context.delete("/config/se?se=https://storage.invalid")
+    assert json.loads(context.get("/config/se")) == {}
+
+
+@check
 def strangers():
     nobody = fts.Context(endpoint, no_creds=False, fts_access_token="nonsense")
     try:

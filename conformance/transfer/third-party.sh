@@ -117,6 +117,50 @@ check "XRootD pushes to a plain server" by_itself moves "$peer/data" "$plain/x-p
 check "between plain servers it goes through the engine" moves "$plain/data" "$plain/p-p" -C both
 check "overwrite" by_itself moves "$area1/data" "$area2/e-e" -o
 check "an existing destination" bash -c "fts-rest-transfer-submit -s $engine/fts --access-token $token -b -i 1 $area1/data $area2/e-e | grep FAILED"
+say() { # TPC_SUPPORT: what an administrator says of the storages of this machine.
+  curl -sf -o "$work/probe" -H "Authorization: Bearer $token" -H "Content-Type: application/json" \
+    -d "{\"http://127.0.0.1\": {\"se_info\": {\"tpc_support\": \"$1\"}}}" "$engine/fts/config/se"
+}
+streamed() { local before; before=$(through); "$@" && [ "$(through)" != "$before" ]; }
+check "storages that are said to make no copies" say NONE
+check "the bytes go through the engine" streamed moves "$area1/data" "$area2/e-e-none" -C both
+check "storages that are said to push" say PUSH
+check "the source pushes" by_itself moves "$area1/data" "$peer/e-x-push" -C both
+check "storages that are said to do all" say FULL
+
+# Half of a file comes, then little by little.
+cat >"$work/slow.py" <<'PYTHON'
+import http.server, time
+class Slow(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *_): pass
+    def head(self):
+        self.send_response(200); self.send_header("Content-Length", "30000017"); self.end_headers()
+    def do_HEAD(self): self.head()
+    def do_GET(self):
+        self.head()
+        try:
+            self.wfile.write(bytes(15000000))
+            for _ in range(100): time.sleep(0.2); self.wfile.write(bytes(1000))
+        except OSError: pass
+http.server.ThreadingHTTPServer(("127.0.0.1", 18091), Slow).serve_forever()
+PYTHON
+python3 "$work/slow.py" 2>"$work/slow.log" &
+pids+=($!)
+cancelled() { # DESTINATION: a copy that is under way is cancelled, and nothing of it stays.
+  local job
+  job=$(fts-rest-transfer-submit -s "$engine/fts" --access-token "$token" http://127.0.0.1:18091/data "$1" 2>&1 | sed -n 's/^.*Job id: //p')
+  for _ in $(seq 100); do
+    curl -s -H "Authorization: Bearer $token" "$engine/fts/jobs/$job/files" | grep '"file_state":"ACTIVE"' && break
+    sleep 0.1
+  done
+  sleep 2
+  fts-rest-transfer-cancel -s "$engine/fts" --access-token "$token" "$job" | grep CANCELED || return 1
+  for _ in $(seq 120); do gone "$1" && [ -z "$(find "$work/xrootd/files" -name "${1##*/}")" ] && sleep 7 && gone "$1" && return; sleep 0.1; done
+  return 1
+}
+check "cancelled while an edge pulls" cancelled "$area1/cancelled"
+check "cancelled while XRootD pulls" cancelled "$peer/cancelled"
 check "no source" why "SOURCE [2]" "$peer/none" "$area1/none"
 sum=00000001
 check "a wrong checksum" why "CHECKSUM MISMATCH" "$area1/data" "$area2/wrong" -C both

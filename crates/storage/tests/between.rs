@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dte_base::tasks::Tasks;
 use dte_http::{Client, HttpConfig, OutboundConfig};
 use dte_storage::third_party::{Active, Party, Undone, copy_between, offers_copies};
 use dte_storage::{Copied, CopyOrder, Errno};
@@ -54,7 +55,8 @@ impl Server {
 
     async fn copy(&self) -> Result<Copied, Undone> {
         let order = CopyOrder { stall: Duration::from_millis(400), ..CopyOrder::default() };
-        copy_between(&self.party("/source"), &self.party("/destination"), Active::Destination, &order).await
+        copy_between(&self.party("/source"), &self.party("/destination"), Active::Destination, &order, &Tasks::new())
+            .await
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the wire and the movers have in common.
 
+use dte_base::tasks::Tasks;
 use dte_http::Client;
 use dte_identity::{Identity, ServiceContext};
 use dte_storage::Storages;
@@ -16,6 +17,7 @@ pub struct Shared {
     /// Storages by URL; the URLs arrive in requests, so private addresses are refused.
     pub storages: Storages,
     pub settings: Settings,
+    pub tasks: Tasks,
     /// Which storages copy to and from others by themselves.
     pub copiers: Copiers,
     /// What `submit_host` and `transfer_host` say.
@@ -33,6 +35,7 @@ impl Shared {
             identity: ctx.identity,
             client: ctx.client,
             settings,
+            tasks: ctx.tasks,
             copiers: Copiers::default(),
             cancellations: watch::Sender::new(0),
         }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use dte_base::tasks::Tasks;
 use dte_http::Reply;
 use dte_protocol_webdav::digest::{Algorithm, Digest};
 use dte_protocol_webdav::markers::{Reader, Told, Trailer};
@@ -10,7 +11,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::party::{Looked, Party, shown};
+use super::address::shown;
+use super::party::{Looked, Party};
 use super::rest::Before;
 use crate::checksum::Checksums;
 use crate::error::{Errno, Error, Side};
@@ -50,13 +52,16 @@ pub async fn offers_copies(party: &Party) -> Result<bool, Error> {
     Ok(allowed.flat_map(|text| text.split(',')).any(|method| method.trim().eq_ignore_ascii_case("COPY")))
 }
 
-/// Has the file copied from `source` to `destination`, and looks whether it arrived as it was. Letting go of this lets go of the
-/// connection, at which servers end a copy.
+/// Has the file copied from `source` to `destination`, and looks whether it arrived as it was.
+///
+/// Letting go of this lets go of the connection, at which servers end a copy; one of `tasks` then takes away the part that they may
+/// have left.
 pub async fn copy_between(
     source: &Party,
     destination: &Party,
     active: Active,
     order: &CopyOrder,
+    tasks: &Tasks,
 ) -> Result<Copied, Undone> {
     let from = source.look(Some(Algorithm::Adler32)).await.map_err(|error| error.at(Side::Source))?;
     let expected = expectation(source, &from, order)?;
@@ -66,15 +71,42 @@ pub async fn copy_between(
         return Err(Error::new(Errno::EEXIST, text).at(Side::Destination).into());
     }
     let reply = command(source, destination, active, order).await?;
+    let bytes = from.bytes;
+    let mut part = Part { before: Some(before), party: destination.clone(), bytes, tasks: tasks.clone() };
     let outcome = match follow(reply, active, order).await {
         Ok(()) => verify(destination, &from, expected, order).await,
         Err(error) => Err(error),
     };
-    match outcome {
-        Ok(copied) => Ok(copied),
-        Err(error) => {
+    let before = part.before.take();
+    match (outcome, before) {
+        (Err(error), Some(before)) => {
             before.restore(destination).await;
             Err(error.into())
+        }
+        (outcome, _) => outcome.map_err(Undone::Failed),
+    }
+}
+
+/// What an unfinished copy may have left.
+struct Part {
+    /// None when there is nothing to take away any more.
+    before: Option<Before>,
+    party: Party,
+    bytes: Option<u64>,
+    tasks: Tasks,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(before) = self.before.take() {
+            let (party, bytes, tasks) = (self.party.clone(), self.bytes, self.tasks.clone());
+            let stopping = self.tasks.clone();
+            tasks.spawn("the rest of a third-party copy", async move {
+                tokio::select! {
+                    () = before.restore_part(&party, bytes) => {}
+                    () = stopping.stopping() => {}
+                }
+            });
         }
     }
 }

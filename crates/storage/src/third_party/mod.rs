@@ -8,6 +8,7 @@
 //! file is the same (a strong entity tag says so); bringing is [`push`], which takes away what it may have left at the
 //! other side.
 
+mod address;
 mod between;
 mod party;
 mod push;

@@ -8,6 +8,9 @@ use crate::error::{Errno, Error};
 /// How long a server may take to notice that an upload broke off.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// How long a server may take to notice that nobody listens to its markers.
+const LATE: Duration = Duration::from_secs(6);
+
 /// What was at the other server before.
 pub enum Before {
     Nothing,
@@ -24,6 +27,27 @@ impl Before {
             Err(error) if error.errno == Errno::ENOENT => Ok(Before::Nothing),
             Err(error) if matches!(error.errno, Errno::ECONN | Errno::ETIMEDOUT) => Err(error),
             Err(_) => Ok(Before::Unknown),
+        }
+    }
+
+    /// Deletes what is there now if it is a part only: shorter than `bytes`, and not what was there before. For a copy that
+    /// nobody waits for any more; somebody else may have brought the whole file since.
+    pub async fn restore_part(&self, party: &Party, bytes: Option<u64>) {
+        for wait in [SETTLE, LATE] {
+            tokio::time::sleep(wait).await;
+            let Ok(now) = party.look(None).await else { continue };
+            let is_part = now.bytes.zip(bytes).is_some_and(|(now, whole)| now < whole);
+            let is_new = match self {
+                Before::Nothing => true,
+                Before::File(before) => now != *before,
+                Before::Unknown => false,
+            };
+            if is_part
+                && is_new
+                && let Err(cause) = party.remove().await
+            {
+                tracing::warn!(%party, %cause, "the rest of a copy stays behind");
+            }
         }
     }
 

@@ -14,7 +14,8 @@ use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, I
 use http::{Method, StatusCode};
 use tokio::sync::{Mutex, Notify};
 
-use super::party::{Party, next_hop, shown};
+use super::address::{next_hop, shown};
+use super::party::Party;
 use crate::byte_store::{ByteStream, Content, Written};
 use crate::error::{Errno, Error};
 

@@ -19,10 +19,10 @@ use crate::api::error::FtsError;
 use crate::model::ban::BanStatus;
 use crate::model::reader::Reader;
 use crate::shared::Shared;
-use crate::store::ban::{self, StorageBan, Subject, UserBan};
+use crate::store::ban::{self, Enforced, StorageBan, Subject, UserBan};
 
-/// Jobs that are named in an answer.
-const MOST_NAMED: usize = 10_000;
+/// Pieces that a request waits for.
+const MOST_PIECES: usize = 50;
 
 #[derive(Debug, Deserialize)]
 pub struct Which {
@@ -31,7 +31,7 @@ pub struct Which {
 }
 
 /// JSON, or the fields of a form.
-fn members(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, FtsError> {
+pub fn members(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, FtsError> {
     let kind = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if kind.starts_with("application/x-www-form-urlencoded") {
         return Ok(form_urlencoded::parse(body).map(|(name, value)| (name.into(), value.into())).collect());
@@ -48,7 +48,7 @@ fn text(members: &Map<String, Value>, name: &str) -> Option<String> {
 }
 
 /// `scheme://host`, as files name their storages.
-fn storage_element(text: String) -> Result<String, FtsError> {
+pub fn storage_element(text: String) -> Result<String, FtsError> {
     let text = text.trim_end_matches('/');
     match text.split_once("://") {
         Some((scheme, host)) if !scheme.is_empty() && !host.is_empty() && !host.contains(['/', ' ']) => {
@@ -83,8 +83,9 @@ pub async fn ban_storage(
         added: Timestamp::now(),
         admin: principal.subject.to_string(),
     };
-    shared.store.write(move |tx| ban::ban_storage(tx, &ban)).await?;
-    enforce(&shared, Subject::Storage(storage)).await
+    let jobs = shared.store.write(move |tx| ban::ban_storage(tx, &ban)).await?;
+    enforce(&shared, Subject::Storage(storage)).await?;
+    Ok(Json(jobs))
 }
 
 pub async fn ban_user(
@@ -104,22 +105,22 @@ pub async fn ban_user(
         added: Timestamp::now(),
         admin: principal.subject.to_string(),
     };
-    shared.store.write(move |tx| ban::ban_user(tx, &ban)).await?;
-    enforce(&shared, Subject::User(user_dn)).await
+    let jobs = shared.store.write(move |tx| ban::ban_user(tx, &ban)).await?;
+    enforce(&shared, Subject::User(user_dn)).await?;
+    Ok(Json(jobs))
 }
 
-/// Does at once what can be done at once, so that the answer names the jobs.
-async fn enforce(shared: &Shared, subject: Subject) -> Result<Json<BTreeSet<Uuid>>, FtsError> {
-    let mut jobs = BTreeSet::new();
-    loop {
+/// Does at once what can be done in a while; the work that was declared does the rest.
+async fn enforce(shared: &Shared, subject: Subject) -> Result<(), FtsError> {
+    for _ in 0..MOST_PIECES {
         let asked = subject.clone();
         let piece = shared.store.write(move |tx| ban::enforce(tx, &asked, Timestamp::now())).await?;
-        jobs.extend(piece.jobs);
         shared.note_cancellation();
-        if !piece.more || jobs.len() >= MOST_NAMED {
-            return Ok(Json(jobs));
+        if piece == Enforced::All {
+            break;
         }
     }
+    Ok(())
 }
 
 pub async fn lift_storage(

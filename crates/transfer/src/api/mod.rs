@@ -11,6 +11,7 @@ mod jobs;
 mod list;
 mod render;
 mod root;
+mod storages;
 mod submit;
 
 use std::sync::Arc;
@@ -55,6 +56,9 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         get "/ban/dn", Require::Admin, ban::users;
         post "/ban/dn", Require::Admin, ban::ban_user;
         delete "/ban/dn", Require::Admin, ban::lift_user;
+        get "/config/se", Require::Admin, storages::list;
+        post "/config/se", Require::Admin, storages::set;
+        delete "/config/se", Require::Admin, storages::forget;
         options "/jobs", Require::Public("which methods there are"), root::job_methods;
         post "/jobs", STORAGE_RIGHTS, submit::submit;
         put "/jobs", STORAGE_RIGHTS, submit::submit;

@@ -9,3 +9,4 @@ pub mod reader;
 pub mod retry;
 pub mod state;
 pub mod submission;
+pub mod support;

@@ -21,6 +21,8 @@ use crate::store::{BAN_QUEUE, cancel};
 
 /// Files that one transaction holds, releases or cancels at most.
 const PIECE: usize = 200;
+/// Jobs that are told at most.
+const MOST_NAMED: usize = 10_000;
 /// Storages that one statement names at most.
 const NAMES_AT_ONCE: usize = 500;
 
@@ -68,29 +70,41 @@ impl Subject {
 }
 
 /// What a piece of work did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Enforced {
-    pub jobs: BTreeSet<Uuid>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enforced {
+    All,
     /// There is more: call again. If nobody does, the work that was declared will.
-    pub more: bool,
+    More,
 }
 
-pub fn ban_storage(tx: &mut Tx<'_>, ban: &StorageBan) -> Result<(), Error> {
+impl Enforced {
+    fn after(files: usize) -> Enforced {
+        if files >= PIECE { Enforced::More } else { Enforced::All }
+    }
+}
+
+/// Bans, and tells which jobs that touches.
+pub fn ban_storage(tx: &mut Tx<'_>, ban: &StorageBan) -> Result<BTreeSet<Uuid>, Error> {
     tx.execute(
         "INSERT INTO transfer_banned_storages (storage, status, message, added, admin) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (storage) DO UPDATE SET status = excluded.status, message = excluded.message, admin = excluded.admin",
         &params![&ban.storage, ban.status.as_str(), ban.message.as_ref(), ban.added, &ban.admin],
     )?;
-    declare(tx, &Subject::Storage(ban.storage.clone()))
+    let subject = Subject::Storage(ban.storage.clone());
+    declare(tx, &subject)?;
+    affected(tx, &subject)
 }
 
-pub fn ban_user(tx: &mut Tx<'_>, ban: &UserBan) -> Result<(), Error> {
+/// Bans, and tells which jobs that touches.
+pub fn ban_user(tx: &mut Tx<'_>, ban: &UserBan) -> Result<BTreeSet<Uuid>, Error> {
     tx.execute(
         "INSERT INTO transfer_banned_users (user_dn, message, added, admin) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (user_dn) DO UPDATE SET message = excluded.message, admin = excluded.admin",
         &params![&ban.user_dn, ban.message.as_ref(), ban.added, &ban.admin],
     )?;
-    declare(tx, &Subject::User(ban.user_dn.clone()))
+    let subject = Subject::User(ban.user_dn.clone());
+    declare(tx, &subject)?;
+    affected(tx, &subject)
 }
 
 /// Lifts a ban. One that there is not is fine.
@@ -153,6 +167,34 @@ pub fn first_banned(tx: &mut Tx<'_>, names: &[&str]) -> Result<Option<(String, B
     Ok(worst)
 }
 
+/// The jobs that a ban is about to touch, told before any of its work is done.
+pub fn affected(tx: &mut Tx<'_>, subject: &Subject) -> Result<BTreeSet<Uuid>, Error> {
+    let mut found = BTreeSet::new();
+    let mut add = |tx: &mut Tx<'_>, sql: &str, name: &str, state: Option<&str>| {
+        found.extend(tx.query(sql, &params![name, state, MOST_NAMED], |row| row.get::<Uuid>(0))?);
+        Ok::<_, Error>(())
+    };
+    let any = "(CAST(?2 AS TEXT) IS NULL OR state = ?2)";
+    match subject {
+        Subject::User(user_dn) => {
+            let sql =
+                format!("SELECT job_id FROM transfer_jobs WHERE user_dn = ?1 AND finished IS NULL AND {any} LIMIT ?3");
+            add(tx, &sql, user_dn, None)?;
+        }
+        Subject::Storage(storage) => {
+            let status = first_banned(tx, &[storage])?.map(|(_, status)| status);
+            let state = (status != Some(BanStatus::Cancel)).then_some(FileState::Submitted.as_str());
+            for column in ["source_se", "dest_se"] {
+                let sql = format!(
+                    "SELECT DISTINCT job_id FROM transfer_files WHERE {column} = ?1 AND finished IS NULL AND {any} LIMIT ?3"
+                );
+                add(tx, &sql, storage, state)?;
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Does what a ban, or its end, means for files that wait: a piece of it.
 pub fn enforce(tx: &mut Tx<'_>, subject: &Subject, now: Timestamp) -> Result<Enforced, Error> {
     match subject {
@@ -185,11 +227,10 @@ fn touching(tx: &mut Tx<'_>, storage: &str, state: Option<FileState>) -> Result<
 
 fn cancel_some(tx: &mut Tx<'_>, storage: &str, now: Timestamp) -> Result<Enforced, Error> {
     let files = touching(tx, storage, None)?;
-    let mut done = Enforced { jobs: BTreeSet::new(), more: files.len() >= PIECE };
+    let done = Enforced::after(files.len());
     for mut file in files {
         if let Some(job) = row::job(tx, file.job_id)? {
             cancel_file(tx, &job, &mut file, now)?;
-            done.jobs.insert(job.job_id);
         }
     }
     Ok(done)
@@ -209,11 +250,10 @@ pub(super) fn cancel_file(tx: &mut Tx<'_>, job: &JobRow, file: &mut FileRow, now
 fn turn(tx: &mut Tx<'_>, storage: &str, trigger: Trigger) -> Result<Enforced, Error> {
     let from = if trigger == Trigger::Hold { FileState::Submitted } else { FileState::OnHold };
     let files = touching(tx, storage, Some(from))?;
-    let mut done = Enforced { jobs: BTreeSet::new(), more: files.len() >= PIECE };
+    let done = Enforced::after(files.len());
     for file in files {
         let Some(state) = state::next(file.state, trigger) else { continue };
         set_state(tx, file.file_id, state)?;
-        done.jobs.insert(file.job_id);
         if trigger == Trigger::Release
             && let Some(job) = row::job(tx, file.job_id)?
         {
@@ -230,7 +270,7 @@ pub(super) fn set_state(tx: &mut Tx<'_>, file_id: i64, state: FileState) -> Resu
 
 fn enforce_user(tx: &mut Tx<'_>, user_dn: &str, now: Timestamp) -> Result<Enforced, Error> {
     if !is_user_banned(tx, user_dn)? {
-        return Ok(Enforced::default());
+        return Ok(Enforced::All);
     }
     let next = tx.query_opt(
         "SELECT job_id FROM transfer_jobs WHERE user_dn = ?1 AND finished IS NULL LIMIT 1",
@@ -238,8 +278,8 @@ fn enforce_user(tx: &mut Tx<'_>, user_dn: &str, now: Timestamp) -> Result<Enforc
         |row| row.get::<Uuid>(0),
     )?;
     let Some(job) = next.map(|job_id| row::job(tx, job_id)).transpose()?.flatten() else {
-        return Ok(Enforced::default());
+        return Ok(Enforced::All);
     };
     cancel::job_because(tx, &job, USER_BANNED, now)?;
-    Ok(Enforced { jobs: BTreeSet::from([job.job_id]), more: true })
+    Ok(Enforced::More)
 }

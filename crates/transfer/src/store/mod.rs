@@ -1,7 +1,7 @@
 //! The only place with this service's SQL.
 //!
 //! [`submit`] writes jobs, [`row`] reads them and [`list`] finds them, [`advance`] moves files and jobs from state to state with
-//! the events of [`outcome`] that tell of it, [`cancel`] stops, [`ban`] keeps out, [`reap`] forgets.
+//! the events of [`outcome`] that tell of it, [`cancel`] stops, [`ban`] keeps out, [`storages`] is what an administrator says of them, [`reap`] forgets.
 
 pub mod advance;
 pub mod ban;
@@ -10,12 +10,16 @@ pub mod list;
 pub mod outcome;
 pub mod reap;
 pub mod row;
+pub mod storages;
 pub mod submit;
 
 use dte_store::Migration;
 
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, sql: include_str!("0001.sql") }, Migration { version: 2, sql: include_str!("0002.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("0001.sql") },
+    Migration { version: 2, sql: include_str!("0002.sql") },
+    Migration { version: 3, sql: include_str!("0003.sql") },
+];
 
 /// The queue of the movers: one piece of work per file.
 pub const COPY_QUEUE: &str = "transfer.copy";

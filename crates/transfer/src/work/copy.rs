@@ -67,7 +67,7 @@ pub async fn run(shared: &Shared, assignment: &Assignment) -> Result<Arrived, Fa
     let started = Instant::now();
     let limit = shared.settings.time_limit(job.params.timeout, order.bytes);
     let outcome = tokio::select! {
-        copied = make(shared, &ends, &order) => copied.map_err(Failure::from),
+        copied = make(shared, &ends, [&file.source_se, &file.dest_se], &order) => copied.map_err(Failure::from),
         () = silence(&order.progress, order.stall * 2) => Err(Failure::new(
             crate::model::failure::Scope::Source,
             Errno::ETIMEDOUT.number(),
@@ -85,9 +85,9 @@ pub async fn run(shared: &Shared, assignment: &Assignment) -> Result<Arrived, Fa
 }
 
 /// By one of the storages itself where it can, else through this process.
-async fn make(shared: &Shared, ends: &Ends, order: &CopyOrder) -> Result<Copied, StorageError> {
+async fn make(shared: &Shared, ends: &Ends, names: [&str; 2], order: &CopyOrder) -> Result<Copied, StorageError> {
     if let Some(parties) = &ends.parties {
-        match third_party::make(shared, parties, &ends.destination, order).await {
+        match third_party::make(shared, parties, names, &ends.destination, order).await {
             Ok(copied) => return Ok(copied),
             Err(Undone::Failed(error)) => return Err(error),
             Err(Undone::Unsupported(error)) if !shared.settings.streamed => return Err(error),

@@ -63,7 +63,7 @@ async fn enforce(shared: &Shared, claim: Claim) -> Outcome {
     match piece {
         Ok(piece) => {
             shared.note_cancellation();
-            if piece.more { Outcome::Later(Duration::ZERO) } else { Outcome::Done }
+            if piece == ban::Enforced::More { Outcome::Later(Duration::ZERO) } else { Outcome::Done }
         }
         Err::<_, Error>(error) => Outcome::Retry { error: error.to_string() },
     }

@@ -8,7 +8,9 @@ use dte_protocol_webdav::path::ResourcePath;
 use dte_storage::third_party::{Active, Party, Undone, copy_between, offers_copies};
 use dte_storage::{Copied, CopyOrder, Errno, Error, Location, Side};
 
+use crate::model::support::TpcSupport;
 use crate::shared::Shared;
+use crate::store::storages;
 use crate::work::storage::Parties;
 
 /// How long is believed what a storage said of itself.
@@ -55,20 +57,22 @@ impl Copiers {
     }
 }
 
-/// The destination fetches the file, or the source brings it, whichever can.
+/// The destination fetches the file, or the source brings it, whichever can and may. `names` are the storage elements of both.
 pub async fn make(
     shared: &Shared,
     parties: &Parties,
+    names: [&str; 2],
     destination: &Location,
     order: &CopyOrder,
 ) -> Result<Copied, Undone> {
+    let said = support(shared, names).await?;
     let mut last = Error::new(Errno::ENOSYS, "neither storage copies to or from others by itself").at(Side::Transfer);
     for (active, party) in [(Active::Destination, &parties.destination), (Active::Source, &parties.source)] {
-        if !shared.copiers.ask(party).await {
+        if !said.iter().all(|support| support.allows(active)) || !shared.copiers.ask(party).await {
             continue;
         }
         make_folder(destination).await?;
-        match copy_between(&parties.source, &parties.destination, active, order).await {
+        match copy_between(&parties.source, &parties.destination, active, order, &shared.tasks).await {
             Err(Undone::Unsupported(error)) => {
                 shared.copiers.note(party.authority(), false);
                 last = error;
@@ -77,6 +81,15 @@ pub async fn make(
         }
     }
     Err(Undone::Unsupported(last))
+}
+
+/// What an administrator says of both.
+async fn support(shared: &Shared, names: [&str; 2]) -> Result<[TpcSupport; 2], Error> {
+    let [from, to] = names.map(str::to_owned);
+    let read = shared
+        .store
+        .read(move |tx| Ok::<_, dte_store::Error>([storages::support_of(tx, &from)?, storages::support_of(tx, &to)?]));
+    read.await.map_err(|error| Error::new(Errno::EIO, error.to_string()).at(Side::Transfer))
 }
 
 /// Servers differ in whether they make the folders that lead to a file.
