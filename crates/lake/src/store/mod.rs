@@ -16,6 +16,7 @@ pub(crate) mod limits;
 pub(crate) mod locks;
 pub(crate) mod metadata;
 pub(crate) mod opendata;
+pub(crate) mod past_requests;
 pub(crate) mod people;
 pub(crate) mod place;
 pub(crate) mod ready;

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::Lake;
 use crate::error::{Error, Result};
 use crate::store::place::ground;
-use crate::store::{bad, evaluate, events, inject, ready, remove, requests, rules, undertake};
+use crate::store::{bad, evaluate, events, inject, past_requests, ready, remove, requests, rules, undertake};
 
 /// The queue that looks for rules whose time is over; it has one piece of work that never ends.
 const EXPIRY: &str = "lake.expiry";
@@ -58,7 +58,7 @@ pub(super) async fn start(lake: &Lake, tasks: &Tasks) -> Result<(), OpenError> {
 fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
     rules::expired(tx, now, AT_ONCE)?.iter().try_for_each(|id| remove::request(tx, id))?;
     bad::returned(tx, now, AT_ONCE)?;
-    requests::forget_ended(tx, now - KEPT)
+    past_requests::forget_ended(tx, now - KEPT)
 }
 
 /// Ends DIDs whose time is over, each in steps; what is left is done at the next look.
