@@ -40,7 +40,7 @@ def steps(w, last):
     rule = lambda: last["rule"]  # noqa: E731
     yield from [
         ("ping", [], "41.5.1"), ("whoami", [], "root"), ("test-server", [], None),
-        ("add-dataset", [f"{s}:ods"], None), ("add-container", [f"{s}:obox"], None),
+        ("add-dataset", [f"{s}:ods"], None), ("add-dataset", [f"{s}:ods2"], None), ("add-container", [f"{s}:obox"], None),
         ("attach", [f"{s}:ods", f"{s}:q1", f"{s}:q2"], None), ("detach", [f"{s}:ods", f"{s}:q2"], None),
         ("list-content", [f"{s}:ods"], "q1"), ("list-content-history", [f"{s}:ods"], "q2"),
         ("ls", [f"{s}:o*"], "ods"), ("list-dids", [f"{s}:o*"], "ods"), ("list-scopes", [], s),
@@ -89,6 +89,7 @@ def admin(w):
         ("identity delete", ["--account", account, "--type", "X509", "--id", identity], None),
         ("account set-limits", [account, w.disk, "10GB"], None), ("account get-limits", [account, w.disk], None),
         ("account delete-limits", [account, w.disk], None),
+        ("account ban", ["--account", account], None), ("account unban", ["--account", account], None),
         ("account delete", [account], None),
         ("rse add", [rse], None), ("rse list", [], rse), ("rse info", [rse], rse),
         ("rse update", ["--rse", rse, "--setting", "availability_write", "--value", "True"], None),
@@ -112,7 +113,7 @@ def admin(w):
         ("subscription add", [f"c{w.run}", '{"scope": ["none"]}', place, "c", "--lifetime", "5"], None),
         ("subscription list", [], f"c{w.run}"),
         ("subscription update", [f"c{w.run}", '{"scope": ["no"]}', place, "d", "--lifetime", "5"], None),
-        ("subscription reevaluate", [f"{s}:ods"], None),
+        ("subscription reevaluate", [f"{s}:ods2"], None),
         ("replicas declare-temporary-unavailable", [lambda: w.pfn("q3"), "--reason", "r", "--duration", "5000"], None),
         ("replicas declare-bad", [lambda: w.pfn("q4"), "--reason", "r"], None),
         ("replicas quarantine", ["--rse", w.disk, "/dark"], None),

@@ -1,5 +1,6 @@
 """Every public method of the Python client, with real arguments. What a method answers is looked at, not only that it does."""
 
+import inspect
 from datetime import datetime, timedelta
 
 from rucio.common import exception
@@ -245,8 +246,12 @@ def metadata(c, w):
     assert c.set_dids_metadata_bulk([{**w.did("mc"), "meta": {"season": "winter"}}])
     equal(c.get_metadata(w.scope, "md")["project"], "enso")
     equal(c.get_metadata(w.scope, "md", plugin="JSON")["depth"], 5)
-    rows = {one["name"]: one for one in c.get_metadata_bulk([w.did("md"), w.did("none")], inherit=True, plugin="ALL")}
-    equal((rows["md"]["season"], rows["md"]["depth"], len(rows)), ("winter", 5, 1))
+    # (35 has no choice of plugin here.)
+    plugin = {"plugin": "ALL"} if "plugin" in inspect.signature(c.get_metadata_bulk).parameters else {}
+    rows = {one["name"]: one for one in c.get_metadata_bulk([w.did("md"), w.did("none")], inherit=True, **plugin)}
+    equal((rows["md"]["project"], len(rows)), ("enso", 1))
+    if plugin:
+        equal((rows["md"]["season"], rows["md"]["depth"]), ("winter", 5))
     assert c.set_metadata(w.scope, "md", "seen", "yes", recursive=True)
     equal(c.get_metadata(w.scope, "f4", plugin="JSON")["seen"], "yes")
     assert c.delete_metadata(w.scope, "md", "depth")

@@ -8,7 +8,7 @@ import library_more  # noqa: F401 - registers its calls
 from world import World, methods, outcome
 
 version, work, table = sys.argv[1:]
-world = World(work)
+world = World(version, work)
 world.prepare()
 world.client.add_account(world.account, "USER", "w@example.org")
 

@@ -25,7 +25,8 @@ def adler32(content):
 class World:
     """Two storage elements, a scope, and files; made through the library that is walked."""
 
-    def __init__(self, work):
+    def __init__(self, version, work):
+        self.version = version
         self.work = work
         self.client = Client()
         self.run = uuid.uuid4().hex[:8]

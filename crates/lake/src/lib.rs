@@ -11,6 +11,10 @@
 //! * What happens is told in the event log in the transaction in which it happens: `replica.available`, `dataset.closed`,
 //!   `rule.ok`, `rule.stuck`, and `dataset.ready` once for each closed dataset that is wherever its rules want it.
 //!
+//! * A *subscription* makes rules for what does not exist yet. *Limits* say how much an account may lock. A copy that is
+//!   declared *bad* is brought again from another one; where there is none, the file is lost and rules no longer wait for it.
+//! * What has a lifetime comes to its end: rules release their copies, datasets go with their content.
+//!
 //! The storage element `LOCAL` is there from the first start: the area `/dav/local` of the engine's own edge.
 //!
 //! Rooms: `model` (expressions, placement, rule states, policy, search filters; pure), `store` (SQL and what follows from

@@ -114,6 +114,11 @@ pub(crate) fn created_json(value: &Value) -> Answer {
     Ok(with_type(StatusCode::CREATED, "application/json", value.to_string()))
 }
 
+/// 204.
+pub(crate) fn no_content() -> Answer {
+    Ok(with_type(StatusCode::NO_CONTENT, TEXT, ""))
+}
+
 /// 200 without a body.
 pub(crate) fn done() -> Answer {
     Ok(with_type(StatusCode::OK, TEXT, ""))

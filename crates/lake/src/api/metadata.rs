@@ -16,7 +16,7 @@ use crate::Lake;
 use crate::error::{Error, Result};
 use crate::model::policy::Caller;
 use crate::store::dids::{self, DidRow};
-use crate::store::{accounts, contents, metadata};
+use crate::store::{accounts, contents, metadata, subscriptions};
 
 /// Columns that exist for every DID and that nothing here sets.
 const EMPTY: [&str; 15] = [
@@ -233,6 +233,15 @@ fn set_owned(tx: &mut Tx<'_>, caller: &Caller, did: &Did, meta: &Map<String, Val
                 let at = seconds.map(|seconds| now + std::time::Duration::from_secs_f64(seconds.min(1e10)));
                 let sql = "UPDATE lake_dids SET expired_at = ?3 WHERE scope = ?1 AND name = ?2";
                 tx.execute(sql, &params![&did.scope, &did.name, at])?;
+            }
+            // To subscriptions it shall be as if it had just been made.
+            "is_new" => {
+                free.remove(key);
+                if value.as_bool() == Some(true) {
+                    let row = dids::get(tx, did)?;
+                    let known = metadata::get(tx, did)?;
+                    subscriptions::apply(tx, &row, &known, now)?;
+                }
             }
             "guid" => {
                 free.remove(key);

@@ -9,11 +9,13 @@ mod dids;
 mod dids_change;
 mod dids_more;
 mod dids_read;
+mod exchange;
 mod files;
 mod limits;
 mod locks;
 mod metadata;
 mod metalink;
+mod opendata;
 mod people;
 mod records;
 mod replicas;
@@ -62,6 +64,8 @@ pub(crate) fn routes(lake: &Lake) -> Routes {
     let routes = settings::routes(routes);
     let routes = subscriptions::routes(routes);
     let routes = records::routes(routes);
+    let routes = exchange::routes(routes);
+    let routes = opendata::routes(routes);
     let routes = requests::routes(routes);
     routes.with_state(lake.clone())
 }

@@ -12,7 +12,8 @@ use super::dids::no_route;
 use super::request::{Asking, Call, did};
 use crate::Lake;
 use crate::error::Error;
-use crate::store::requests::{self, Ended, Request, RequestState};
+use crate::store::past_requests::{self, Ended};
+use crate::store::requests::{self, Request, RequestState};
 use crate::store::rses::{self, Rses};
 
 pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
@@ -69,7 +70,7 @@ async fn history(State(lake): State<Lake>, _: Asking, call: Call) -> Answer {
     let number = |key: &str, usual: usize| call.query(key).and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (offset, limit) = (number("offset", 0).min(LONGEST_HISTORY), number("limit", 100).min(LONGEST_HISTORY));
     let (found, all) =
-        lake.store.read(|tx| Ok::<_, Error>((requests::ended_page(tx, LONGEST_HISTORY)?, rses::all(tx)?))).await?;
+        lake.store.read(|tx| Ok::<_, Error>((past_requests::ended_page(tx, LONGEST_HISTORY)?, rses::all(tx)?))).await?;
     let (from, to, letters) = (ends(&call, &all, "src")?, ends(&call, &all, "dst")?, states(&call)?);
     let values = found
         .iter()
@@ -120,7 +121,7 @@ async fn ended(lake: Lake, did: Did, rse: String) -> Answer {
     let (wanted, place) = (did.clone(), rse.clone());
     let (found, all) = lake
         .store
-        .read(move |tx| Ok::<_, Error>((requests::ended_of_copy(tx, &wanted, &place)?, rses::all(tx)?)))
+        .read(move |tx| Ok::<_, Error>((past_requests::ended_of_copy(tx, &wanted, &place)?, rses::all(tx)?)))
         .await?;
     let missing = || Failure::new(Class::RequestNotFound, format!("No request found for DID {did} at RSE {rse}"));
     json(&render_ended(&found.ok_or_else(missing)?, &all))

@@ -1,5 +1,7 @@
 //! Storage elements: reading.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Path, State};
 use dte_identity::Routes;
 use dte_protocol_rucio::date::rfc1123_utc;
@@ -60,7 +62,7 @@ fn common(rse: &Rse) -> Map<String, Value> {
 pub(super) const DETAILS: [&str; 9] =
     ["city", "region_code", "country_name", "continent", "time_zone", "ISP", "ASN", "latitude", "longitude"];
 
-fn row(rse: &Rse) -> Value {
+pub(super) fn row(rse: &Rse) -> Value {
     let mut map = common(rse);
     map.insert("vo".to_owned(), json!("def"));
     for key in DETAILS {
@@ -112,15 +114,20 @@ async fn full(lake: &Lake, rse: String) -> Answer {
             Ok::<_, crate::error::Error>((row, rses::attributes(tx, &rse)?, rses::protocols(tx, &rse)?))
         })
         .await?;
+    json(&full_of(&row, &attributes, &protocols))
+}
+
+/// A storage element with all that clients need to reach it.
+pub(super) fn full_of(row: &Rse, attributes: &BTreeMap<String, String>, protocols: &[Protocol]) -> Value {
     let text = |key: &str| attributes.get(key).map(|value| attribute(value));
-    let mut map = common(&row);
+    let mut map = common(row);
     map.insert("credentials".to_owned(), Value::Null);
     map.insert("domain".to_owned(), json!(["lan", "wan"]));
     map.insert("lfn2pfn_algorithm".to_owned(), text("lfn2pfn_algorithm").unwrap_or(json!("hash")));
     map.insert("protocols".to_owned(), protocols.iter().map(protocol).collect());
     map.insert("sign_url".to_owned(), text("sign_url").unwrap_or(Value::Null));
     map.insert("verify_checksum".to_owned(), text("verify_checksum").unwrap_or(json!(true)));
-    json(&Value::Object(map))
+    Value::Object(map)
 }
 
 async fn get(State(lake): State<Lake>, _: Asking, Path(rse): Path<String>) -> Answer {

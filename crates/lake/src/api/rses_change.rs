@@ -24,7 +24,7 @@ impl Asking {
 }
 
 /// Takes what is given into the row.
-fn take(rse: &mut Rse, fields: &Fields) -> Result<(), Failure> {
+pub(super) fn take(rse: &mut Rse, fields: &Fields) -> Result<(), Failure> {
     rse.deterministic = fields.truth("deterministic", rse.deterministic)?;
     rse.volatile = fields.truth("volatile", rse.volatile)?;
     rse.staging_area = fields.truth("staging_area", rse.staging_area)?;
@@ -58,15 +58,11 @@ fn take(rse: &mut Rse, fields: &Fields) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) async fn add(State(lake): State<Lake>, asking: Asking, Path(name): Path<String>, call: Call) -> Answer {
-    asking.administers("add RSE")?;
-    if !is_rse_name(&name) {
-        return Err(invalid(&format!("{name} is not an RSE name")));
-    }
-    let now = Timestamp::now();
-    let mut rse = Rse {
-        rse: name.clone(),
-        id: new_id().simple().to_string(),
+/// A new storage element of which nothing is said.
+pub(super) fn fresh(name: &str, id: String, now: Timestamp) -> Rse {
+    Rse {
+        rse: name.to_owned(),
+        id,
         rse_type: "DISK".to_owned(),
         deterministic: true,
         volatile: false,
@@ -75,7 +71,16 @@ pub(super) async fn add(State(lake): State<Lake>, asking: Asking, Path(name): Pa
         details: Map::new(),
         created_at: now,
         updated_at: now,
-    };
+    }
+}
+
+pub(super) async fn add(State(lake): State<Lake>, asking: Asking, Path(name): Path<String>, call: Call) -> Answer {
+    asking.administers("add RSE")?;
+    if !is_rse_name(&name) {
+        return Err(invalid(&format!("{name} is not an RSE name")));
+    }
+    let now = Timestamp::now();
+    let mut rse = fresh(&name, new_id().simple().to_string(), now);
     take(&mut rse, &call.optional_dictionary()?)?;
     let is_new = lake.change(move |tx| rses::add(tx, &rse)).await?;
     if is_new { created() } else { Err(Failure::new(Class::Duplicate, format!("RSE '{name}' already exists!"))) }

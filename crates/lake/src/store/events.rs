@@ -17,6 +17,7 @@ pub(crate) const REPLICA_AVAILABLE: &str = "org.dte.lake.replica.available";
 pub(crate) const DATASET_CLOSED: &str = "org.dte.lake.dataset.closed";
 pub(crate) const DATASET_READY: &str = "org.dte.lake.dataset.ready";
 pub(crate) const CONTAINER_CLOSED: &str = "org.dte.lake.container.closed";
+pub(crate) const DID_ERASED: &str = "org.dte.lake.did.erased";
 pub(crate) const FILE_LOST: &str = "org.dte.lake.file.lost";
 pub(crate) const RULE_OK: &str = "org.dte.lake.rule.ok";
 pub(crate) const RULE_STUCK: &str = "org.dte.lake.rule.stuck";
@@ -79,6 +80,12 @@ pub(crate) fn dataset_ready(tx: &mut Tx<'_>, row: &DidRow) -> Result<()> {
 /// The last copy of a file is gone.
 pub(crate) fn lost(tx: &mut Tx<'_>, did: &Did, rse: &str) -> Result<()> {
     emit(tx, FILE_LOST, did, json!({"scope": did.scope, "name": did.name, "rse": rse}))
+}
+
+/// A DID has come to its end.
+pub(crate) fn erased(tx: &mut Tx<'_>, row: &DidRow) -> Result<()> {
+    let data = json!({"scope": row.did.scope, "name": row.did.name, "account": row.account});
+    emit(tx, DID_ERASED, &row.did, data)
 }
 
 pub(crate) fn rule_ok(tx: &mut Tx<'_>, rule: &Rule) -> Result<()> {

@@ -15,6 +15,8 @@ pub(crate) mod inject;
 pub(crate) mod limits;
 pub(crate) mod locks;
 pub(crate) mod metadata;
+pub(crate) mod opendata;
+pub(crate) mod past_requests;
 pub(crate) mod people;
 pub(crate) mod place;
 pub(crate) mod ready;
@@ -29,6 +31,7 @@ pub(crate) mod rules;
 pub(crate) mod search;
 pub(crate) mod settings;
 pub(crate) mod subscriptions;
+pub(crate) mod undertake;
 
 use dte_protocol_rucio::Did;
 use dte_store::{Migration, Row, Tx, Value};

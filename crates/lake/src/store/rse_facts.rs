@@ -104,6 +104,10 @@ pub(crate) fn distance(tx: &mut Tx<'_>, source: &str, destination: &str) -> Resu
     Ok(tx.query_opt(&sql, &params![source, destination], read_distance)?)
 }
 
+pub(crate) fn distances(tx: &mut Tx<'_>) -> Result<Vec<Distance>> {
+    Ok(tx.query(&format!("{DISTANCE} ORDER BY source, destination"), &params![], read_distance)?)
+}
+
 /// How far storage elements are from a destination.
 pub(crate) fn distances_to(tx: &mut Tx<'_>, destination: &str) -> Result<Vec<(String, i64)>> {
     let sql = "SELECT source, distance FROM lake_distances WHERE destination = ?1";

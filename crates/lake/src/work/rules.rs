@@ -12,13 +12,16 @@ use serde_json::json;
 use crate::Lake;
 use crate::error::{Error, Result};
 use crate::store::place::ground;
-use crate::store::{bad, evaluate, events, inject, ready, remove, requests, rules};
+use crate::store::{bad, evaluate, events, inject, past_requests, ready, remove, requests, rules, undertake};
 
 /// The queue that looks for rules whose time is over; it has one piece of work that never ends.
 const EXPIRY: &str = "lake.expiry";
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long it is known what became of requests.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// DIDs that end in one look, and the steps that each is given.
+const DIDS_AT_ONCE: usize = 100;
+const STEPS_AT_ONCE: usize = 50;
 /// Rules that end in one look.
 const AT_ONCE: usize = 500;
 
@@ -43,6 +46,9 @@ pub(super) async fn start(lake: &Lake, tasks: &Tasks) -> Result<(), OpenError> {
             if let Err(error) = looked {
                 tracing::warn!(%error, "rules whose time is over could not be looked for");
             }
+            if let Err(error) = undertaken(&lake, now).await {
+                tracing::warn!(%error, "data identifiers whose time is over could not be ended");
+            }
             Outcome::Later(LOOK_EVERY)
         }
     });
@@ -52,7 +58,20 @@ pub(super) async fn start(lake: &Lake, tasks: &Tasks) -> Result<(), OpenError> {
 fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
     rules::expired(tx, now, AT_ONCE)?.iter().try_for_each(|id| remove::request(tx, id))?;
     bad::returned(tx, now, AT_ONCE)?;
-    requests::forget_ended(tx, now - KEPT)
+    past_requests::forget_ended(tx, now - KEPT)
+}
+
+/// Ends DIDs whose time is over, each in steps; what is left is done at the next look.
+async fn undertaken(lake: &Lake, now: Timestamp) -> Result<()> {
+    for did in lake.store.read(move |tx| undertake::due(tx, now, DIDS_AT_ONCE)).await? {
+        for _ in 0..STEPS_AT_ONCE {
+            let one = did.clone();
+            if !lake.change(move |tx| undertake::step(tx, &one, now)).await? {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// All steps of a rule. A rule that cannot be followed is stuck with the reason, and tried again.
