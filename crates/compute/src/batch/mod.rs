@@ -7,7 +7,7 @@
 //!
 //! A job's description is written by us alone, from checked values, and starts the runner. What is in a pod reaches the node in
 //! `spec.json`, which no shell reads. What became of a pod stands in its run folder, which engine and node share; the batch
-//! system is asked for what the folder cannot say: why it waits, and what ended it if the runner could not ([`state`]). A job
+//! system is asked for what the folder cannot say: why it waits, and what ended it if the runner could not (`state`). A job
 //! carries its pod's UID, so that one whose number was lost is found again; and as a runner takes a run folder only once, a
 //! pod runs once even if it had two jobs.
 //!

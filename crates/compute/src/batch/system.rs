@@ -87,7 +87,7 @@ pub trait BatchSystem: Send + Sync {
     /// What is written of jobs that the queue has forgotten; those of which nothing is written are left out.
     fn past<'a>(&'a self, jobs: &'a [(Uuid, Option<u64>)]) -> Asked<'a, HashMap<Uuid, Past>>;
 
-    /// The exit code and signal of an ended job that the queue still has, where [`Queued::code`] is none.
+    /// The exit code and signal of an ended job that the queue still has, where `Queued::code` is none.
     fn exit_code(&self, job: u64) -> Asked<'_, Option<(i32, i32)>>;
 
     /// Processors (thousandths) and memory of the nodes that can work.
