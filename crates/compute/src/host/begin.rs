@@ -42,7 +42,7 @@ pub fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<(StartedInit
         writing.push(end);
     }
     let limits = spec.plan.all_containers().map(|container| container.limits.memory_bytes).enumerate();
-    let groups = limits.filter_map(|(number, bytes)| Group::make(spec.plan.uid, number, bytes?)).collect();
+    let groups = limits.filter_map(|(number, bytes)| Group::make(folder, number, bytes?)).collect();
     sandbox::enter_process_namespace(&spec.walls).map_err(io::Error::other)?;
     let (mut channel, theirs) = Channel::pair()?;
     let init = Command::new(SELF)

@@ -6,10 +6,11 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use uuid::Uuid;
+use super::folder::RunFolder;
 
 const ROOT: &str = "/sys/fs/cgroup";
 const PATIENCE: Duration = Duration::from_millis(2);
@@ -23,9 +24,12 @@ pub struct Group {
 }
 
 impl Group {
-    /// The group of this number; none if there can be none here.
-    fn of(uid: Uuid, number: usize) -> Option<Group> {
-        let name = format!("dte-{uid}-{number}");
+    /// The group of this number; none if there can be none here. Two engines of one machine may have pods of the same UID (that
+    /// of a model's run follows from what it works on), but never in the same folder.
+    fn of(folder: &RunFolder, number: usize) -> Option<Group> {
+        let inode = fs::metadata(folder.path()).ok()?.ino();
+        let pod = folder.path().file_name()?.to_str()?;
+        let name = format!("dte-{pod}-{inode:x}-{number}");
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let (is_v1, own) = own_group(&own)?;
         let base = Path::new(ROOT).join(if is_v1 { "memory" } else { "" }).join(own.trim_start_matches('/'));
@@ -33,13 +37,17 @@ impl Group {
     }
 
     /// The group, if the shim made it.
-    pub fn made(uid: Uuid, number: usize) -> Option<Group> {
-        Group::of(uid, number).filter(|group| group.path.is_dir())
+    pub fn made(folder: &RunFolder, number: usize) -> Option<Group> {
+        Group::of(folder, number).filter(|group| group.path.is_dir())
     }
 
     /// Makes it with this limit. `None`: not on this machine.
-    pub fn make(uid: Uuid, number: usize, memory_bytes: u64) -> Option<Group> {
-        let group = Group::of(uid, number)?;
+    pub fn make(folder: &RunFolder, number: usize, memory_bytes: u64) -> Option<Group> {
+        let group = Group::of(folder, number)?;
+        if group.path.is_dir() {
+            // A shim that was killed left it.
+            group.remove();
+        }
         fs::create_dir(&group.path).ok()?;
         let limited = group.limit(memory_bytes);
         if limited.is_err() {

@@ -118,7 +118,7 @@ fn members(
             (false, _) => Role::Main,
         };
         let own = mounts.next().filter(|_| any);
-        let group = plan.limits.memory_bytes.and_then(|_| Group::made(spec.plan.uid, index));
+        let group = plan.limits.memory_bytes.and_then(|_| Group::made(folder, index));
         let launch = Launch { mounts: own, group: group.as_ref().map(Group::door), ..spec.launch(plan, folder) };
         let log = logs.next().ok_or_else(|| io::Error::other("no log"))?;
         members.push(Member::new(role, plan.clone(), launch, log, group, first_wait));

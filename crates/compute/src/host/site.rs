@@ -136,7 +136,7 @@ fn sweep(runs: &Path) -> io::Result<()> {
 fn remove_groups(folder: &RunFolder) {
     let Ok(Some(spec)) = folder.spec() else { return };
     for number in 0..spec.plan.all_containers().count() {
-        if let Some(group) = Group::made(spec.plan.uid, number) {
+        if let Some(group) = Group::made(folder, number) {
             group.remove();
         }
     }

@@ -8,11 +8,11 @@ pub const FLAGS_ANNOTATION: &str = "htcondor-job.vk.io/flags";
 const PREFIX: &str = "htcondor-job.vk.io/";
 
 /// What pods may set unless the site says otherwise: what a job asks for, not whom it is charged to.
-pub const ALLOWED_BY_DEFAULT: [&str; 8] = [
+/// Not `priority`: to the pool all pods are one user's, so it would put one person's before another's.
+pub const ALLOWED_BY_DEFAULT: [&str; 7] = [
     "+JobFlavour",
     "+MaxRuntime",
     "concurrency_limits",
-    "priority",
     "request_cpus",
     "request_disk",
     "request_gpus",

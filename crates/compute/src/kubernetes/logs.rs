@@ -39,8 +39,9 @@ pub(super) async fn read(inner: &Inner, uid: Uuid, container: Option<&str>, from
         return Err(SiteError::Refused(format!("pod {uid} has no container {}", container.unwrap_or_default())));
     };
     let path = kept(inner, uid, &found.name);
-    let text = match tokio::fs::read_to_string(&path).await {
-        Ok(text) => text,
+    let text = match tokio::fs::read(&path).await {
+        // A followed log is kept as it came.
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(SiteError::io(path.display().to_string())(error));
         }

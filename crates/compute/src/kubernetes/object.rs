@@ -135,15 +135,38 @@ fn container(
             allow_privilege_escalation: Some(false),
             ..core::SecurityContext::default()
         }),
-        liveness_probe: given.and_then(|given| given.liveness_probe.clone()),
-        readiness_probe: given.and_then(|given| given.readiness_probe.clone()),
-        startup_probe: given.and_then(|given| given.startup_probe.clone()),
-        lifecycle: given.and_then(|given| given.lifecycle.clone()),
+        liveness_probe: given.and_then(|given| given.liveness_probe.clone()).map(of_the_pod),
+        readiness_probe: given.and_then(|given| given.readiness_probe.clone()).map(of_the_pod),
+        startup_probe: given.and_then(|given| given.startup_probe.clone()).map(of_the_pod),
+        lifecycle: given.and_then(|given| given.lifecycle.clone()).map(hooks_of_the_pod),
         ports: given.and_then(|given| given.ports.clone()).map(without_host_ports),
         termination_message_path: plan.termination.path.clone(),
         termination_message_policy: plan.termination.from_log.then(|| "FallbackToLogsOnError".to_owned()),
         ..core::Container::default()
     })
+}
+
+/// The node asks from its own network, so a probe asks the pod itself and nobody else.
+fn of_the_pod(mut probe: core::Probe) -> core::Probe {
+    let (get, socket) = (probe.http_get.as_mut(), probe.tcp_socket.as_mut());
+    ask_nobody_else(get, socket);
+    probe
+}
+
+fn hooks_of_the_pod(mut hooks: core::Lifecycle) -> core::Lifecycle {
+    for hook in [hooks.post_start.as_mut(), hooks.pre_stop.as_mut()].into_iter().flatten() {
+        ask_nobody_else(hook.http_get.as_mut(), hook.tcp_socket.as_mut());
+    }
+    hooks
+}
+
+fn ask_nobody_else(get: Option<&mut core::HTTPGetAction>, socket: Option<&mut core::TCPSocketAction>) {
+    if let Some(get) = get {
+        get.host = None;
+    }
+    if let Some(socket) = socket {
+        socket.host = None;
+    }
 }
 
 /// A port of the node is nothing that a pod could ask for.

@@ -147,7 +147,7 @@ fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) 
         site: site.map(|site| site.name().to_owned()).unwrap_or_default(),
         containers: Containers { init: named(&plan.init_containers), main: named(&plan.containers) },
         sealed: seal(shared, plan.uid, &request)?,
-        amounts: Amounts::of(&Needs::read(&request.pod, trusted, 0)),
+        amounts: Amounts::of(&Needs::at_most(&request.pod)),
         priority: 0,
         is_derived: plan.uid.get_version_num() == DERIVED,
         pod: request.pod.without_secrets(),

@@ -46,6 +46,15 @@ impl Needs {
     /// What the pod asks for: `requests`, or else `limits`; of its containers together, or of its largest init container if
     /// that is more. What cannot be read as a quantity is refused elsewhere, and nothing here.
     pub fn read(pod: &RawPod, is_trusted: bool, inputs: usize) -> Needs {
+        Needs::summed(pod, is_trusted, inputs, asked)
+    }
+
+    /// The most that the pod may take, which is what its owner's quota is charged with: batch systems are asked for the limits.
+    pub fn at_most(pod: &RawPod) -> Needs {
+        Needs::summed(pod, false, 0, most_of)
+    }
+
+    fn summed(pod: &RawPod, is_trusted: bool, inputs: usize, asked: fn(&Value) -> BTreeMap<String, Quantity>) -> Needs {
         let annotations = pod.0.pointer("/metadata/annotations");
         let has_data = annotations.is_some_and(|all| DATA.iter().any(|name| all.get(*name).is_some()));
         let inputs = u64::try_from(inputs).unwrap_or(u64::MAX);
@@ -90,18 +99,32 @@ struct Quantities {
     most: u64,
 }
 
-/// The resources that a container asks for.
+/// The resources that a container asks for: what is requested counts before what is the limit.
 fn asked(container: &Value) -> BTreeMap<String, Quantity> {
-    let mut all = BTreeMap::new();
-    // What is requested counts before what is the limit.
-    for kind in ["limits", "requests"] {
-        let list = container.pointer(&format!("/resources/{kind}")).and_then(Value::as_object);
-        for (resource, amount) in list.into_iter().flatten() {
-            let text = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
-            all.extend(Quantity::parse(&text).map(|quantity| (resource.clone(), quantity)));
+    let mut all = amounts(container, "limits");
+    all.extend(amounts(container, "requests"));
+    all
+}
+
+/// The resources that a container may take: the larger of what is requested and the limit.
+fn most_of(container: &Value) -> BTreeMap<String, Quantity> {
+    let mut all = amounts(container, "limits");
+    for (resource, requested) in amounts(container, "requests") {
+        let most = all.entry(resource).or_insert(requested);
+        if requested.millis() > most.millis() {
+            *most = requested;
         }
     }
     all
+}
+
+fn amounts(container: &Value, kind: &str) -> BTreeMap<String, Quantity> {
+    let list = container.pointer(&format!("/resources/{kind}")).and_then(Value::as_object);
+    let read = |(resource, amount): (&String, &Value)| {
+        let text = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
+        Quantity::parse(&text).map(|quantity| (resource.clone(), quantity))
+    };
+    list.into_iter().flatten().filter_map(read).collect()
 }
 
 /// A site as it is now.
@@ -332,6 +355,15 @@ mod tests {
 
     fn pod() -> Needs {
         Needs { cpu_millis: 1_000, images: vec![("c".to_owned(), "host".to_owned())], inputs: 3, ..Needs::default() }
+    }
+
+    #[test]
+    fn a_quota_is_charged_with_the_most_that_a_pod_may_take() {
+        let resources = json!({"requests": {"cpu": "1m", "memory": "2Gi"}, "limits": {"cpu": "64", "memory": "1Gi"}});
+        let pod = RawPod(json!({"spec": {"containers": [{"name": "c", "image": "host", "resources": resources}]}}));
+        let (asked, most) = (Needs::read(&pod, false, 0), Needs::at_most(&pod));
+        assert_eq!((asked.cpu_millis, asked.memory_bytes), (1, 2 << 30));
+        assert_eq!((most.cpu_millis, most.memory_bytes), (64_000, 2 << 30));
     }
 
     #[test]
