@@ -29,7 +29,7 @@ use super::sandbox;
 use super::spawn::{Streams, spawn};
 use super::spec::{Launch, RunSpec, Walls};
 use super::tree::{self, ignore_gone};
-use crate::pod::RestartPolicy;
+use crate::pod::{ContainerPlan, RestartPolicy};
 use crate::report::Usage;
 
 /// How often memory is looked at.
@@ -73,6 +73,8 @@ fn run(folder: &RunFolder) -> io::Result<()> {
     if spec.walls != Walls::Open && getpid() != Pid::from_raw(1) {
         return Err(io::Error::other("not the first process of its namespace"));
     }
+    // Behind the walls the run folder is another one, and a group is known by its folder.
+    let groups = groups(&spec, folder);
     let mounts = match sandbox::enter(&spec, folder) {
         Ok(mounts) => mounts,
         Err(error) => {
@@ -80,7 +82,7 @@ fn run(folder: &RunFolder) -> io::Result<()> {
         }
     };
     nix::sys::prctl::set_child_subreaper(true)?;
-    let members = members(&spec, folder, logs, mounts)?;
+    let members = members(&spec, folder, logs, mounts, groups)?;
     // Where control groups do not limit every container, what all use together is looked at.
     let is_limited = members.iter().all(|member| member.plan.limits.memory_bytes.is_none() || member.group.is_some());
     let init = Init {
@@ -99,11 +101,18 @@ fn run(folder: &RunFolder) -> io::Result<()> {
     init.live()
 }
 
+/// The control group of each container that has one.
+fn groups(spec: &RunSpec, folder: &RunFolder) -> Vec<Option<Group>> {
+    let of = |(index, plan): (usize, &ContainerPlan)| plan.limits.memory_bytes.and_then(|_| Group::made(folder, index));
+    spec.plan.all_containers().enumerate().map(of).collect()
+}
+
 fn members(
     spec: &RunSpec,
     folder: &RunFolder,
     logs: Vec<OwnedFd>,
     mounts: Vec<Vec<Placed>>,
+    groups: Vec<Option<Group>>,
 ) -> io::Result<Vec<Member>> {
     let first_wait = Duration::from_millis(spec.restart_wait_millis.max(1));
     // Where one container has volumes, the others must not see where they come from.
@@ -111,14 +120,13 @@ fn members(
     let mut mounts = mounts.into_iter();
     let mut logs = logs.into_iter();
     let mut members = Vec::new();
-    for (index, plan) in spec.plan.all_containers().enumerate() {
+    for ((index, plan), group) in spec.plan.all_containers().enumerate().zip(groups) {
         let role = match (index < spec.plan.init_containers.len(), plan.sidecar) {
             (true, true) => Role::Sidecar,
             (true, false) => Role::Init,
             (false, _) => Role::Main,
         };
         let own = mounts.next().filter(|_| any);
-        let group = plan.limits.memory_bytes.and_then(|_| Group::made(folder, index));
         let launch = Launch { mounts: own, group: group.as_ref().map(Group::door), ..spec.launch(plan, folder) };
         let log = logs.next().ok_or_else(|| io::Error::other("no log"))?;
         members.push(Member::new(role, plan.clone(), launch, log, group, first_wait));
