@@ -182,6 +182,28 @@ async fn pushes() {
 }
 
 #[tokio::test]
+async fn a_push_leaves_what_somebody_else_brought() {
+    let (scene, peer) = (scene().await, Peer::start().await);
+    scene.engine.client.put(scene.url("/local/out")).bearer(&scene.admin).bytes(content()).send().await.expect("puts");
+    for (name, overwrite, text) in [
+        ("/put/taken", "F", "status code 412"),
+        ("/put/taken-shorter", "F", "status code 412"),
+        ("/put/taken", "T", "status code 412"),
+        ("/put/raced", "F", "status code 500"),
+        ("/put/raced", "T", "status code 500"),
+    ] {
+        let peer = if overwrite == "F" { peer.clone() } else { Peer::start().await };
+        let url = peer.url(name);
+        let headers = [("destination", url.as_str()), ("overwrite", overwrite)];
+        let said = failure(copy(&scene, "/local/out", &headers).await.2);
+        assert!(said.contains(text), "{name}: {said}");
+        assert!(peer.file(name).is_some() && peer.seen("DELETE", name).is_empty(), "{name}");
+        let condition = peer.seen("PUT", name)[0].headers.get("if-none-match").cloned();
+        assert_eq!(condition.as_deref(), (overwrite == "F").then_some("*"), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn whoever_goes_away_ends_the_copy() {
     let (scene, peer) = (scene().await, Peer::start().await);
     scene.engine.client.put(scene.url("/local/out")).bearer(&scene.admin).bytes(content()).send().await.expect("puts");
