@@ -163,6 +163,15 @@ impl Peer {
                 let _ = out.write_all(&data[..half]).await;
                 std::future::pending::<()>().await;
             }
+            "/creep" => {
+                begin(out, "200 OK", &head(&digest, data.len())).await;
+                for piece in data.chunks(10) {
+                    if out.write_all(piece).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            }
             // Breaks off twice, in the middle of what is asked for.
             "/resume" | "/changed" => {
                 let tag = if seen.path == "/changed" && times > 1 { "\"new\"" } else { "\"v1\"" };

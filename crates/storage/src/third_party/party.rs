@@ -150,6 +150,11 @@ impl Party {
         self.url.authority()
     }
 
+    /// The host alone, in one spelling.
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default().trim_end_matches('.')
+    }
+
     /// As an end of a copy.
     pub fn location(&self) -> Location {
         let path = ResourcePath::parse(self.url.path()).unwrap_or_default();

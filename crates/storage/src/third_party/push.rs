@@ -14,12 +14,13 @@ use crate::transfer::{Copied, CopyOrder, copy_to_free};
 ///
 /// A credential of a third-party copy is good for one name, so the content goes there at once. The part that a failure leaves
 /// there is deleted, and so is a file that was brought and turns out wrong; what was there before and what somebody else
-/// brought meanwhile stay. The same holds when `cancelled` resolves.
+/// brought meanwhile stay. The same holds when `ending` resolves,
+/// which says why the copy is to end.
 pub async fn push(
     source: &Location,
     party: &Party,
     order: &CopyOrder,
-    cancelled: impl Future<Output = ()> + Send,
+    ending: impl Future<Output = Error> + Send,
 ) -> Result<Copied, Error> {
     let before = Before::look(party).await.map_err(|error| error.at(Side::Destination))?;
     if before.is_something() && !order.overwrite {
@@ -35,7 +36,7 @@ pub async fn push(
     };
     let outcome = tokio::select! {
         outcome = copying => outcome,
-        () = cancelled => Err(Error::new(Errno::ECANCELED, party.to_string()).at(Side::Transfer)),
+        error = ending => Err(error),
     };
     if let Err(error) = &outcome
         && order.progress.load(Ordering::Relaxed) > 0
