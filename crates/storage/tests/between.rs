@@ -161,12 +161,19 @@ async fn what_servers_tell_instead() {
         assert!(!server.arrived.load(Ordering::Relaxed), "{says:?}");
         assert_eq!(server.deleted.load(Ordering::Relaxed), !says.starts_with("HTTP"), "{says:?}");
     }
-    for cannot in [
-        "HTTP/1.1 501 Not Implemented\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.2/x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    for (status, is_lasting) in [
+        ("501 Not Implemented", true),
+        ("405 Method Not Allowed", false),
+        ("502 Bad Gateway", false),
+        ("307 Temporary Redirect\r\nLocation: http://127.0.0.2/x", false),
     ] {
-        let server = Server::saying(cannot).await;
-        assert!(matches!(server.copy().await, Err(Undone::Unsupported(_))), "{cannot}");
+        let says = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let server = Server::saying(Box::leak(says.into_boxed_str())).await;
+        match server.copy().await {
+            Err(Undone::Unsupported(_)) => assert!(is_lasting, "{status}"),
+            Err(Undone::Declined(_)) => assert!(!is_lasting, "{status}"),
+            other => panic!("{status}: {other:?}"),
+        }
         assert!(!server.deleted.load(Ordering::Relaxed));
     }
 }

@@ -34,8 +34,10 @@ pub enum Active {
 /// Why there is no copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Undone {
-    /// The server that should make it cannot do such a thing; nothing has happened.
+    /// The server that should make it cannot do such a thing at all; nothing has happened.
     Unsupported(Error),
+    /// It does not make this one, which says nothing of others; nothing has happened.
+    Declined(Error),
     Failed(Error),
 }
 
@@ -43,7 +45,7 @@ impl Undone {
     /// Whether the server said that it did nothing, as opposed to being silent or breaking down.
     fn is_refusal(&self) -> bool {
         match self {
-            Undone::Unsupported(_) => true,
+            Undone::Unsupported(_) | Undone::Declined(_) => true,
             Undone::Failed(error) => matches!(error.errno, Errno::EACCES | Errno::ENOENT | Errno::EEXIST),
         }
     }
@@ -189,7 +191,10 @@ async fn command(source: &Party, destination: &Party, active: Active, order: &Co
     if cannot || elsewhere {
         let what = if elsewhere { "is redirected" } else { "is not supported" };
         let text = format!("COPY {}: a third-party copy {what} ({})", shown(&maker.url), reply.status.as_u16());
-        return Err(Undone::Unsupported(Error::new(Errno::ENOSYS, text).at(side)));
+        let error = Error::new(Errno::ENOSYS, text).at(side);
+        // 405 is about the one resource: a folder answers so too.
+        let is_lasting = reply.status == StatusCode::NOT_IMPLEMENTED;
+        return Err(if is_lasting { Undone::Unsupported(error) } else { Undone::Declined(error) });
     }
     Ok(reply.ok().await.map_err(|error| maker.explain(&method, &maker.url, error).at(side))?)
 }
