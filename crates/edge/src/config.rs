@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dte_base::units::Span;
+use dte_base::units::{Bytes, Span};
 use serde::Deserialize;
 
 /// What `[edge]` may say.
@@ -31,15 +31,21 @@ impl Default for EdgeConfig {
 pub struct ThirdPartyConfig {
     /// Copies at once; further ones wait, and say so.
     pub concurrency: usize,
-    /// Copies at once from and to one other server.
+    /// Copies at once from and to one other host, whatever the port.
     pub per_host: usize,
-    /// Copies that wait at most; further ones are refused.
+    /// Copies at once of one person; a quarter of `concurrency` when left out. A service that orders all copies under one name
+    /// needs more.
+    pub per_person: Option<usize>,
+    /// Copies that wait at most; further ones are refused. One person may have a quarter of them.
     pub waiting: usize,
     /// A connection on which no byte comes for this long is given up. A download goes on with another one, if the file is
     /// still the same.
     pub pause: Span,
     /// A copy of which no byte moves for this long is given up.
     pub stall: Span,
+    /// A copy that moves fewer bytes a second than this (such as 16KiB), over `least_rate_over`, is given up. 0 for no such limit.
+    pub least_rate: Bytes,
+    pub least_rate_over: Span,
     /// How often whoever ordered a copy hears how far it is. Clients expect at most five seconds.
     pub marker_interval: Span,
 }
@@ -50,11 +56,27 @@ impl Default for ThirdPartyConfig {
         ThirdPartyConfig {
             concurrency: 50,
             per_host: 25,
+            per_person: None,
             waiting: 1_000,
             pause: seconds(30),
             stall: seconds(90),
+            least_rate: Bytes(16 << 10),
+            least_rate_over: seconds(300),
             marker_interval: seconds(5),
         }
+    }
+}
+
+/// One person gets this part of what all have together.
+const PART_OF_ONE: usize = 4;
+
+impl ThirdPartyConfig {
+    pub(crate) fn per_person(&self) -> usize {
+        self.per_person.unwrap_or(self.concurrency / PART_OF_ONE).max(1)
+    }
+
+    pub(crate) fn waiting_per_person(&self) -> usize {
+        (self.waiting / PART_OF_ONE).max(1)
     }
 }
 

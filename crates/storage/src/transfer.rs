@@ -77,7 +77,7 @@ impl Copied {
 /// content is known to be right, so that a destination that shows whole files only never shows a wrong one. At any other
 /// destination the content goes to a temporary name beside the final one, which it gets when it was verified.
 pub async fn copy_verified(source: &Location, destination: &Location, order: &CopyOrder) -> Result<Copied, Error> {
-    let (from, to) = (Side::Source, Side::Destination);
+    let to = Side::Destination;
     if !order.overwrite {
         match destination.store.stat(&destination.path).await {
             Ok(_) => {
@@ -88,7 +88,17 @@ pub async fn copy_verified(source: &Location, destination: &Location, order: &Co
             Err(error) => return Err(error.at(to)),
         }
     }
-    let reading = source.store.read(&source.path, None).await.map_err(|error| error.at(from))?;
+    copy_to_free(source, destination, order).await
+}
+
+/// The same without looking first whether the destination exists, for a caller that has looked. The destination hears all the
+/// same whether it may replace a file.
+pub(crate) async fn copy_to_free(
+    source: &Location,
+    destination: &Location,
+    order: &CopyOrder,
+) -> Result<Copied, Error> {
+    let reading = source.store.read(&source.path, None).await.map_err(|error| error.at(Side::Source))?;
     let promise = Promise::of(source, &reading, order)?;
     let (guard, verdict) = Guard::over(reading.stream, promise.clone(), order.progress.clone()).await?;
     let content = Content {
@@ -110,7 +120,7 @@ pub async fn copy_verified(source: &Location, destination: &Location, order: &Co
         let copied = deliver(&part, temporary, verdict, order).await?;
         check_destination(&part, copied, Some(destination)).await?;
         let named = part.store.rename(&part.path, &destination.path, order.overwrite).await;
-        named.map_err(|error| error.at(to))?;
+        named.map_err(|error| error.at(Side::Destination))?;
         Ok(copied)
     };
     match outcome.await {

@@ -16,7 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 const MARKER: &str =
     "Perf Marker\nTimestamp: 1\nStripe Index: 0\nStripe Bytes Transferred: 9\nTotal Stripe Count: 1\nEnd\n";
 
-/// A server that answers a COPY with `says`; its source always has nine bytes, its destination once the COPY came.
+/// Copies before it says anything at all.
+const SILENCE: &str = "silence";
+
+/// A server that answers a COPY with `says`; its source always has nine bytes, its destination `left` once the COPY came.
 struct Server {
     url: String,
     arrived: Arc<AtomicBool>,
@@ -25,7 +28,12 @@ struct Server {
 }
 
 impl Server {
+    /// Whole when it says so, else a part.
     async fn saying(says: &'static str) -> Server {
+        Server::leaving(says, if says.contains("success") { 9 } else { 4 }).await
+    }
+
+    async fn leaving(says: &'static str, left: u64) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let server = Server { url, arrived: Arc::default(), deleted: Arc::default(), asked: Arc::default() };
@@ -33,7 +41,7 @@ impl Server {
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let (arrived, deleted, asked) = (arrived.clone(), deleted.clone(), asked.clone());
-                tokio::spawn(async move { answer(socket, says, &arrived, &deleted, &asked).await });
+                tokio::spawn(async move { answer(socket, (says, left), &arrived, &deleted, &asked).await });
             }
         });
         server
@@ -54,15 +62,18 @@ impl Server {
     }
 
     async fn copy(&self) -> Result<Copied, Undone> {
-        let order = CopyOrder { stall: Duration::from_millis(400), ..CopyOrder::default() };
-        copy_between(&self.party("/source"), &self.party("/destination"), Active::Destination, &order, &Tasks::new())
-            .await
+        self.copy_as(false, &Tasks::new()).await
+    }
+
+    async fn copy_as(&self, overwrite: bool, tasks: &Tasks) -> Result<Copied, Undone> {
+        let order = CopyOrder { overwrite, stall: Duration::from_millis(400), ..CopyOrder::default() };
+        copy_between(&self.party("/source"), &self.party("/destination"), Active::Destination, &order, tasks).await
     }
 }
 
 async fn answer(
     mut socket: TcpStream,
-    says: &str,
+    (says, left): (&str, u64),
     arrived: &AtomicBool,
     deleted: &AtomicBool,
     asked: &std::sync::Mutex<String>,
@@ -73,12 +84,16 @@ async fn answer(
         request.push(byte);
     }
     let request = String::from_utf8(request).expect("text");
-    let file = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\nDigest: adler32=091e01de\r\n\r\n";
+    let file = |bytes: u64| {
+        let digest = if bytes == 9 { "Digest: adler32=091e01de\r\n" } else { "" };
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {bytes}\r\n{digest}\r\n")
+    };
     let text = match request.split(' ').next() {
         Some("OPTIONS") => {
             "HTTP/1.1 200 OK\r\nConnection: close\r\nAllow: GET,PUT, copy\r\nContent-Length: 0\r\n\r\n".to_owned()
         }
-        Some("HEAD") if request.contains("/source") || arrived.load(Ordering::Relaxed) => file.to_owned(),
+        Some("HEAD") if request.contains("/source") => file(9),
+        Some("HEAD") if arrived.load(Ordering::Relaxed) => file(left),
         Some("HEAD") => "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_owned(),
         Some("DELETE") => {
             arrived.store(false, Ordering::Relaxed);
@@ -88,6 +103,9 @@ async fn answer(
         _ => {
             asked.lock().expect("lock").push_str(&request);
             arrived.store(!says.starts_with("HTTP"), Ordering::Relaxed);
+            if says == SILENCE {
+                std::future::pending::<()>().await;
+            }
             if says.starts_with("HTTP") {
                 says.to_owned()
             } else {
@@ -143,12 +161,63 @@ async fn what_servers_tell_instead() {
         assert!(!server.arrived.load(Ordering::Relaxed), "{says:?}");
         assert_eq!(server.deleted.load(Ordering::Relaxed), !says.starts_with("HTTP"), "{says:?}");
     }
-    for cannot in [
-        "HTTP/1.1 501 Not Implemented\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.2/x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    for (status, is_lasting) in [
+        ("501 Not Implemented", true),
+        ("405 Method Not Allowed", false),
+        ("502 Bad Gateway", false),
+        ("307 Temporary Redirect\r\nLocation: http://127.0.0.2/x", false),
     ] {
-        let server = Server::saying(cannot).await;
-        assert!(matches!(server.copy().await, Err(Undone::Unsupported(_))), "{cannot}");
+        let says = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let server = Server::saying(Box::leak(says.into_boxed_str())).await;
+        match server.copy().await {
+            Err(Undone::Unsupported(_)) => assert!(is_lasting, "{status}"),
+            Err(Undone::Declined(_)) => assert!(!is_lasting, "{status}"),
+            other => panic!("{status}: {other:?}"),
+        }
         assert!(!server.deleted.load(Ordering::Relaxed));
     }
+}
+
+#[tokio::test]
+async fn what_somebody_else_brought_meanwhile_stays() {
+    for (says, left) in [
+        ("failure: the destination exists (412)", 9),
+        ("failure: the destination exists (412)", 4),
+        ("failure: PUT failed with status code 412", 4),
+        ("failure: Couldn't connect to server", 9),
+        ("failure: Couldn't connect to server", 12),
+        (MARKER, 9),
+    ] {
+        for overwrite in [false, true] {
+            let server = Server::leaving(says, left).await;
+            assert!(matches!(server.copy_as(overwrite, &Tasks::new()).await, Err(Undone::Failed(_))), "{says}");
+            assert!(!server.deleted.load(Ordering::Relaxed), "{says} {left} {overwrite}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_made_and_is_wrong_goes() {
+    for left in [4, 12] {
+        let server = Server::leaving(const_format(MARKER), left).await;
+        match server.copy().await {
+            Err(Undone::Failed(error)) => assert_eq!(error.errno, Errno::ECHECKSUM),
+            other => panic!("{other:?}"),
+        }
+        assert!(server.deleted.load(Ordering::Relaxed), "{left}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_goes_when_the_server_had_not_answered_yet() {
+    let (server, tasks) = (Server::saying(SILENCE).await, Tasks::new());
+    let given_up = tokio::time::timeout(Duration::from_millis(300), server.copy_as(false, &tasks)).await;
+    assert!(given_up.is_err() && server.arrived.load(Ordering::Relaxed));
+    for _ in 0..100 {
+        if server.deleted.load(Ordering::Relaxed) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the part stays behind");
 }

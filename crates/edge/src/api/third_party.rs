@@ -71,7 +71,8 @@ pub async fn copy(asked: Asked) -> Result<Response, Problem> {
     let here = Location::new(Arc::new(AreaStore(place.area)), place.path, place.full.plain());
     // What may be replaced at the other server is for that server to say.
     let overwrite = overwrite && may_replace;
-    let report = asked.edge.third_party.start(Order { way, here, party, overwrite, verification });
+    let person = asked.principal.user_ref();
+    let report = asked.edge.third_party.start(Order { person, way, here, party, overwrite, verification });
     let report = report.ok_or_else(|| {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many copies wait already; try again later");
         problem.with_header(http::header::RETRY_AFTER, "60")

@@ -163,6 +163,15 @@ impl Peer {
                 let _ = out.write_all(&data[..half]).await;
                 std::future::pending::<()>().await;
             }
+            "/creep" => {
+                begin(out, "200 OK", &head(&digest, data.len())).await;
+                for piece in data.chunks(10) {
+                    if out.write_all(piece).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            }
             // Breaks off twice, in the middle of what is asked for.
             "/resume" | "/changed" => {
                 let tag = if seen.path == "/changed" && times > 1 { "\"new\"" } else { "\"v1\"" };
@@ -197,10 +206,18 @@ impl Peer {
         if seen.path == "/put/wrong" {
             taken[wanted / 2] ^= 1;
         }
-        self.keep(&seen.path, &taken);
+        match seen.path.as_str() {
+            // Somebody else was faster, or has replaced what came.
+            "/put/taken" | "/put/raced" => self.keep(&seen.path, &content()),
+            "/put/taken-shorter" => self.keep(&seen.path, b"another file"),
+            "/put/full" => self.keep(&seen.path, &taken[..wanted / 2]),
+            _ => self.keep(&seen.path, &taken),
+        }
         match seen.path.as_str() {
             "/put/half" => {}
             "/put/stall" => std::future::pending().await,
+            "/put/taken" | "/put/taken-shorter" => say(out, "412 Precondition Failed", "", b"it exists").await,
+            "/put/raced" => say(out, "500 Internal Server Error", "", b"on purpose").await,
             "/put/full" => say(out, "507 Insufficient Storage", "", b"full").await,
             _ => say(out, "201 Created", "", b"").await,
         }

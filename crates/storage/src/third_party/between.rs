@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 
 use super::address::shown;
 use super::party::{Looked, Party};
-use super::rest::Before;
+use super::rest::{Before, Rest};
 use crate::checksum::Checksums;
 use crate::error::{Errno, Error, Side};
 use crate::transfer::{Copied, CopyOrder};
@@ -34,9 +34,21 @@ pub enum Active {
 /// Why there is no copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Undone {
-    /// The server that should make it cannot do such a thing; nothing has happened.
+    /// The server that should make it cannot do such a thing at all; nothing has happened.
     Unsupported(Error),
+    /// It does not make this one, which says nothing of others; nothing has happened.
+    Declined(Error),
     Failed(Error),
+}
+
+impl Undone {
+    /// Whether the server said that it did nothing, as opposed to being silent or breaking down.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Undone::Unsupported(_) | Undone::Declined(_) => true,
+            Undone::Failed(error) => matches!(error.errno, Errno::EACCES | Errno::ENOENT | Errno::EEXIST),
+        }
+    }
 }
 
 impl From<Error> for Undone {
@@ -70,21 +82,32 @@ pub async fn copy_between(
         let text = format!("{destination}: The destination file exists and overwrite is not enabled");
         return Err(Error::new(Errno::EEXIST, text).at(Side::Destination).into());
     }
-    let reply = command(source, destination, active, order).await?;
-    let bytes = from.bytes;
-    let mut part = Part { before: Some(before), party: destination.clone(), bytes, tasks: tasks.clone() };
-    let outcome = match follow(reply, active, order).await {
-        Ok(()) => verify(destination, &from, expected, order).await,
-        Err(error) => Err(error),
-    };
-    let before = part.before.take();
-    match (outcome, before) {
-        (Err(error), Some(before)) => {
-            before.restore(destination).await;
-            Err(error.into())
+    let mut part = Part { before: Some(before), party: destination.clone(), bytes: from.bytes, tasks: tasks.clone() };
+    let reply = match command(source, destination, active, order).await {
+        Ok(reply) => reply,
+        Err(undone) => {
+            if undone.is_refusal() {
+                part.before = None;
+            }
+            return Err(undone);
         }
-        (outcome, _) => outcome.map_err(Undone::Failed),
+    };
+    let (outcome, rest) = match follow(reply, active, order).await {
+        Ok(()) => {
+            let outcome = verify(destination, &from, expected, order).await;
+            let is_wrong = outcome.as_ref().is_err_and(|error| error.errno == Errno::ECHECKSUM);
+            (outcome, if is_wrong { Rest::Wrong } else { Rest::Part(from.bytes) })
+        }
+        Err(error) => (Err(error), Rest::Part(from.bytes)),
+    };
+    if let Err(error) = &outcome
+        && error.errno != Errno::EEXIST
+        && let Some(before) = &part.before
+    {
+        before.restore(destination, rest).await;
     }
+    part.before = None;
+    Ok(outcome?)
 }
 
 /// What an unfinished copy may have left.
@@ -103,7 +126,7 @@ impl Drop for Part {
             let stopping = self.tasks.clone();
             tasks.spawn("the rest of a third-party copy", async move {
                 tokio::select! {
-                    () = before.restore_part(&party, bytes) => {}
+                    () = before.restore_late(&party, bytes) => {}
                     () = stopping.stopping() => {}
                 }
             });
@@ -168,7 +191,10 @@ async fn command(source: &Party, destination: &Party, active: Active, order: &Co
     if cannot || elsewhere {
         let what = if elsewhere { "is redirected" } else { "is not supported" };
         let text = format!("COPY {}: a third-party copy {what} ({})", shown(&maker.url), reply.status.as_u16());
-        return Err(Undone::Unsupported(Error::new(Errno::ENOSYS, text).at(side)));
+        let error = Error::new(Errno::ENOSYS, text).at(side);
+        // 405 is about the one resource: a folder answers so too.
+        let is_lasting = reply.status == StatusCode::NOT_IMPLEMENTED;
+        return Err(if is_lasting { Undone::Unsupported(error) } else { Undone::Declined(error) });
     }
     Ok(reply.ok().await.map_err(|error| maker.explain(&method, &maker.url, error).at(side))?)
 }
@@ -255,7 +281,9 @@ fn understand(text: String, active: Active) -> Error {
     let (errno, side) = match code {
         Some(code) => (errno_of(code, &method, false), passive),
         None if has(&["checksum", "digest"]) => (Errno::ECHECKSUM, Side::Transfer),
-        None if has(&["file exists", "already exists"]) => (Errno::EEXIST, Side::Destination),
+        None if has(&["file exists", "already exists", "destination exists", "(412)"]) => {
+            (Errno::EEXIST, Side::Destination)
+        }
         None if has(&["no space", "quota"]) => (Errno::ENOSPC, Side::Destination),
         None if has(&["timeout", "timed out"]) => (Errno::ETIMEDOUT, Side::Transfer),
         None if has(&["connect", "resolve"]) => (Errno::ECONN, passive),

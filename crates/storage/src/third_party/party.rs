@@ -145,9 +145,9 @@ impl Party {
         self
     }
 
-    /// The host, and the port if it is said.
-    pub fn authority(&self) -> &str {
-        self.url.authority()
+    /// The host alone, in one spelling.
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default().trim_end_matches('.')
     }
 
     /// As an end of a copy.

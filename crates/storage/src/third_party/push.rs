@@ -5,40 +5,57 @@ use std::sync::atomic::Ordering;
 use dte_protocol_webdav::digest::Algorithm;
 
 use super::party::Party;
-use super::rest::Before;
+use super::rest::{Before, Rest};
 use crate::error::{Errno, Error, Side};
 use crate::resolve::Location;
-use crate::transfer::{Copied, CopyOrder, copy_verified};
+use crate::transfer::{Copied, CopyOrder, copy_to_free};
 
 /// Copies `source` to `party`.
 ///
-/// A credential of a third-party copy is good for one name, so the content goes there at once. What a failure leaves there is
-/// deleted, unless it is what was there before; so it is when `cancelled` resolves.
+/// A credential of a third-party copy is good for one name, so the content goes there at once. The part that a failure leaves
+/// there is deleted, and so is a file that was brought and turns out wrong; what was there before and what somebody else
+/// brought meanwhile stay. The same holds when `ending` resolves,
+/// which says why the copy is to end.
 pub async fn push(
     source: &Location,
     party: &Party,
     order: &CopyOrder,
-    cancelled: impl Future<Output = ()> + Send,
+    ending: impl Future<Output = Error> + Send,
 ) -> Result<Copied, Error> {
     let before = Before::look(party).await.map_err(|error| error.at(Side::Destination))?;
     if before.is_something() && !order.overwrite {
         let text = format!("{party}: The destination file exists and overwrite is not enabled");
         return Err(Error::new(Errno::EEXIST, text).at(Side::Destination));
     }
-    // Looked at already, so the copy need not look again.
-    let unconditional = CopyOrder { overwrite: true, ..order.clone() };
+    let whole = source.store.stat(&source.path).await.map_err(|error| error.at(Side::Source))?.bytes;
+    let mut is_made = false;
     let copying = async {
-        let copied = copy_verified(source, &party.location(), &unconditional).await?;
+        let copied = copy_to_free(source, &party.location(), order).await?;
+        is_made = true;
         if party.must_tell { told(party).await.map(|()| copied) } else { Ok(copied) }
     };
     let outcome = tokio::select! {
         outcome = copying => outcome,
-        () = cancelled => Err(Error::new(Errno::ECANCELED, party.to_string()).at(Side::Transfer)),
+        error = ending => Err(error),
     };
-    if outcome.is_err() && order.progress.load(Ordering::Relaxed) > 0 {
-        before.restore(party).await;
+    if let Err(error) = &outcome
+        && order.progress.load(Ordering::Relaxed) > 0
+        && let Some(rest) = rest_after(error, is_made, whole)
+    {
+        before.restore(party, rest).await;
     }
     outcome
+}
+
+/// What a failure may have left; none when what is there is somebody else's.
+fn rest_after(error: &Error, is_made: bool, whole: u64) -> Option<Rest> {
+    match (error.errno, error.side) {
+        (Errno::EEXIST, _) => None,
+        // Only what the server says of a file that it took in can be wrong at the destination.
+        (Errno::ECHECKSUM, Some(Side::Destination)) => Some(Rest::Wrong),
+        (Errno::ENOSYS, _) if is_made => Some(Rest::Wrong),
+        _ => Some(Rest::Part(Some(whole))),
+    }
 }
 
 /// Whether the server says a checksum; that it agrees was looked at by the copy.

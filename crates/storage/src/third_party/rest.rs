@@ -19,6 +19,15 @@ pub enum Before {
     Unknown,
 }
 
+/// What a failed copy may have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// It ended too early: fewer bytes than these, if their number is known.
+    Part(Option<u64>),
+    /// It was made, and we found it wrong.
+    Wrong,
+}
+
 impl Before {
     /// A server that cannot be reached is an error.
     pub async fn look(party: &Party) -> Result<Before, Error> {
@@ -30,23 +39,27 @@ impl Before {
         }
     }
 
-    /// Deletes what is there now if it is a part only: shorter than `bytes`, and not what was there before. For a copy that
-    /// nobody waits for any more; somebody else may have brought the whole file since.
-    pub async fn restore_part(&self, party: &Party, bytes: Option<u64>) {
+    /// Whether what is there now is of the copy. Somebody else may have brought the file meanwhile, and that stays.
+    fn is_ours(&self, now: &Looked, rest: Rest) -> bool {
+        let is_new = match self {
+            Before::Nothing => true,
+            Before::File(before) => now != before,
+            Before::Unknown => false,
+        };
+        let is_left = match rest {
+            Rest::Part(whole) => now.bytes.zip(whole).is_some_and(|(now, whole)| now < whole),
+            Rest::Wrong => true,
+        };
+        is_new && is_left
+    }
+
+    /// Deletes a part that comes to light late. For a copy that nobody waits for any more.
+    pub async fn restore_late(&self, party: &Party, whole: Option<u64>) {
         for wait in [SETTLE, LATE] {
             tokio::time::sleep(wait).await;
             let Ok(now) = party.look(None).await else { continue };
-            let is_part = now.bytes.zip(bytes).is_some_and(|(now, whole)| now < whole);
-            let is_new = match self {
-                Before::Nothing => true,
-                Before::File(before) => now != *before,
-                Before::Unknown => false,
-            };
-            if is_part
-                && is_new
-                && let Err(cause) = party.remove().await
-            {
-                tracing::warn!(%party, %cause, "the rest of a copy stays behind");
+            if self.is_ours(&now, Rest::Part(whole)) {
+                remove(party).await;
             }
         }
     }
@@ -55,21 +68,22 @@ impl Before {
         matches!(self, Before::File(_))
     }
 
-    /// Deletes what is there now, unless it is what was there before.
-    pub async fn restore(&self, party: &Party) {
+    /// Deletes what the copy left.
+    pub async fn restore(&self, party: &Party, rest: Rest) {
         let mut now = party.look(None).await;
-        if now.is_err() {
+        if now.is_err() && rest != Rest::Wrong {
             // A server may notice late that an upload broke off, and give the part its name then.
             tokio::time::sleep(SETTLE).await;
             now = party.look(None).await;
         }
-        let is_ours = match (now, self) {
-            (Ok(_), Before::Nothing) => true,
-            (Ok(now), Before::File(before)) => now != *before,
-            (Ok(_), Before::Unknown) | (Err(_), _) => false,
-        };
-        if is_ours && let Err(cause) = party.remove().await {
-            tracing::warn!(%party, %cause, "the rest of a copy stays behind");
+        if now.is_ok_and(|now| self.is_ours(&now, rest)) {
+            remove(party).await;
         }
+    }
+}
+
+async fn remove(party: &Party) {
+    if let Err(cause) = party.remove().await {
+        tracing::warn!(%party, %cause, "the rest of a copy stays behind");
     }
 }

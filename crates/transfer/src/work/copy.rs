@@ -90,8 +90,10 @@ async fn make(shared: &Shared, ends: &Ends, names: [&str; 2], order: &CopyOrder)
         match third_party::make(shared, parties, names, &ends.destination, order).await {
             Ok(copied) => return Ok(copied),
             Err(Undone::Failed(error)) => return Err(error),
-            Err(Undone::Unsupported(error)) if !shared.settings.streamed => return Err(error),
-            Err(Undone::Unsupported(_)) => {}
+            Err(Undone::Unsupported(error) | Undone::Declined(error)) if !shared.settings.streamed => {
+                return Err(error);
+            }
+            Err(Undone::Unsupported(_) | Undone::Declined(_)) => {}
         }
     }
     let copied = copy_verified(&ends.source, &ends.destination, order).await?;

@@ -10,6 +10,7 @@ use crate::Service;
 use crate::model::failure::{Failure, Scope};
 use crate::model::place::StorageUrl;
 use crate::shared::Shared;
+use crate::work::third_party::Reach;
 
 /// Both ends of a copy.
 pub struct Ends {
@@ -23,6 +24,8 @@ pub struct Ends {
 pub struct Parties {
     pub source: Party,
     pub destination: Party,
+    /// Where an answer of each counts.
+    pub reaches: [Reach; 2],
 }
 
 /// Finds both ends, to be used with tokens that are good for their hosts and these paths only.
@@ -58,6 +61,7 @@ pub fn open(shared: &Shared, user: &UserRef, source: &StorageUrl, destination: &
         Some(Parties {
             source: party(source, reader.as_ref(), dte_storage::Side::Source)?,
             destination: party(destination, writer.as_ref(), dte_storage::Side::Destination)?,
+            reaches: [Reach::of(user, source), Reach::of(user, destination)],
         })
     } else {
         None

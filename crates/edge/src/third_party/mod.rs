@@ -3,25 +3,29 @@
 //! A copy is a task of the engine. Whoever ordered it holds its [`Report`]: letting go of that ends the copy, which takes away
 //! what it brought so far.
 
-use std::collections::HashMap;
+mod pace;
+mod shares;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 use axum::body::Body;
 use bytes::Bytes;
 use dte_base::tasks::Tasks;
 use dte_base::time::Timestamp;
 use dte_http::Client;
+use dte_identity::UserRef;
 use dte_protocol_webdav::markers::{Marker, Trailer};
 use dte_storage::third_party::{BadParty, Party, push};
 use dte_storage::{Copied, CopyOrder, Errno, Error, Location, copy_verified};
 use futures_util::stream;
 use http::HeaderMap;
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::pace::LeastRate;
+use self::shares::Shares;
 use crate::config::ThirdPartyConfig;
 
 /// What all copies share.
@@ -31,7 +35,9 @@ pub struct ThirdParty {
     tasks: Tasks,
     all: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
-    hosts: Mutex<HashMap<String, Weak<Semaphore>>>,
+    hosts: Shares,
+    people: Shares,
+    waiting_people: Shares,
 }
 
 /// Which end is here.
@@ -45,6 +51,8 @@ pub enum Way {
 
 /// A copy that was asked for and may be made.
 pub struct Order {
+    /// Whose copy it is.
+    pub person: UserRef,
     pub way: Way,
     pub here: Location,
     pub party: Party,
@@ -66,9 +74,17 @@ pub enum Verification {
 
 impl ThirdParty {
     pub fn new(settings: ThirdPartyConfig, client: Client, tasks: Tasks) -> ThirdParty {
-        let all = Arc::new(Semaphore::new(settings.concurrency));
-        let waiting = Arc::new(Semaphore::new(settings.waiting.saturating_add(settings.concurrency)));
-        ThirdParty { settings, client: client.untrusted(), tasks, all, waiting, hosts: Mutex::default() }
+        let per_person = settings.per_person();
+        ThirdParty {
+            all: Arc::new(Semaphore::new(settings.concurrency)),
+            waiting: Arc::new(Semaphore::new(settings.waiting.saturating_add(settings.concurrency))),
+            hosts: Shares::of_each(settings.per_host),
+            people: Shares::of_each(per_person),
+            waiting_people: Shares::of_each(settings.waiting_per_person().saturating_add(per_person)),
+            settings,
+            client: client.untrusted(),
+            tasks,
+        }
     }
 
     /// The file at the other server.
@@ -76,31 +92,28 @@ impl ThirdParty {
         Ok(Party::new(self.client.clone(), url, headers)?.pausing_at_most(self.settings.pause.0))
     }
 
-    fn host(&self, name: &str) -> Arc<Semaphore> {
-        let mut hosts = self.hosts.lock();
-        hosts.retain(|_, known| known.strong_count() > 0);
-        let known = hosts.get(name).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let new = Arc::new(Semaphore::new(self.settings.per_host));
-            hosts.insert(name.to_owned(), Arc::downgrade(&new));
-            new
-        })
-    }
-
-    /// Starts a copy, and gives the report of it; none when too many wait already.
+    /// Starts a copy, and gives the report of it; none when too many wait already, of this person or of all.
     pub fn start(&self, order: Order) -> Option<Body> {
-        let place = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
+        let person = format!("{} {}", order.person.issuer, order.person.subject);
+        let place =
+            [self.waiting_people.of(&person), Arc::clone(&self.waiting)].map(|places| places.try_acquire_owned().ok());
+        let [Some(of_person), Some(of_all)] = place else { return None };
         let progress = Arc::new(AtomicU64::new(0));
         let (tell, outcome) = oneshot::channel();
         let let_go = CancellationToken::new();
-        let (all, host) = (Arc::clone(&self.all), self.host(order.party.authority()));
-        let copy = Copy { order, progress: Arc::clone(&progress), stall: self.settings.stall.0 };
+        let queue = Queue {
+            places: [of_person, of_all],
+            // In this order: whoever waits for their own turn keeps nobody else from theirs.
+            turns: [self.people.of(&person), self.hosts.of(order.party.host()), Arc::clone(&self.all)],
+        };
+        let least = LeastRate { rate: self.settings.least_rate.0, over: self.settings.least_rate_over.0 };
+        let copy = Copy { order, progress: Arc::clone(&progress), stall: self.settings.stall.0, least };
         let (given_up, stopping) = (let_go.clone(), self.tasks.stop_token());
         self.tasks.spawn("third-party copy", async move {
             let cancelled = async {
                 tokio::select! { () = given_up.cancelled() => {}, () = stopping.cancelled() => {} }
             };
-            let outcome = copy.run(all, host, place, cancelled).await;
+            let outcome = copy.run(queue, cancelled).await;
             if let Err(error) = &outcome {
                 tracing::info!(%error, "a third-party copy failed");
             }
@@ -114,30 +127,52 @@ impl ThirdParty {
     }
 }
 
+/// What a copy has to wait for.
+struct Queue {
+    /// Its places among those that wait, until it begins.
+    places: [OwnedSemaphorePermit; 2],
+    turns: [Arc<Semaphore>; 3],
+}
+
+impl Queue {
+    /// A semaphore is never closed here, so there is a permit of each.
+    async fn turn(self) -> Vec<OwnedSemaphorePermit> {
+        let mut turn = Vec::with_capacity(self.turns.len());
+        for places in self.turns {
+            turn.extend(places.acquire_owned().await);
+        }
+        drop(self.places);
+        turn
+    }
+}
+
 struct Copy {
     order: Order,
     progress: Arc<AtomicU64>,
     stall: std::time::Duration,
+    least: LeastRate,
 }
 
 impl Copy {
-    async fn run(
-        self,
-        all: Arc<Semaphore>,
-        host: Arc<Semaphore>,
-        place: OwnedSemaphorePermit,
-        cancelled: impl Future<Output = ()> + Send,
-    ) -> Result<Copied, Error> {
+    async fn run(self, queue: Queue, cancelled: impl Future<Output = ()> + Send) -> Result<Copied, Error> {
         tokio::pin!(cancelled);
-        let turn = async { (host.acquire_owned().await, all.acquire_owned().await) };
-        let turn = tokio::select! { turn = turn => turn, () = &mut cancelled => return Err(given_up()) };
-        drop(place);
+        let turn = tokio::select! { turn = queue.turn() => turn, () = &mut cancelled => return Err(given_up()) };
+        let ending = self.ending(cancelled);
         let outcome = match self.order.way {
-            Way::Pull => self.pull(cancelled).await,
-            Way::Push => self.push(cancelled).await,
+            Way::Pull => self.pull(ending).await,
+            Way::Push => self.push(ending).await,
         };
         drop(turn);
         outcome
+    }
+
+    /// Resolves when the copy is to end before it is whole, and says why.
+    async fn ending(&self, cancelled: impl Future<Output = ()> + Send) -> Error {
+        if self.least.rate == 0 || self.least.over.is_zero() {
+            cancelled.await;
+            return given_up();
+        }
+        tokio::select! { () = cancelled => given_up(), error = self.least.missed(&self.progress) => error }
     }
 
     fn terms(&self) -> CopyOrder {
@@ -149,22 +184,22 @@ impl Copy {
         }
     }
 
-    async fn pull(&self, cancelled: impl Future<Output = ()> + Send) -> Result<Copied, Error> {
+    async fn pull(&self, ending: impl Future<Output = Error> + Send) -> Result<Copied, Error> {
         let Order { here, party, verification, .. } = &self.order;
         let source = party.clone().verifying(*verification != Verification::LengthOnly);
         let source = source.must_tell_checksum(*verification == Verification::Required).location();
         let terms = self.terms();
         tokio::select! {
             copied = copy_verified(&source, here, &terms) => copied,
-            () = cancelled => Err(given_up()),
+            error = ending => Err(error),
         }
     }
 
-    async fn push(&self, cancelled: impl Future<Output = ()> + Send) -> Result<Copied, Error> {
+    async fn push(&self, ending: impl Future<Output = Error> + Send) -> Result<Copied, Error> {
         let Order { here, party, verification, .. } = &self.order;
         let party = party.clone().verifying(*verification != Verification::LengthOnly);
         let party = party.must_tell_checksum(*verification == Verification::Required);
-        push(here, &party, &self.terms(), cancelled).await
+        push(here, &party, &self.terms(), ending).await
     }
 }
 
