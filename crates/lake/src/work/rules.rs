@@ -66,8 +66,14 @@ async fn undertaken(lake: &Lake, now: Timestamp) -> Result<()> {
     for did in lake.store.read(move |tx| undertake::due(tx, now, DIDS_AT_ONCE)).await? {
         for _ in 0..STEPS_AT_ONCE {
             let one = did.clone();
-            if !lake.change(move |tx| undertake::step(tx, &one, now)).await? {
-                break;
+            match lake.change(move |tx| undertake::step(tx, &one, now)).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    // The others have their end nevertheless; this one is tried again at the next look.
+                    tracing::warn!(%error, %did, "a data identifier whose time is over could not be ended");
+                    break;
+                }
             }
         }
     }
