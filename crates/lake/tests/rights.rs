@@ -295,13 +295,15 @@ async fn a_tree_is_told_once() {
 }
 
 #[tokio::test]
-async fn one_broken_collection_does_not_hold_up_the_others() {
+async fn broken_collections_do_not_hold_up_the_others() {
     for world in worlds().await {
         let lake = world.lake();
         lake.ensure_scope("root", "enso").await.expect("scope");
-        let (broken, over) = (Did::new("enso", "broken"), Did::new("enso", "over"));
-        lake.ensure_dids(&[NewDid::dataset(&broken), NewDid::dataset(&over)]).await.expect("datasets");
-        let spoil = "UPDATE lake_dids SET kind = '?', expired_at = 1 WHERE name = 'broken'";
+        // More than one look takes.
+        let broken: Vec<NewDid> = (0..120).map(|n| NewDid::dataset(&Did::new("enso", format!("broken{n}")))).collect();
+        lake.ensure_dids(&broken).await.expect("datasets");
+        lake.ensure_dids(&[NewDid::dataset(&Did::new("enso", "over"))]).await.expect("dataset");
+        let spoil = "UPDATE lake_dids SET kind = '?', expired_at = 1 WHERE name LIKE 'broken%'";
         world.engine.store.write(move |tx| tx.execute(spoil, &[])).await.expect("spoilt");
         world.post("/dids/enso/over/meta/lifetime", json!({"value": 0})).await;
         world.until("the end", || async { world.get("/dids/enso/over").await.status == 404 }).await;
