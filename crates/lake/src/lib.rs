@@ -267,7 +267,7 @@ async fn make_local(ctx: &ServiceContext) -> Result<(), OpenError> {
             for old in known.iter().filter(|one| one.prefix == LOCAL_PREFIX) {
                 rses::delete_protocols(tx, LOCAL_RSE, &old.scheme, Some(&old.hostname), Some(old.port))?;
             }
-            rses::add_protocol(tx, LOCAL_RSE, &protocol, now)
+            rses::add_protocol(tx, LOCAL_RSE, &protocol, true, now)
         })
         .await;
     made.map_err(|error| match error {

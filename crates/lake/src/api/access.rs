@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::answer::{Answer, Failure, done, json};
+use super::own_storage::{is_here, web_url};
 use super::request::{Asking, Call, LAKE_SCOPE, dids, invalid};
 use super::{CHANGES, READS};
 use crate::error::{Error, Result};
@@ -82,16 +83,14 @@ async fn storage(State(lake): State<Lake>, Asking(caller, principal): Asking, ca
     }
     let mut groups = principal.groups.to_vec();
     groups.extend(lake.identity.groups_of_account(principal.name()));
-    let own = lake.client.public_url().origin();
     let urls = lake.store.read(move |tx| {
         check(tx, &caller, &groups, &wanted)?;
         places(tx, &wanted)
     });
-    let is_here = |url: &Url| url.origin() == own || lake.client.is_own(url.as_str());
     let mut scopes: Vec<String> = urls
         .await?
         .iter()
-        .filter(|url| is_here(url))
+        .filter(|url| is_here(&lake, url))
         .filter_map(|url| {
             url.path().strip_prefix(EDGE_PREFIX).filter(|below| below.starts_with('/')).map(str::to_owned)
         })
@@ -124,23 +123,19 @@ fn check(tx: &mut Tx<'_>, caller: &Caller, groups: &[Group], wanted: &[Did]) -> 
 }
 
 /// Where copies of files can be read. Only where the place follows from the name: one that was stated by whoever registered the
-/// copy could be the place of anybody's file.
+/// copy could be the place of anybody's file. And only at protocols that the engine or its administrators have set: one of the
+/// lake's administrators could lead to anybody's home.
 fn places(tx: &mut Tx<'_>, wanted: &[Did]) -> Result<Vec<Url>> {
     let all = rses::all(tx)?;
     let protocols = rses::all_protocols(tx)?;
+    let trusted = rses::set_by_engine(tx)?;
     let mut found = Vec::new();
     for (did, copies) in replicas::of_files(tx, wanted)? {
         for copy in copies.iter().filter(|copy| copy.state == ReplicaState::Available && copy.path.is_none()) {
             let protocol = protocols.get(&copy.rse).and_then(|own| best(own, Operation::Read));
             let path = all.formula(&copy.rse).path(&did.scope, &did.name);
-            let pfn = protocol.map(|protocol| protocol.pfn(&path));
-            // The web URL of a PFN: WebDAV has schemes of its own.
-            let url = pfn.map(|pfn| match pfn.split_once("://") {
-                Some(("davs", rest)) => format!("https://{rest}"),
-                Some(("dav", rest)) => format!("http://{rest}"),
-                _ => pfn,
-            });
-            found.extend(url.and_then(|url| Url::parse(&url).ok()));
+            let protocol = protocol.filter(|protocol| trusted.contains(&rses::protocol_key(&copy.rse, protocol)));
+            found.extend(protocol.and_then(|protocol| web_url(protocol, &path)));
         }
     }
     Ok(found)

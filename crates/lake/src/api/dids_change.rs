@@ -181,6 +181,20 @@ pub(super) fn needs_parent(tx: &mut Tx<'_>, caller: &Caller, parent: &Did, what:
     Ok(caller.needs_scope(&parent.scope, &owner, &format!("{what} data identifiers of {parent}"))?)
 }
 
+/// What is inside of an archive and not known yet is made: in scopes that the caller may write.
+fn needs_contents(tx: &mut Tx<'_>, caller: &Caller, parent: &Did, children: &[ChildToAttach]) -> Result<()> {
+    if dids::get(tx, parent)?.kind != DidType::File {
+        return Ok(());
+    }
+    let names: Vec<Did> = children.iter().map(|child| child.did.clone()).collect();
+    let known = dids::get_many(tx, &names)?;
+    let fresh = names.iter().filter(|did| !known.contains_key(did));
+    for (scope, owner) in dids::scope_owners(tx, fresh.map(|did| did.scope.clone()))? {
+        caller.needs_scope(&scope, &owner, &format!("add data identifiers in the scope {scope}"))?;
+    }
+    Ok(())
+}
+
 pub(super) async fn attach(lake: Lake, asking: Asking, parent: Did, call: Call) -> Answer {
     let (children, copies) = children(&call.dictionary()?)?;
     check_bulk(children.len())?;
@@ -190,6 +204,7 @@ pub(super) async fn attach(lake: Lake, asking: Asking, parent: Did, call: Call) 
         if let Some((rse, copies)) = &copies {
             register_owned(tx, rse, copies, &asking.0, now)?;
         }
+        needs_contents(tx, &asking.0, &parent, &children)?;
         collections::attach(tx, &parent, &children, false, now)
     })
     .await
@@ -226,6 +241,7 @@ pub(super) async fn attachments(State(lake): State<Lake>, asking: Asking, call: 
             if let Some((rse, copies)) = copies {
                 register_owned(tx, rse, copies, &asking.0, now)?;
             }
+            needs_contents(tx, &asking.0, parent, children)?;
             collections::attach(tx, parent, children, ignore_duplicate, now)?;
         }
         Ok::<_, Error>(())

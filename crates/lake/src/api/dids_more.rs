@@ -1,6 +1,6 @@
 //! What clients ask of DIDs besides their content: samples, followers, archives, identifiers, resurrection, the tree below.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use axum::extract::{Path, State};
 use dte_base::time::Timestamp;
@@ -143,31 +143,43 @@ pub(super) async fn unfollow(lake: Lake, asking: Asking, did: Did, call: Call) -
     done()
 }
 
-/// One DID and, if wished, everything below it, depth first.
+/// One DID and, if wished, everything below it, depth first. What is in a collection is told where it is met first: collections
+/// that are in many others would else make an answer that never ends.
 pub(super) async fn tree(lake: Lake, root: Did, recursive: bool) -> Answer {
-    stream(None::<VecDeque<Step>>, move |state| {
+    stream(None::<Walk>, move |state| {
         let (lake, root) = (lake.clone(), root.clone());
         async move {
             lake.store
                 .read(move |tx| {
-                    let (mut values, mut todo) = match state.clone() {
-                        Some(todo) => (Vec::new(), todo),
+                    let (mut values, mut walk) = match state.clone() {
+                        Some(walk) => (Vec::new(), walk),
                         None => {
                             let row = dids::get(tx, &root)?;
                             let first = entry(&row.did, row.kind, None, 0, row.bytes);
                             let below = Step { parent: root.clone(), after: Did::new("", ""), level: 1 };
                             let descend = recursive && row.kind.is_collection();
-                            (vec![first], if descend { VecDeque::from([below]) } else { VecDeque::new() })
+                            (
+                                vec![first],
+                                Walk { todo: descend.then_some(below).into_iter().collect(), told: BTreeSet::new() },
+                            )
                         }
                     };
-                    while values.len() < PAGE && descend(tx, &mut todo, &mut values)? {}
-                    let more = !todo.is_empty();
-                    Ok::<_, Error>((values, more.then_some(Some(todo))))
+                    while values.len() < PAGE && descend(tx, &mut walk, &mut values)? {}
+                    let more = !walk.todo.is_empty();
+                    Ok::<_, Error>((values, more.then_some(Some(walk))))
                 })
                 .await
         }
     })
     .await
+}
+
+/// How far the telling has come.
+#[derive(Clone)]
+struct Walk {
+    todo: VecDeque<Step>,
+    /// Collections whose content is told, or will be.
+    told: BTreeSet<Did>,
 }
 
 /// The children of one collection that are still to be told.
@@ -183,13 +195,14 @@ fn entry(did: &Did, kind: DidType, parent: Option<&Did>, level: u32, bytes: Opti
 }
 
 /// Tells the next child; `false` when there is none.
-fn descend(tx: &mut Tx<'_>, todo: &mut VecDeque<Step>, values: &mut Vec<Value>) -> Result<bool> {
+fn descend(tx: &mut Tx<'_>, walk: &mut Walk, values: &mut Vec<Value>) -> Result<bool> {
+    let Walk { todo, told } = walk;
     let Some(step) = todo.pop_front() else { return Ok(false) };
     // A collection below is told with all that is in it before the next one.
     let wide = contents::page(tx, &step.parent, &step.after, PAGE)?;
     for (index, child) in wide.iter().enumerate() {
         values.push(entry(&child.did, child.kind, Some(&step.parent), step.level, child.bytes));
-        let goes_down = child.kind.is_collection() && step.level < DEEPEST;
+        let goes_down = child.kind.is_collection() && step.level < DEEPEST && told.insert(child.did.clone());
         if goes_down {
             todo.push_front(Step { after: child.did.clone(), ..step.clone() });
             todo.push_front(Step { parent: child.did.clone(), after: Did::new("", ""), level: step.level + 1 });

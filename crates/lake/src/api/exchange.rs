@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Failure, created, json};
 use super::dids_change::register_owned;
+use super::own_storage::{may_change, may_set};
 use super::replicas::copy_to_register;
 use super::request::{Asking, Call, Fields, check_bulk, invalid};
 use super::rses::{attribute, full_of, row};
@@ -21,6 +22,7 @@ use super::{CHANGES, READS};
 use crate::Lake;
 use crate::error::{Error, Result};
 use crate::model::expression::is_rse_name;
+use crate::model::policy::Caller;
 use crate::store::collections::{ChildToAttach, attach};
 use crate::store::dids::{self, DidRow};
 use crate::store::register::CopyToRegister;
@@ -127,15 +129,28 @@ async fn import(State(lake): State<Lake>, asking: Asking, call: Call) -> Answer 
         rse.updated_at = now;
         rows.push((rse, one));
     }
+    let shared = lake.clone();
     lake.change(move |tx| {
-        rows.iter().try_for_each(|(rse, one)| import_rse(tx, rse, one, now))?;
+        for (rse, one) in &rows {
+            import_rse(tx, &shared, &asking.0, rse, one, now)?;
+        }
         distances.iter().try_for_each(|(from, to, distance)| rse_facts::set_distance(tx, from, to, *distance, now))
     })
     .await?;
     created()
 }
 
-fn import_rse(tx: &mut Tx<'_>, rse: &Rse, one: &RseToImport, now: Timestamp) -> Result<()> {
+fn import_rse(
+    tx: &mut Tx<'_>,
+    lake: &Lake,
+    caller: &Caller,
+    rse: &Rse,
+    one: &RseToImport,
+    now: Timestamp,
+) -> Result<()> {
+    if !one.attributes.is_empty() || !one.protocols.is_empty() {
+        may_change(tx, lake, caller, &rse.rse)?;
+    }
     if rses::all(tx)?.rows.contains_key(&rse.rse) {
         rses::update(tx, rse)?;
     } else if !rses::add(tx, rse)? {
@@ -154,7 +169,8 @@ fn import_rse(tx: &mut Tx<'_>, rse: &Rse, one: &RseToImport, now: Timestamp) -> 
         if let Some(old) = there.iter().find(same) {
             rses::delete_protocols(tx, &rse.rse, &old.scheme, Some(&old.hostname), Some(old.port))?;
         }
-        rses::add_protocol(tx, &rse.rse, new, now)?;
+        may_set(lake, caller, new)?;
+        rses::add_protocol(tx, &rse.rse, new, caller.engine_admin, now)?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod locks;
 mod metadata;
 mod metalink;
 mod opendata;
+mod own_storage;
 mod people;
 mod records;
 mod replicas;
@@ -27,6 +28,7 @@ mod rses;
 mod rses_change;
 mod rules;
 mod rules_change;
+mod rules_replace;
 mod settings;
 mod subscriptions;
 

@@ -31,12 +31,12 @@ impl FromRequestParts<Lake> for Asking {
             let exception = Exception::new(Class::AccessDenied, message).at(http::StatusCode::FORBIDDEN);
             return Err(Failure::from(exception).into_response());
         }
-        let administers = match principal.standing {
-            Standing::User { admin } => admin || known.admin,
-            _ => false,
+        let (engine, lake) = match principal.standing {
+            Standing::User { admin } => (admin, admin || known.admin),
+            _ => (false, false),
         };
-        let admin = administers && principal.may(LAKE_SCOPE).is_ok();
-        Ok(Asking(Caller { account, admin }, principal))
+        let may = principal.may(LAKE_SCOPE).is_ok();
+        Ok(Asking(Caller { account, admin: lake && may, engine_admin: engine && may }, principal))
     }
 }
 

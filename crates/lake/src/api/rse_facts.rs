@@ -8,6 +8,7 @@ use dte_protocol_rucio::date::rfc1123_utc;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Failure, created, done, json, lines};
+use super::own_storage::may_set;
 use super::request::{Asking, Call, Fields, invalid};
 use super::rses_change::check_domains;
 use super::{CHANGES, READS};
@@ -55,8 +56,11 @@ async fn update_protocols(
     let domains = if fields.get("domains").is_some() { Some(fields.dictionary("domains")?) } else { None };
     check_domains(domains.as_ref().unwrap_or(&Map::new()))?;
     let extended = fields.0.get("extended_attributes").cloned();
+    let shared = lake.clone();
     lake.change(move |tx| {
-        rse_facts::update_protocols(tx, &rse, &scheme, at.0.as_deref(), at.1, |protocol| {
+        let (caller, by_engine) = (&asking.0, asking.0.engine_admin);
+        rse_facts::update_protocols(tx, &rse, &scheme, at.0.as_deref(), at.1, by_engine, |protocol| {
+            may_set(&shared, caller, protocol)?;
             if let Some(prefix) = &prefix {
                 protocol.prefix.clone_from(prefix);
             }
@@ -69,6 +73,7 @@ async fn update_protocols(
             if let Some(extended) = &extended {
                 protocol.extended_attributes = Some(extended.clone()).filter(|value| !value.is_null());
             }
+            may_set(&shared, caller, protocol)
         })
     })
     .await?;

@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::answer::{Answer, Failure, created, done};
+use super::own_storage::{may_change, may_set};
 use super::request::{Asking, Call, Fields, invalid};
 use super::rses::DETAILS;
 use crate::Lake;
@@ -132,7 +133,12 @@ pub(super) async fn add_attribute(
         },
         Some(other) => other.to_string(),
     };
-    lake.change(move |tx| rses::add_attribute(tx, &rse, &key, &value)).await?;
+    let shared = lake.clone();
+    lake.change(move |tx| {
+        may_change(tx, &shared, &asking.0, &rse)?;
+        rses::add_attribute(tx, &rse, &key, &value)
+    })
+    .await?;
     created()
 }
 
@@ -142,7 +148,12 @@ pub(super) async fn delete_attribute(
     Path((rse, key)): Path<(String, String)>,
 ) -> Answer {
     asking.administers("delete RSE attribute")?;
-    lake.change(move |tx| rses::delete_attribute(tx, &rse, &key)).await?;
+    let shared = lake.clone();
+    lake.change(move |tx| {
+        may_change(tx, &shared, &asking.0, &rse)?;
+        rses::delete_attribute(tx, &rse, &key)
+    })
+    .await?;
     done()
 }
 
@@ -173,7 +184,9 @@ pub(super) async fn add_protocol(
         extended_attributes: fields.get("extended_attributes").cloned(),
     };
     let now = Timestamp::now();
-    lake.change(move |tx| rses::add_protocol(tx, &rse, &protocol, now)).await?;
+    may_set(&lake, &asking.0, &protocol)?;
+    let by_engine = asking.0.engine_admin;
+    lake.change(move |tx| rses::add_protocol(tx, &rse, &protocol, by_engine, now)).await?;
     created()
 }
 
@@ -209,9 +222,13 @@ async fn delete_protocols(
     port: Option<u16>,
 ) -> Answer {
     asking.administers("delete protocol")?;
-    lake.change(move |tx| rses::delete_protocols(tx, &rse, &scheme, hostname.as_deref(), port)).await.map_err(
-        |error: Error| Failure::from(error).with_status(Class::RSEProtocolNotSupported, StatusCode::NOT_FOUND),
-    )?;
+    let shared = lake.clone();
+    lake.change(move |tx| {
+        may_change(tx, &shared, &asking.0, &rse)?;
+        rses::delete_protocols(tx, &rse, &scheme, hostname.as_deref(), port)
+    })
+    .await
+    .map_err(|error: Error| Failure::from(error).with_status(Class::RSEProtocolNotSupported, StatusCode::NOT_FOUND))?;
     done()
 }
 

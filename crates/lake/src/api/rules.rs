@@ -10,6 +10,7 @@ use super::answer::{Answer, PAGE, json, lines, stream};
 use super::dids::no_route;
 use super::request::{Asking, Call, did};
 use super::rules_change as change;
+use super::rules_replace;
 use super::{CHANGES, READS};
 use crate::Lake;
 use crate::error::Error;
@@ -27,8 +28,8 @@ pub(super) fn routes(routes: Routes<Lake>) -> Routes<Lake> {
         .get("/rules/{id}", READS, get)
         .put("/rules/{id}", CHANGES, change::update)
         .delete("/rules/{id}", CHANGES, change::delete)
-        .post("/rules/{id}/reduce", CHANGES, change::reduce)
-        .post("/rules/{id}/move", CHANGES, change::move_rule)
+        .post("/rules/{id}/reduce", CHANGES, rules_replace::reduce)
+        .post("/rules/{id}/move", CHANGES, rules_replace::move_rule)
         .get("/rules/{id}/{*end}", READS, more)
 }
 

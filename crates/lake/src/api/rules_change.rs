@@ -10,13 +10,14 @@ use dte_store::Tx;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::answer::{Answer, Failure, created_with, done, json_text};
+use super::answer::{Answer, Failure, created_with, done};
 use super::request::{Asking, Call, Fields, dids as read_dids, invalid};
 use crate::Lake;
 use crate::error::{Error, Result};
 use crate::model::policy::Caller;
 use crate::store::collections::{RuleToMake, make_rule};
-use crate::store::{accounts, approval, evaluate, ready, remove, replace, requests, rses, rules};
+use crate::store::place::ground;
+use crate::store::{accounts, approval, evaluate, inject, ready, remove, replace, requests, rses, rules};
 
 /// A rule that is deleted lives this much longer, so that people can change their mind.
 const GRACE: Duration = Duration::from_secs(3600);
@@ -84,7 +85,7 @@ pub(super) fn make(
 ) -> Result<Vec<String>> {
     let mut rule = wish.rule.clone();
     rule.account = wish.account.clone().unwrap_or_else(|| caller.account.clone());
-    caller.needs_account(&rule.account, "add replication rule")?;
+    caller.acts_as(&rule.account, "add replication rule of another account")?;
     if rule.locked {
         caller.needs_admin("add locked replication rule")?;
     }
@@ -102,7 +103,7 @@ pub(super) fn make(
 }
 
 /// Denials of rules are not 401: clients would log in anew.
-fn not_401(error: Error) -> Failure {
+pub(super) fn not_401(error: Error) -> Failure {
     Failure::from(error).with_status(Class::AccessDenied, StatusCode::FORBIDDEN)
 }
 
@@ -167,7 +168,7 @@ pub(super) async fn update(State(lake): State<Lake>, asking: Asking, Path(id): P
             asking.0.needs_admin("lock replication rule")?;
         }
         if changes.account.is_some() {
-            asking.0.needs_admin("give a replication rule to another account")?;
+            asking.0.needs_engine_admin("give a replication rule to another account")?;
         }
         changes.apply(tx, rule, now)
     })
@@ -187,96 +188,6 @@ fn needs_approver(tx: &mut Tx<'_>, caller: &Caller, rule: &rules::Rule) -> Resul
         return Ok(());
     }
     Ok(caller.needs_admin("approve or deny replication rule")?)
-}
-
-/// The rule that shall be there instead; the old one ends when it is OK.
-pub(super) async fn move_rule(State(lake): State<Lake>, asking: Asking, Path(id): Path<String>, call: Call) -> Answer {
-    let fields = call.dictionary()?;
-    let expression = fields.required_text("rse_expression")?;
-    let mut overrides = Fields(fields.dictionary("override")?);
-    for key in ["activity", "source_replica_expression"] {
-        if let Some(value) = fields.get(key) {
-            overrides.0.insert(key.to_owned(), value.clone());
-        }
-    }
-    let change = Overrides::read(&overrides)?;
-    let now = Timestamp::now();
-    let id = lake
-        .change(move |tx| {
-            let old = rules::get(tx, &id)?;
-            asking.0.needs_account(&old.account, "move replication rule")?;
-            if old.locked {
-                asking.0.needs_admin("move a locked replication rule")?;
-            }
-            let mut wish = replace::wish_of(&old, now);
-            wish.expression.clone_from(&expression);
-            wish.locked = false;
-            change.apply(&mut wish);
-            replace::move_rule(tx, old, &wish, now)
-        })
-        .await
-        .map_err(not_401)?;
-    created_with(&Value::from(id))
-}
-
-/// What a moved rule has otherwise.
-struct Overrides {
-    activity: Option<String>,
-    source_expression: Option<String>,
-    copies: Option<u32>,
-    weight: Option<String>,
-    lifetime: Option<i64>,
-    comments: Option<String>,
-    priority: Option<i64>,
-}
-
-impl Overrides {
-    fn read(fields: &Fields) -> Result<Overrides, Failure> {
-        let copies = fields.integer("copies")?;
-        Ok(Overrides {
-            activity: fields.text("activity")?,
-            source_expression: fields.text("source_replica_expression")?,
-            copies: copies.map(u32::try_from).transpose().map_err(|_| invalid("copies"))?,
-            weight: fields.text("weight")?,
-            lifetime: fields.integer("lifetime")?,
-            comments: fields.text("comment")?.or(fields.text("comments")?),
-            priority: fields.integer("priority")?,
-        })
-    }
-
-    fn apply(&self, wish: &mut RuleToMake) {
-        wish.copies = self.copies.unwrap_or(wish.copies);
-        wish.priority = self.priority.unwrap_or(wish.priority).clamp(1, 5);
-        wish.activity = self.activity.clone().unwrap_or_else(|| wish.activity.clone());
-        wish.lifetime = self.lifetime.or(wish.lifetime);
-        for (own, new) in [
-            (&mut wish.source_expression, &self.source_expression),
-            (&mut wish.weight, &self.weight),
-            (&mut wish.comments, &self.comments),
-        ] {
-            if new.is_some() {
-                own.clone_from(new);
-            }
-        }
-    }
-}
-
-pub(super) async fn reduce(State(lake): State<Lake>, asking: Asking, Path(id): Path<String>, call: Call) -> Answer {
-    let fields = call.dictionary()?;
-    let copies = fields.integer("copies")?.ok_or_else(|| Failure::new(Class::KeyError, "'copies' not defined"))?;
-    let copies = u32::try_from(copies).map_err(|_| invalid("copies"))?;
-    let exclude = fields.text("exclude_expression")?.filter(|text| !text.is_empty());
-    let now = Timestamp::now();
-    let id = lake
-        .change(move |tx| {
-            let old = rules::get(tx, &id)?;
-            asking.0.needs_account(&old.account, "reduce replication rule")?;
-            replace::reduce(tx, old, copies, exclude.as_deref(), now)
-        })
-        .await
-        .map_err(not_401)?;
-    // 200, unlike the others: so the client wants it.
-    json_text(Value::from(id).to_string())
 }
 
 /// What can be changed.
@@ -379,6 +290,10 @@ impl Changes {
             let seconds = |life: i64| now + Duration::from_secs(u64::try_from(life).unwrap_or(0));
             rule.expires_at = lifetime.map(seconds);
         }
+        if rule.state == RuleState::WaitingApproval && (self.suspend || self.stuck || self.boost) {
+            let message = format!("The rule {} waits for approval: it can be approved or denied", rule.id);
+            return Err(Error::new(Class::UnsupportedOperation, message));
+        }
         let resumed = rule.state == RuleState::Suspended && (self.stuck || self.boost);
         if self.suspend {
             rule.state = RuleState::Suspended;
@@ -411,6 +326,9 @@ impl Changes {
             }
         }
         if resumed {
+            // What was attached in the meantime has no locks yet.
+            let ground = ground(tx, &rule)?;
+            inject::apply(tx, &rule, &ground, &rule.did, now)?;
             evaluate::settle(tx, &rule.id, None, now)?;
             ready::check_below(tx, &rule.did, now)?;
         }

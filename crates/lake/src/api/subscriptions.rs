@@ -7,7 +7,7 @@ use dte_base::id::new_id;
 use dte_base::time::Timestamp;
 use dte_identity::Routes;
 use dte_protocol_rucio::date::rfc1123_utc;
-use dte_protocol_rucio::{Class, RuleState};
+use dte_protocol_rucio::{Class, Exception, RuleState};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Failure, created, created_text, json, lines};
@@ -17,6 +17,7 @@ use super::settings::quiet;
 use super::{CHANGES, READS, rules};
 use crate::Lake;
 use crate::error::Error;
+use crate::model::policy::Caller;
 use crate::model::subscription::Filter;
 use crate::store::subscriptions::{self, Subscription, not_found};
 
@@ -152,6 +153,15 @@ fn key(path: &str) -> Result<(String, String), Failure> {
     parts.map(|(account, name)| (account.to_owned(), name.to_owned())).ok_or_else(no_route)
 }
 
+/// Rules of subscriptions are made with the rights of the accounts that they are for.
+fn acts_for(caller: &Caller, one: &Subscription) -> Result<(), Exception> {
+    let named = one.rules.as_array().into_iter().flatten().filter_map(|rule| rule["account"].as_str());
+    [one.account.as_str()]
+        .into_iter()
+        .chain(named)
+        .try_for_each(|account| caller.acts_as(account, &format!("have a subscription make rules of {account}")))
+}
+
 async fn add(State(lake): State<Lake>, asking: Asking, Path(path): Path<String>, call: Call) -> Answer {
     let (account, name) = key(&path)?;
     asking.0.needs_admin("add subscription").map_err(quiet)?;
@@ -176,6 +186,7 @@ async fn add(State(lake): State<Lake>, asking: Asking, Path(path): Path<String>,
         created_at: now,
         updated_at: now,
     };
+    acts_for(&asking.0, &one).map_err(quiet)?;
     let id = one.id.clone();
     if !options.truth("dry_run", false)? {
         lake.change(move |tx| subscriptions::add(tx, &one)).await?;
@@ -209,6 +220,7 @@ async fn update(State(lake): State<Lake>, asking: Asking, Path(path): Path<Strin
             updated_at: now,
             ..old
         };
+        acts_for(&asking.0, &one)?;
         subscriptions::update(tx, &one)
     })
     .await?;

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn readers() {
-        let caller = |account: &str, admin| Caller { account: account.to_owned(), admin };
+        let caller = |account: &str, admin| Caller { account: account.to_owned(), admin, engine_admin: admin };
         let (alice, root) = (caller("alice", false), caller("root", true));
         let reader = |text: &str| Reader::parse(text).expect("a reader");
         let group = |text: &str| Group::from_wlcg(text).expect("a group");

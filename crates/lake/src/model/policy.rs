@@ -8,7 +8,10 @@ use dte_protocol_rucio::{Class, Exception};
 pub struct Caller {
     /// The Rucio account: `root` is the administrator of the engine.
     pub account: String,
+    /// Administers the lake: by right of the engine, or by the attribute `admin` of the account.
     pub admin: bool,
+    /// Administers the engine. Only such a caller decides what touches other people's own storage.
+    pub engine_admin: bool,
 }
 
 /// The account of the user `name`: the engine's first user is Rucio's `root`.
@@ -24,6 +27,16 @@ impl Caller {
     /// Only administrators.
     pub fn needs_admin(&self, what: &str) -> Result<(), Exception> {
         if self.admin { Ok(()) } else { Err(self.denied(what)) }
+    }
+
+    /// Only administrators of the engine: what is decided gives access to more than the lake.
+    pub fn needs_engine_admin(&self, what: &str) -> Result<(), Exception> {
+        if self.engine_admin { Ok(()) } else { Err(self.denied(what)) }
+    }
+
+    /// The account itself, and administrators of the engine: what is asked for is done with the account's own rights.
+    pub fn acts_as(&self, account: &str, what: &str) -> Result<(), Exception> {
+        if self.account == account { Ok(()) } else { self.needs_engine_admin(what) }
     }
 
     /// The account itself, and administrators.
@@ -49,8 +62,9 @@ mod tests {
 
     #[test]
     fn rights() {
-        let alice = Caller { account: "alice".into(), admin: false };
-        let root = Caller { account: account_of("admin"), admin: true };
+        let alice = Caller { account: "alice".into(), admin: false, engine_admin: false };
+        let root = Caller { account: account_of("admin"), admin: true, engine_admin: true };
+        let carol = Caller { account: "carol".into(), admin: true, engine_admin: false };
         assert_eq!(root.account, "root");
         assert!(alice.may_make_scope("user.alice", "alice").is_ok());
         assert!(alice.may_make_scope("user.bob", "bob").is_err());
@@ -60,5 +74,8 @@ mod tests {
         assert!(alice.needs_scope("enso", "bob", "x").is_err());
         assert!(alice.needs_scope("mock", "bob", "x").is_ok());
         assert!(alice.needs_admin("x").is_err());
+        assert!(carol.needs_account("bob", "x").is_ok());
+        assert!(carol.acts_as("bob", "x").is_err() && carol.acts_as("carol", "x").is_ok());
+        assert!(root.acts_as("bob", "x").is_ok());
     }
 }

@@ -23,7 +23,8 @@ pub(crate) fn is_archive_name(name: &str) -> bool {
     ENDS.iter().any(|end| bare.ends_with(end))
 }
 
-/// Notes what is inside of an archive; files that are not known yet are made, without copies.
+/// Notes what is inside of an archive; files that are not known yet are made, without copies, in scopes that there are. Files
+/// of other owners are not marked: what is said of them is for their owners to say.
 pub(crate) fn fill(
     tx: &mut Tx<'_>,
     archive: &DidRow,
@@ -37,6 +38,8 @@ pub(crate) fn fill(
         let message = format!("Data identifier '{}' is no file and cannot be inside of an archive", other.did);
         return Err(Error::new(Class::UnsupportedOperation, message));
     }
+    let scopes = names.iter().chain([&archive.did]).map(|did| did.scope.clone());
+    let owners = dids::scope_owners(tx, scopes)?;
     let fresh: Vec<DidRow> = children
         .iter()
         .filter(|child| !known.contains_key(&child.did))
@@ -70,7 +73,9 @@ pub(crate) fn fill(
         let message = format!("A file is inside of '{}' already", archive.did);
         return Err(Error::new(Class::FileAlreadyExists, message));
     }
-    let rows: Vec<Vec<Value>> = names.iter().map(|did| values![&did.scope, &did.name, true]).collect();
+    let owner = owners.get(&archive.did.scope);
+    let own = names.iter().filter(|did| owners.get(&did.scope) == owner);
+    let rows: Vec<Vec<Value>> = own.map(|did| values![&did.scope, &did.name, true]).collect();
     tx.update_many("lake_dids", &["scope", "name"], &["constituent"], &rows)?;
     tx.execute(
         "UPDATE lake_dids SET is_archive = 1 WHERE scope = ?1 AND name = ?2",

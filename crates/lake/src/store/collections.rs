@@ -9,7 +9,7 @@ use super::contents::Child;
 use super::dids::DidRow;
 use super::place::{FileToPlace, ground, place};
 use super::rules::Rule;
-use super::{approval, archives, contents, dids, evaluate, events, inject, locks, ready, requests, rules};
+use super::{approval, archives, contents, dids, evaluate, events, inject, locks, ready, remove, requests, rules};
 use crate::error::{Error, Result};
 use crate::model::rule::LockCounts;
 
@@ -280,21 +280,41 @@ pub(crate) struct RuleToMake {
     pub subscription: Option<String>,
 }
 
-/// Makes a rule on a DID and gives its files their locks; answers the rule's id.
+/// Makes a rule on a DID and gives its files their locks; answers the rule's id. After a refusal the transaction has to be
+/// undone; where it goes on, see [`make_rule_or_nothing`].
 pub(crate) fn make_rule(tx: &mut Tx<'_>, did: &Did, wish: &RuleToMake, now: Timestamp) -> Result<String> {
+    let row = dids::get(tx, did)?;
+    let rule = declare(wish, &row, now)?;
+    follow(tx, rule, wish, &row, now)
+}
+
+/// Makes a rule in a transaction that goes on where the rule is refused: nothing of it stays then.
+pub(crate) fn make_rule_or_nothing(tx: &mut Tx<'_>, did: &Did, wish: &RuleToMake, now: Timestamp) -> Result<String> {
+    let row = dids::get(tx, did)?;
+    let rule = declare(wish, &row, now)?;
+    let id = rule.id.clone();
+    let made = follow(tx, rule, wish, &row, now);
+    if let (Err(Error::Exception(_)), Some(ghost)) = (&made, rules::find(tx, &id)?) {
+        rules::update(tx, &Rule { locked: false, expires_at: Some(now), updated_at: now, ..ghost })?;
+        while remove::step(tx, &id, now)? {}
+    }
+    made
+}
+
+/// The rule that is wished for.
+fn declare(wish: &RuleToMake, row: &DidRow, now: Timestamp) -> Result<Rule> {
     if wish.copies == 0 {
         return Err(Error::new(
             Class::InvalidValueForKey,
             "The number of copies for a replication rule should be greater than 0.",
         ));
     }
-    let row = dids::get(tx, did)?;
     let seconds = |lifetime: i64| now + std::time::Duration::from_secs(u64::try_from(lifetime).unwrap_or(0));
-    let mut rule = Rule {
+    Ok(Rule {
         id: new_id().simple().to_string(),
         account: wish.account.clone(),
         principal: wish.principal.clone(),
-        did: did.clone(),
+        did: row.did.clone(),
         kind: row.kind,
         state: RuleState::Replicating,
         error: None,
@@ -320,9 +340,13 @@ pub(crate) fn make_rule(tx: &mut Tx<'_>, did: &Did, wish: &RuleToMake, now: Time
         child: None,
         subscription: wish.subscription.clone(),
         eol_at: None,
-    };
+    })
+}
+
+/// Writes a rule down and gives the files their locks.
+fn follow(tx: &mut Tx<'_>, mut rule: Rule, wish: &RuleToMake, row: &DidRow, now: Timestamp) -> Result<String> {
     approval::check_targets(tx, &mut rule)?;
-    if wish.ask_approval && approval::must_wait(tx, &rule, &row)? {
+    if wish.ask_approval && approval::must_wait(tx, &rule, row)? {
         rule.state = RuleState::WaitingApproval;
         return rules::insert(tx, &rule).map(|()| rule.id);
     }
@@ -330,7 +354,7 @@ pub(crate) fn make_rule(tx: &mut Tx<'_>, did: &Did, wish: &RuleToMake, now: Time
     let ground = ground(tx, &rule)?;
     ground.check(&rule)?;
     rules::insert(tx, &rule)?;
-    inject::apply(tx, &rule, &ground, did, now)?;
+    inject::apply(tx, &rule, &ground, &row.did, now)?;
     evaluate::settle(tx, &rule.id, Some(requests::NO_SOURCE), now)?;
     Ok(rule.id)
 }

@@ -11,6 +11,7 @@ pub(crate) mod dids;
 pub(crate) mod evaluate;
 pub(crate) mod events;
 pub(crate) mod exceptions;
+pub(crate) mod filters;
 pub(crate) mod inject;
 pub(crate) mod limits;
 pub(crate) mod locks;
@@ -44,6 +45,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, sql: include_str!("0005.sql") },
     Migration { version: 6, sql: include_str!("0006.sql") },
     Migration { version: 7, sql: include_str!("0007.sql") },
+    Migration { version: 8, sql: include_str!("0008.sql") },
 ];
 
 /// Waits for its turn. Transactions that change the catalogue take it first and hold it until they commit: on PostgreSQL,

@@ -84,7 +84,7 @@ pub(crate) fn history_of(tx: &mut Tx<'_>, did: &Did) -> Result<Vec<Past>> {
     Ok(tx.query(&sql, &params![&did.scope, &did.name, MOST], read)?)
 }
 
-/// The wish that would make the rule again.
+/// The wish that would make the rule again, with what was allowed to it.
 pub(crate) fn wish_of(rule: &Rule, now: Timestamp) -> RuleToMake {
     let left = |end: Timestamp| i64::try_from(end.since(now).as_secs()).unwrap_or(i64::MAX);
     RuleToMake {

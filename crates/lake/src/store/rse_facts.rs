@@ -170,7 +170,8 @@ pub(crate) fn update_protocols(
     scheme: &str,
     hostname: Option<&str>,
     port: Option<u16>,
-    change: impl Fn(&mut Protocol),
+    by_engine: bool,
+    change: impl Fn(&mut Protocol) -> Result<()>,
 ) -> Result<()> {
     get(tx, rse)?;
     let mut fitting: Vec<Protocol> = protocols(tx, rse)?;
@@ -185,7 +186,7 @@ pub(crate) fn update_protocols(
     }
     for old in fitting {
         let mut new = old.clone();
-        change(&mut new);
+        change(&mut new)?;
         let domains = serde_json::Value::Object(new.domains.clone());
         let bound: Vec<Value> = values![
             rse,
@@ -195,10 +196,12 @@ pub(crate) fn update_protocols(
             dte_protocol_rucio::rse::normal_prefix(&new.prefix),
             &new.implementation,
             domains,
-            new.extended_attributes.clone()
+            new.extended_attributes.clone(),
+            by_engine
         ];
         tx.execute(
-            "UPDATE lake_rse_protocols SET prefix = ?5, implementation = ?6, domains = ?7, extended = ?8
+            "UPDATE lake_rse_protocols SET prefix = ?5, implementation = ?6, domains = ?7, extended = ?8,
+                by_engine = ?9
              WHERE rse = ?1 AND scheme = ?2 AND hostname = ?3 AND port = ?4",
             &bound,
         )?;

@@ -1,6 +1,6 @@
 //! Storage elements: rows, attributes, protocols, exact usage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dte_base::time::Timestamp;
 use dte_protocol_rucio::path::PathFormula;
@@ -246,7 +246,28 @@ pub(crate) fn all_protocols(tx: &mut Tx<'_>) -> Result<BTreeMap<String, Vec<Prot
     Ok(all)
 }
 
-pub(crate) fn add_protocol(tx: &mut Tx<'_>, rse: &str, protocol: &Protocol, now: Timestamp) -> Result<()> {
+/// What a protocol is known by: the storage element, scheme, host and port.
+pub(crate) type ProtocolKey = (String, String, String, u16);
+
+pub(crate) fn protocol_key(rse: &str, protocol: &Protocol) -> ProtocolKey {
+    (rse.to_owned(), protocol.scheme.clone(), protocol.hostname.clone(), protocol.port)
+}
+
+/// Protocols that the engine or one of its administrators has set.
+pub(crate) fn set_by_engine(tx: &mut Tx<'_>) -> Result<BTreeSet<ProtocolKey>> {
+    let sql = "SELECT rse, scheme, hostname, port FROM lake_rse_protocols WHERE by_engine = 1";
+    let rows = tx.query(sql, &params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Adds a protocol; `by_engine`: the engine says so itself, or one of its administrators.
+pub(crate) fn add_protocol(
+    tx: &mut Tx<'_>,
+    rse: &str,
+    protocol: &Protocol,
+    by_engine: bool,
+    now: Timestamp,
+) -> Result<()> {
     get(tx, rse)?;
     let row = values![
         rse,
@@ -257,9 +278,10 @@ pub(crate) fn add_protocol(tx: &mut Tx<'_>, rse: &str, protocol: &Protocol, now:
         &protocol.implementation,
         Value::Object(protocol.domains.clone()),
         protocol.extended_attributes.clone(),
-        now
+        now,
+        by_engine
     ];
-    let columns: Vec<&str> = PROTOCOL.split(", ").chain(["created_at"]).collect();
+    let columns: Vec<&str> = PROTOCOL.split(", ").chain(["created_at", "by_engine"]).collect();
     match tx.insert_new_many("lake_rse_protocols", &columns, &[row])? {
         0 => {
             let Protocol { scheme, hostname, port, .. } = protocol;

@@ -6,11 +6,10 @@ use dte_protocol_rucio::{Class, Did, DidType, Grouping, Notification};
 use dte_store::{Row, Tx, params, values};
 use serde_json::{Map, Value};
 
-use super::collections::{RuleToMake, make_rule};
+use super::collections::{RuleToMake, make_rule_or_nothing};
 use super::dids::DidRow;
-use super::{accounts, rses};
+use super::{accounts, filters, rses};
 use crate::error::{Error, Result};
-use crate::model::subscription::Filter;
 
 /// A subscription as stored.
 #[derive(Clone, Debug)]
@@ -138,7 +137,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, did: &DidRow, meta: &Map<String, Value>, no
          AND (expired_at IS NULL OR expired_at > ?1) ORDER BY priority, account, name"
     );
     for one in tx.query(&sql, &params![now], read)? {
-        let Ok(filter) = Filter::parse(&one.filter) else { continue };
+        let Some(filter) = filters::of(&one.id, &one.filter) else { continue };
         if !filter.matches(&did.did.scope, &did.did.name, &did.account, did.kind.name(), meta) {
             continue;
         }
@@ -202,12 +201,12 @@ fn place(tx: &mut Tx<'_>, one: &Subscription, did: &Did, wish: &Value, split: bo
         subscription: Some(one.id.clone()),
     };
     if !split {
-        return skips(make_rule(tx, did, &rule, now));
+        return skips(make_rule_or_nothing(tx, did, &rule, now));
     }
     // One rule for each storage element, so that each goes its own way.
     for rse in names.into_iter().take(copies) {
         let own = RuleToMake { copies: 1, expression: rse, ..rule.clone() };
-        skips(make_rule(tx, did, &own, now))?;
+        skips(make_rule_or_nothing(tx, did, &own, now))?;
     }
     Ok(())
 }

@@ -12,13 +12,13 @@ use crate::error::Result;
 /// Children that are detached in one step.
 const STEP: usize = 200;
 
-/// DIDs whose time is over, the oldest first. Those with a locked rule stay.
-pub(crate) fn due(tx: &mut Tx<'_>, now: Timestamp, limit: usize) -> Result<Vec<Did>> {
+/// DIDs whose time is over, the oldest first, from the one after `skip` others. Those with a locked rule stay.
+pub(crate) fn due(tx: &mut Tx<'_>, now: Timestamp, skip: usize, limit: usize) -> Result<Vec<Did>> {
     Ok(tx.query(
         "SELECT d.scope, d.name FROM lake_dids d WHERE d.expired_at IS NOT NULL AND d.expired_at < ?1
          AND NOT EXISTS (SELECT 1 FROM lake_rules r WHERE r.scope = d.scope AND r.name = d.name AND r.locked = 1)
-         ORDER BY d.expired_at LIMIT ?2",
-        &params![now, limit],
+         ORDER BY d.expired_at, d.scope, d.name LIMIT ?2 OFFSET ?3",
+        &params![now, limit, skip],
         |row| did_at(row, 0),
     )?)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dte_base::tasks::Tasks;
 use dte_base::time::Timestamp;
 use dte_identity::OpenError;
-use dte_protocol_rucio::RuleState;
+use dte_protocol_rucio::{Did, RuleState};
 use dte_store::{Claim, NewWork, Outcome, Tx, Worker, params};
 use serde_json::json;
 
@@ -61,14 +61,32 @@ fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
     past_requests::forget_ended(tx, now - KEPT)
 }
 
-/// Ends DIDs whose time is over, each in steps; what is left is done at the next look.
+/// Ends DIDs whose time is over, each in steps; what is left is done at the next look. Where none of a page can be ended, the
+/// next page has its turn.
 async fn undertaken(lake: &Lake, now: Timestamp) -> Result<()> {
-    for did in lake.store.read(move |tx| undertake::due(tx, now, DIDS_AT_ONCE)).await? {
-        for _ in 0..STEPS_AT_ONCE {
-            let one = did.clone();
-            if !lake.change(move |tx| undertake::step(tx, &one, now)).await? {
-                break;
+    let mut skip = 0;
+    loop {
+        let mut failed = 0;
+        for did in lake.store.read(move |tx| undertake::due(tx, now, skip, DIDS_AT_ONCE)).await? {
+            if let Err(error) = ended(lake, &did, now).await {
+                // The others have their end nevertheless; this one is tried again at the next look.
+                tracing::warn!(%error, %did, "a data identifier whose time is over could not be ended");
+                failed += 1;
             }
+        }
+        if failed < DIDS_AT_ONCE {
+            return Ok(());
+        }
+        skip += failed;
+    }
+}
+
+/// Some steps towards the end of a DID.
+async fn ended(lake: &Lake, did: &Did, now: Timestamp) -> Result<()> {
+    for _ in 0..STEPS_AT_ONCE {
+        let one = did.clone();
+        if !lake.change(move |tx| undertake::step(tx, &one, now)).await? {
+            break;
         }
     }
     Ok(())
