@@ -19,6 +19,8 @@ use super::{POD_INIT, SELF};
 pub struct Output {
     pub pipe: Option<File>,
     pub log: Option<LogWriter>,
+    /// Bytes that had been written when the container's last run ended.
+    pub ended_at: u64,
 }
 
 /// The init and what connects us with it.
@@ -38,7 +40,7 @@ pub fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<(StartedInit
             hand_over(&end, Some(uid))?;
         }
         let log = LogWriter::create(&folder.logs(), &container.name, spec.log_limit)?;
-        outputs.push(Output { pipe: Some(reading.into()), log: Some(log) });
+        outputs.push(Output { pipe: Some(reading.into()), log: Some(log), ended_at: 0 });
         writing.push(end);
     }
     let limits = spec.plan.all_containers().map(|container| container.limits.memory_bytes).enumerate();

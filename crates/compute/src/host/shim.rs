@@ -233,6 +233,12 @@ impl<'a> Shim<'a> {
             News::Ended { container, exit_code, .. } => Some((*container, *exit_code)),
             _ => None,
         };
+        if let Some((container, _)) = ended {
+            while self.pump(container) {}
+            if let Some(output) = self.outputs.get_mut(container) {
+                output.ended_at = output.log.as_ref().map_or(0, logfile::LogWriter::written);
+            }
+        }
         if let News::Started { container } = news {
             self.part_logs(container);
         }
@@ -244,15 +250,19 @@ impl<'a> Shim<'a> {
         }
     }
 
-    /// What comes from here on is of another run of the container; it begins on a line of its own.
+    /// What was written since the last run ended is of another run of the container. It begins on a line of its own, unless it was
+    /// quicker than the news of its start.
     fn part_logs(&mut self, container: usize) {
-        while self.pump(container) {}
-        let Some(log) = self.outputs.get_mut(container).and_then(|output| output.log.as_mut()) else { return };
-        if let Err(error) = log.end_line(Timestamp::now()) {
-            eprintln!("pod-shim: the log of container {container}: {error}");
+        let Some(output) = self.outputs.get_mut(container) else { return };
+        let Some(log) = &mut output.log else { return };
+        let mut begins = output.ended_at;
+        if begins > 0 && begins == log.written() {
+            if let Err(error) = log.end_line(Timestamp::now()) {
+                eprintln!("pod-shim: the log of container {container}: {error}");
+            }
+            begins = log.written();
         }
-        let written = log.written();
-        self.outcome.log_begins(container, written);
+        self.outcome.log_begins(container, begins);
     }
 
     /// What a container that ended said of it: in its file, else perhaps at the end of its log.
