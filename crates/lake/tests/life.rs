@@ -4,28 +4,8 @@ mod support;
 
 use dte_base::secret::Secret;
 use http::Method;
-use serde_json::{Value, json};
-use support::{Answer, Mood, World, worlds};
-
-async fn rule(world: &World, token: &Secret, name: &str, expression: &str, more: Value) -> Answer {
-    let mut body = json!({"dids": [{"scope": "enso", "name": name}], "account": null, "copies": 1,
-        "rse_expression": expression});
-    for (key, value) in more.as_object().into_iter().flatten() {
-        body[key] = value.clone();
-    }
-    world.call(token, Method::POST, "/rules/", Some(&body)).await
-}
-
-fn id(answer: &Answer) -> String {
-    assert_eq!(answer.status, 201, "{answer:?}");
-    let value: Value = serde_json::from_str(&answer.text).expect("ids");
-    value.get(0).unwrap_or(&value).as_str().expect("an id").to_owned()
-}
-
-async fn state(world: &World, id: &str) -> String {
-    let answer = world.get(&format!("/rules/{id}")).await;
-    if answer.status == 404 { "gone".to_owned() } else { answer.json()["state"].as_str().expect("a state").to_owned() }
-}
+use serde_json::json;
+use support::{Mood, id, rule, state, worlds};
 
 #[tokio::test]
 async fn limits_hold() {

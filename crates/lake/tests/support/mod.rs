@@ -272,3 +272,27 @@ impl Answer {
         self.text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 }
+
+/// Asks for a rule on a DID; without a scope, on one of `enso`. `more`: what else stands in the request.
+pub async fn rule(world: &World, token: &Secret, did: &str, expression: &str, more: Value) -> Answer {
+    let (scope, name) = did.split_once(':').unwrap_or(("enso", did));
+    let mut body = json!({"dids": [{"scope": scope, "name": name}], "account": null, "copies": 1,
+        "rse_expression": expression});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        body[key] = value.clone();
+    }
+    world.call(token, Method::POST, "/rules/", Some(&body)).await
+}
+
+/// The first identifier of an answer.
+pub fn id(answer: &Answer) -> String {
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let value: Value = serde_json::from_str(&answer.text).expect("ids");
+    value.get(0).unwrap_or(&value).as_str().expect("an id").to_owned()
+}
+
+/// A rule's state, or that it is gone.
+pub async fn state(world: &World, id: &str) -> String {
+    let answer = world.get(&format!("/rules/{id}")).await;
+    if answer.status == 404 { "gone".to_owned() } else { answer.json()["state"].as_str().expect("a state").to_owned() }
+}
