@@ -53,6 +53,7 @@ if (cd "$root" && DTE_TEST_KUBECONFIG=$work/cluster/kubeconfig cargo test -p dte
   echo "ok: pods of the site live and end in a real cluster"
   echo "1 passed, 0 failed, 0 skipped"
 else
+  grep -A 3 -n "panicked at" "$work/test.log" || true
   tail -n 40 "$work/test.log"
   echo "0 passed, 1 failed, 0 skipped"
   exit 1

@@ -23,6 +23,7 @@ use crate::model::failure::Failure;
 use crate::model::volumes;
 use crate::store::{self, PodRow, Queues};
 use crate::work::cache::Cache;
+use crate::work::followers::Followers;
 use crate::work::place::RunTimes;
 use crate::work::storage::{self, Direction};
 use crate::work::tally::Tally;
@@ -52,6 +53,7 @@ pub struct Shared {
     pub tally: Tally,
     /// Turns to read a whole log: each takes memory for as much as a container may write.
     pub log_readers: Semaphore,
+    pub followers: Followers,
     pub run_times: RunTimes,
     pub cache: Cache,
     /// This process among those that share the store.
@@ -84,6 +86,7 @@ impl Shared {
             staging: Turns::new(settings.parallel_staging.max(1)),
             tally: Tally::new(store::alive(&ctx.store).await?),
             log_readers: Semaphore::new(LOG_READERS),
+            followers: Followers::default(),
             cache: Cache::open(&ctx.data_dir.join("cache"), settings.cache_limit)?,
             queues,
             store: ctx.store,

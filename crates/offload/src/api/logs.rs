@@ -22,6 +22,7 @@ use super::status::live_reports;
 use crate::model::state;
 use crate::shared::Shared;
 use crate::store::{self, PodHead};
+use crate::work::followers::Following;
 
 /// How often a followed log is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
@@ -44,15 +45,15 @@ pub async fn logs(State(shared): State<Arc<Shared>>, principal: Principal, body:
         true => previous(&shared, &head, container.as_deref()).await?,
         false => Span { from: 0, to: None },
     };
+    let follows = asked.options.follow && !asked.options.previous;
+    let following = follows.then(|| shared.followers.begin(uid));
     let (first, next, complete) =
         so_far(&shared, site.as_ref(), uid, container.as_deref(), query, (span, ended)).await?;
     let text = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
     // What ended does not go on.
-    if !asked.options.follow || asked.options.previous || complete {
-        return Ok((text, first).into_response());
-    }
-    let follower =
-        Follower { shared, site, uid, container, query: LogQuery { tail: None, limit_bytes: None, ..query }, next };
+    let Some(following) = following.filter(|_| !complete) else { return Ok((text, first).into_response()) };
+    let query = LogQuery { tail: None, limit_bytes: None, ..query };
+    let follower = Follower { shared, site, uid, container, query, next, _following: following };
     let rest = stream::unfold((follower, Some(first)), |(mut follower, first)| async move {
         match first {
             Some(first) => Some((Ok::<_, std::io::Error>(first), (follower, None))),
@@ -125,6 +126,7 @@ struct Follower {
     container: Option<String>,
     query: LogQuery,
     next: u64,
+    _following: Following,
 }
 
 impl Follower {
@@ -135,6 +137,8 @@ impl Follower {
                 () = tokio::time::sleep(FOLLOW_EVERY) => {}
                 () = self.shared.tasks.stopping() => return None,
             }
+            // Asked first: what it wrote until its end is read after that.
+            let has_ended = store::has_ended(&self.shared.store, self.uid).await.unwrap_or(false);
             let chunk = match self.site.log(self.uid, self.container.as_deref(), self.next).await {
                 Ok(chunk) => chunk,
                 Err(dte_compute::SiteError::Unknown(_)) if self.is_waiting().await => continue,
@@ -144,16 +148,11 @@ impl Follower {
             if !chunk.lines.is_empty() {
                 return Some(Ok(Bytes::from(self.query.render(&chunk.lines))));
             }
-            if chunk.complete || self.has_ended().await {
+            // Also a pod of which nothing ever ran.
+            if chunk.complete || has_ended {
                 return None;
             }
         }
-    }
-
-    /// Whether the pod has, also one of which nothing ever ran.
-    async fn has_ended(&self) -> bool {
-        let head = store::heads(&self.shared.store, vec![self.uid]).await.ok().and_then(|mut heads| heads.pop());
-        head.is_none_or(|head| head.state.is_terminal())
     }
 
     async fn is_waiting(&self) -> bool {

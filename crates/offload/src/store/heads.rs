@@ -67,6 +67,13 @@ pub async fn heads(store: &Store, uids: Vec<Uuid>) -> Result<Vec<PodHead>, Error
         .await
 }
 
+/// Whether nothing of this pod will run any more. One that was deleted may still be ending.
+pub async fn has_ended(store: &Store, uid: Uuid) -> Result<bool, Error> {
+    let sql = "SELECT state FROM offload_pods WHERE uid = ?1";
+    let found = store.read(move |tx| tx.query_opt(sql, &params![uid], |row| state(&row.get::<String>(0)?))).await?;
+    Ok(found.is_none_or(State::is_terminal))
+}
+
 /// Pods of one owner (or of all), newest first, older than the `before` one, by the time they were made.
 pub async fn newest(
     store: &Store,

@@ -21,7 +21,7 @@ use crate::model::quota::Amounts;
 use crate::model::state::{State, Step};
 
 pub use accept::{Accepted, NewPod, accept, alive};
-pub use heads::{PodHead, heads, newest};
+pub use heads::{PodHead, has_ended, heads, newest};
 
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("0001.sql") },

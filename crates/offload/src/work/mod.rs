@@ -2,6 +2,7 @@
 
 pub mod cache;
 mod collect;
+pub mod followers;
 mod hold;
 mod line;
 pub mod place;
@@ -36,6 +37,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(300);
 const FORGET_SOONEST: Duration = Duration::from_millis(100);
 const FORGET_LATEST: Duration = Duration::from_secs(3_600);
 const STILL_RUNS: Duration = Duration::from_secs(5);
+const STILL_READ: Duration = Duration::from_millis(200);
 
 /// Starts the workers of this process.
 pub fn start(shared: &Arc<Shared>, tasks: &Tasks) {
@@ -82,6 +84,9 @@ async fn clean(shared: Arc<Shared>, claim: Claim) -> Outcome {
     let Ok(uid) = claim.id.parse::<Uuid>() else {
         return Outcome::Dead { error: format!("{:?} is not a pod's UID", claim.id) };
     };
+    if shared.followers.hold_up(uid) {
+        return Outcome::Later(STILL_READ);
+    }
     for site in &shared.sites {
         match site.remove(uid).await {
             Ok(()) => {}

@@ -168,13 +168,24 @@ impl Bench {
     }
 
     pub async fn try_log(&self, pod: &Value, options: LogOptions) -> Result<String, String> {
-        let asked = LogStruct {
-            namespace: "default".into(),
-            pod_uid: pod["metadata"]["uid"].as_str().expect("uid").into(),
-            options,
-            ..LogStruct::default()
-        };
-        Ok(self.admin().logs(&asked).await.map_err(|error| error.to_string())?.text().await.expect("text"))
+        let reply = self.admin().logs(&asked(pod, options)).await;
+        Ok(reply.map_err(|error| error.to_string())?.text().await.expect("text"))
+    }
+
+    /// Follows a log; what it said until its end is to be awaited.
+    pub async fn follow(&self, pod: &Value) -> impl Future<Output = String> + use<> {
+        let options = LogOptions { follow: true, ..LogOptions::default() };
+        let reply = self.admin().logs(&asked(pod, options)).await.expect("a log");
+        async move { reply.text().await.expect("text") }
+    }
+}
+
+fn asked(pod: &Value, options: LogOptions) -> LogStruct {
+    LogStruct {
+        namespace: "default".into(),
+        pod_uid: pod["metadata"]["uid"].as_str().expect("uid").into(),
+        options,
+        ..LogStruct::default()
     }
 }
 

@@ -80,6 +80,23 @@ async fn logs_are_cut_and_followed() {
 }
 
 #[tokio::test]
+async fn who_follows_a_log_hears_the_last_words_of_a_deleted_pod() {
+    let bench = Bench::new().await;
+    for round in 0..5 {
+        let mut pod = pod("trap 'sleep 0.5; echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done 2>/dev/null");
+        pod["spec"]["terminationGracePeriodSeconds"] = json!(30);
+        bench.admin().create(&PodCreateRequests::of(pod.clone())).await.expect("created");
+        while bench.try_log(&pod, LogOptions::default()).await.as_deref() != Ok("up\n") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let followed = bench.follow(&pod).await;
+        bench.admin().delete(&RawPod(pod.clone())).await.expect("deleted");
+        let said = tokio::time::timeout(Duration::from_secs(60), followed).await.expect("an end");
+        assert!(said.starts_with("up\n") && said.ends_with("bye\n"), "round {round}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn the_log_of_a_pod_that_never_ran_ends_with_the_pod() {
     let bench = Bench::new().await;
     let mut lost = pod("true");
