@@ -28,7 +28,7 @@ fn policy(profile: Profile) -> Policy {
 }
 
 fuzz_target!(|text: &str| {
-    let Ok(claims) = Claims::read(text.as_bytes()) else { return };
+    let Ok(claims) = Claims::read(text.as_bytes().to_vec()) else { return };
     let now = Timestamp::from_seconds(NOW);
     let outside = StoragePath::parse("/other/file").expect("a path");
     for profile in [Profile::Wlcg, Profile::Aarc, Profile::Generic] {

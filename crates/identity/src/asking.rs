@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::config::IntrospectionConfig;
 use crate::model::memberships::Memberships;
 use crate::model::reject::Reject;
-use crate::model::token::Claims;
+use crate::model::token::{Claim, Claims};
 use crate::trust::{Issuer, check_url};
 use crate::verify::LONGEST_MEMORY;
 
@@ -141,8 +141,8 @@ impl Issuer {
         let request = request.header("accept", "application/json").form(&form).timeout(PATIENCE);
         let outcome = async { whole(request.send().await?.ok().await?).await };
         let answer = asking.answered(&self.policy.issuer, outcome.await).ok_or(Reject::IntrospectionUnavailable)?;
-        let answer = Claims::read(&answer)?;
-        if answer.get("active") != Some(&Value::Bool(true)) {
+        let answer = Claims::read(answer.into())?;
+        if !matches!(answer.get("active"), Some(Claim::Other(Value::Bool(true)))) {
             return Err(Reject::Inactive);
         }
         match answer.text("iss")? {
@@ -199,7 +199,7 @@ impl Issuer {
             }
         };
         let claims = match self.asking.answered(&self.policy.issuer, outcome.await) {
-            Some(Some(text)) => Claims::read(&text)?,
+            Some(Some(text)) => Claims::read(text.into())?,
             Some(None) => return Err(Reject::Inactive),
             None => return Err(unavailable),
         };

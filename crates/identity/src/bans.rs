@@ -22,6 +22,7 @@ use crate::issue::Error;
 use crate::issuer::programs;
 use crate::model::group::Group;
 use crate::model::principal::UserRef;
+use crate::trust::person;
 use crate::{Identity, store};
 
 /// People of other issuers whose groups are remembered.
@@ -32,8 +33,8 @@ const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(16_384) {
 /// For how long what an issuer said last counts.
 const FRESH: Duration = Duration::from_secs(86_400);
 
-/// (issuer, subject), and the groups that the issuer named last.
-type Said = LruCache<(String, String), (Arc<[Group]>, Instant)>;
+/// A [`person`], and the groups that the issuer named last.
+type Said = LruCache<[u8; 32], (Arc<[Group]>, Instant)>;
 
 /// In which groups people of other issuers are, by the tokens that they showed to this process.
 pub(crate) struct SaidGroups(Mutex<Said>);
@@ -46,15 +47,15 @@ impl Default for SaidGroups {
 
 impl SaidGroups {
     /// Notes what a token says; one that names no group says nothing about them.
-    pub(crate) fn note(&self, issuer: &str, subject: &str, groups: &Arc<[Group]>) {
+    pub(crate) fn note(&self, person: [u8; 32], groups: &Arc<[Group]>) {
         if !groups.is_empty() {
             let entry = (Arc::clone(groups), Instant::now());
-            self.0.lock().put((issuer.to_owned(), subject.to_owned()), entry);
+            self.0.lock().put(person, entry);
         }
     }
 
     fn of(&self, issuer: &str, subject: &str) -> Option<Arc<[Group]>> {
-        let known = self.0.lock().get(&(issuer.to_owned(), subject.to_owned())).cloned();
+        let known = self.0.lock().get(&person(issuer, subject)).cloned();
         known.filter(|(_, at)| at.elapsed() < FRESH).map(|(groups, _)| groups)
     }
 }

@@ -166,7 +166,7 @@ mod tests {
         let claims = json!({"sub": "alice"}).as_object().cloned().expect("an object");
         let text = key.sign(&claims).expect("signed");
         let read = token::parse(&text).expect("a token");
-        assert_eq!(read.key_id, key.kid);
+        assert_eq!(*read.key_id, *key.kid);
         assert_eq!(again.public().verify(read.algorithm, read.message, read.signature), Ok(()));
         let (other, _) = SigningKey::generate().expect("a key");
         assert_eq!(other.public().verify(read.algorithm, read.message, read.signature), Err(Reject::Signature));

@@ -278,11 +278,22 @@ pub(crate) fn subject_issuer(claims: &Claims, own: &str, acting: bool) -> Result
 /// The claim of our acting tokens that names the issuer of the subject when it is not us.
 pub(crate) const ACTING_FOR_ISSUER: &str = "dte.subject_issuer";
 
-/// The local account name of somebody whom a foreign issuer knows: stable, and never that of a local account.
-pub(crate) fn guest_name(issuer: &str, subject: &str) -> String {
+/// Somebody whom a foreign issuer knows, in a form of one length.
+pub(crate) fn person(issuer: &str, subject: &str) -> [u8; 32] {
     use sha2::{Digest, Sha256};
-    let digest = Sha256::new().chain_update(issuer).chain_update([0]).chain_update(subject).finalize();
-    format!("{GUEST_PREFIX}{}", hex::encode(&digest[..8]))
+    Sha256::new().chain_update(issuer).chain_update([0]).chain_update(subject).finalize().into()
+}
+
+/// The local account name of a [`person`]: stable, and never that of a local account.
+pub(crate) fn guest_name(digest: &[u8; 32]) -> String {
+    let mut name = String::with_capacity(GUEST_PREFIX.len() + 16);
+    name.push_str(GUEST_PREFIX);
+    for byte in &digest[..8] {
+        for half in [byte >> 4, byte & 15] {
+            name.push(char::from_digit(half.into(), 16).unwrap_or_default());
+        }
+    }
+    name
 }
 
 /// Local accounts may not be named like guests.

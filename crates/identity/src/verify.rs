@@ -70,7 +70,7 @@ pub(crate) struct Evidence {
 /// Who says it.
 enum Source {
     /// We, under this key, about a subject of this issuer.
-    Own { key_id: String, about: String },
+    Own { key_id: Arc<str>, about: String },
     /// The trusted issuer at this place of the list.
     Foreign(usize),
 }
@@ -261,7 +261,7 @@ impl Identity {
     /// The same for a token that nobody has to make; nothing when we could make none.
     pub(crate) fn judge_subject(&self, issuer: &str, accepted: Accepted) -> Option<Result<Principal, Reject>> {
         let source = if issuer == self.0.issuer {
-            let key_id = self.0.keys.read().signing()?.kid.clone();
+            let key_id = self.0.keys.read().signing()?.kid.as_str().into();
             Source::Own { key_id, about: issuer.to_owned() }
         } else {
             match self.trusted(issuer) {
@@ -328,7 +328,7 @@ impl Identity {
             token_id: accepted.token_id.as_deref(),
         };
         let there = Suspect { issuer: &policy.issuer, subject: &accepted.subject, ..here };
-        self.0.said_groups.note(&policy.issuer, &accepted.subject, &accepted.groups);
+        self.0.said_groups.note(trust::person(&policy.issuer, &accepted.subject), &accepted.groups);
         if self.is_banned(&directory, &there, &accepted.groups) || self.is_banned_through_link(&directory, account) {
             return Err(Reject::Banned);
         }
@@ -340,8 +340,9 @@ impl Identity {
     }
 
     fn guest(&self, policy: &Policy, accepted: Accepted, granted: Scopes) -> Result<Principal, Reject> {
-        let name = trust::guest_name(&policy.issuer, &accepted.subject);
-        self.0.said_groups.note(&policy.issuer, &accepted.subject, &accepted.groups);
+        let person = trust::person(&policy.issuer, &accepted.subject);
+        let name = trust::guest_name(&person);
+        self.0.said_groups.note(person, &accepted.groups);
         let issuer = policy.issuer.clone();
         let known = self.welcome(issuer, policy.vo.clone(), accepted, Standing::Guest, name, granted)?;
         Ok(Principal::new(Identified { is_foreign: true, ..known }))

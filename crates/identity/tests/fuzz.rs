@@ -159,7 +159,7 @@ fn tokens() {
                 }
             }
         }
-        if let Ok(claims) = token::Claims::read(text.as_bytes()) {
+        if let Ok(claims) = token::Claims::read(text.as_bytes().to_vec()) {
             // Two readers agree about what was accepted.
             let again: serde_json::Value = serde_json::from_str(text).expect("JSON");
             assert_eq!(serde_json::Value::Object(claims.into_map()), again);

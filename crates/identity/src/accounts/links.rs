@@ -16,7 +16,11 @@ const MOST_LINKS: usize = 20;
 impl Identity {
     /// The account that an identity elsewhere belongs to.
     pub(crate) fn linked_account(&self, issuer: &str, subject: &str) -> Option<String> {
-        self.directory().links.get(&(issuer.to_owned(), subject.to_owned())).map(|link| link.name.clone())
+        let directory = self.directory();
+        if directory.links.is_empty() {
+            return None;
+        }
+        directory.links.get(&(issuer.to_owned(), subject.to_owned())).map(|link| link.name.clone())
     }
 
     /// The identities that belong to an account.

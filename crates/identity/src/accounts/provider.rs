@@ -16,7 +16,7 @@ use crate::context::OpenError;
 use crate::directory::is_name;
 use crate::model::decide::SKEW;
 use crate::model::plain::plain;
-use crate::model::token::{self, Claims};
+use crate::model::token::{self, Claim, Claims};
 use crate::trust::{self, Issuer};
 
 /// Metadata is fetched again after this long.
@@ -172,9 +172,8 @@ fn check_id_token(
         return Err("it is from another issuer");
     }
     let audiences: Vec<&str> = match claims.get("aud") {
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(many)) => many.iter().map(Value::as_str).collect::<Option<_>>().ok_or("aud is not text")?,
-        _ => return Err("it has no audience"),
+        Some(claim) => claim.texts().ok_or("aud is not text")?,
+        None => return Err("it has no audience"),
     };
     if !audiences.contains(&client_id) {
         return Err("it is for another client");
@@ -203,7 +202,7 @@ fn check_id_token(
     if subject.is_empty() || subject.len() > LONGEST_SUBJECT || !is_plain {
         return Err("its subject is no subject");
     }
-    let seen = |name: &str| claims.get(name).and_then(Value::as_str).map(shown).filter(|text| !text.is_empty());
+    let seen = |name: &str| claims.get(name).and_then(Claim::as_str).map(shown).filter(|text| !text.is_empty());
     let wanted = seen("preferred_username").or_else(|| seen("nickname")).unwrap_or_default();
     let name = seen("name").or_else(|| seen("preferred_username"));
     let shown = match (name, seen("email")) {

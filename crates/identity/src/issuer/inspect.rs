@@ -1,13 +1,12 @@
 //! A look at a token of ours for the issuer's own endpoints, whoever it is meant for.
 
 use dte_base::time::Timestamp;
-use serde_json::Value;
 
 use crate::Identity;
 use crate::model::decide::{Policy, decide};
 use crate::model::principal::Principal;
 use crate::model::reject::Reject;
-use crate::model::token::{self, Claims};
+use crate::model::token::{self, Claim, Claims};
 use crate::trust;
 
 /// A good access token of ours.
@@ -37,11 +36,8 @@ impl Identity {
         let keys = self.0.keys.read().clone();
         let key = keys.public(&token.key_id).ok_or(Reject::KeyUnknown)?;
         key.verify(token.algorithm, token.message, token.signature)?;
-        let audiences: Vec<String> = match token.claims.get("aud") {
-            Some(Value::String(one)) => vec![one.clone()],
-            Some(Value::Array(list)) => list.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
-            _ => Vec::new(),
-        };
+        let named = token.claims.get("aud").and_then(Claim::texts).unwrap_or_default();
+        let audiences: Vec<String> = named.into_iter().map(str::to_owned).collect();
         let anybody = Policy { audiences: audiences.clone(), ..self.0.own_policy.clone() };
         let accepted = decide(&token.claims, &anybody, Timestamp::now())?;
         let about = trust::subject_issuer(&token.claims, &self.0.issuer, accepted.acting.is_some())?;

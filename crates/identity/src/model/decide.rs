@@ -7,12 +7,12 @@ use dte_base::time::Timestamp;
 use serde_json::Value;
 
 use super::capability::Capability;
+use super::claims::{Claim, Claims};
 use super::group::Group;
 use super::memberships::{GroupClaim, Memberships};
 use super::path::StoragePath;
 use super::reject::Reject;
 use super::scope::Scopes;
-use super::token::Claims;
 
 /// Every audience, as the WLCG profile writes it.
 pub const ANY_AUDIENCE: &str = "https://wlcg.cern.ch/jwt/v1/any";
@@ -134,11 +134,7 @@ fn audience<'a>(claims: &'a Claims, policy: &Policy) -> Result<Vec<&'a str>, Rej
     let named: Vec<&str> = match claims.get("aud") {
         None if policy.audience_optional && policy.profile != Profile::Wlcg => return Ok(Vec::new()),
         None => return Err(Reject::Missing("aud")),
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(list)) => {
-            list.iter().map(Value::as_str).collect::<Option<_>>().ok_or(Reject::ClaimType("aud"))?
-        }
-        Some(_) => return Err(Reject::ClaimType("aud")),
+        Some(claim) => claim.texts().ok_or(Reject::ClaimType("aud"))?,
     };
     let ours = |name: &&str| *name == ANY_AUDIENCE || policy.audiences.iter().any(|audience| audience == name);
     if named.iter().any(ours) { Ok(named) } else { Err(Reject::Audience) }
@@ -157,7 +153,7 @@ fn says_other_use(claims: &Claims) -> bool {
     let is = |name: &str, uses: &[&str]| {
         claims
             .get(name)
-            .and_then(Value::as_str)
+            .and_then(Claim::as_str)
             .is_some_and(|text| uses.iter().any(|known| known.eq_ignore_ascii_case(text)))
     };
     is("typ", &["ID", "Refresh", "Offline", "Logout"]) || is("token_use", &["id", "refresh"])
@@ -167,7 +163,7 @@ fn says_other_use(claims: &Claims) -> bool {
 fn actor(claims: &Claims) -> Result<Option<String>, Reject> {
     match claims.get("act") {
         None => Ok(None),
-        Some(Value::Object(act)) => match act.get("sub") {
+        Some(Claim::Other(Value::Object(act))) => match act.get("sub") {
             Some(Value::String(service)) => Ok(Some(service.clone())),
             _ => Err(Reject::ClaimType("act")),
         },

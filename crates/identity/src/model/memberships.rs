@@ -1,12 +1,10 @@
 //! Groups and capabilities as they stand in claims, of a token or of the issuer's answer about one.
 
-use serde_json::Value;
-
 use super::capability::Capability;
+use super::claims::{Claim, Claims};
 use super::decide::{Policy, Profile};
 use super::group::Group;
 use super::reject::Reject;
-use super::token::Claims;
 
 /// With more values than this in one claim, a token is refused.
 const MOST_GROUPS: usize = 1_000;
@@ -92,22 +90,20 @@ impl Memberships {
 }
 
 /// The claim of this very name, or the one at the end of the path that it is.
-fn lookup<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
-    if let Some(value) = claims.get(name) {
-        return Some(value);
+fn lookup<'a>(claims: &'a Claims, name: &str) -> Option<Claim<'a>> {
+    if let Some(claim) = claims.get(name) {
+        return Some(claim);
     }
     let (first, rest) = name.split_once('.')?;
-    rest.split('.').try_fold(claims.get(first)?, |value, part| value.get(part))
+    let Claim::Other(outer) = claims.get(first)? else { return None };
+    rest.split('.').try_fold(outer, |value, part| value.get(part)).map(Claim::Other)
 }
 
 /// A list of texts; one text counts as a list of one.
-fn values(claim: Option<&Value>) -> Result<Vec<&str>, Reject> {
-    match claim {
+fn values(claim: Option<Claim<'_>>) -> Result<Vec<&str>, Reject> {
+    match claim.map(Claim::texts) {
         None => Ok(Vec::new()),
-        Some(Value::String(one)) => Ok(vec![one]),
-        Some(Value::Array(list)) if list.len() <= MOST_GROUPS => {
-            list.iter().map(Value::as_str).collect::<Option<Vec<_>>>().ok_or(Reject::Groups)
-        }
+        Some(Some(list)) if list.len() <= MOST_GROUPS => Ok(list),
         Some(_) => Err(Reject::Groups),
     }
 }
@@ -116,7 +112,7 @@ fn values(claim: Option<&Value>) -> Result<Vec<&str>, Reject> {
 mod tests {
     use super::*;
     use crate::model::path::StoragePath;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read(profile: Profile, group_claims: Vec<GroupClaim>, claims: Value) -> Result<Memberships, Reject> {
         let policy = Policy {

@@ -1,6 +1,7 @@
 //! The pure part: what a token says, whether it is good, and what it permits. No clock, no network, no database.
 
 pub mod capability;
+pub mod claims;
 pub mod decide;
 pub mod decision;
 pub mod denial;

@@ -30,6 +30,9 @@ impl StoragePath {
 
     /// Reads the path of a scope: each component is percent-encoded, and decoded exactly once.
     pub fn parse_encoded(path: &str) -> Result<Self, BadPath> {
+        if !path.contains('%') {
+            return StoragePath::parse(path);
+        }
         let rest = path.strip_prefix('/').ok_or(BadPath("the path must begin with a slash"))?;
         let mut decoded = String::with_capacity(path.len());
         for part in rest.split('/') {
@@ -47,6 +50,9 @@ impl StoragePath {
 
     /// This path beneath `base`.
     pub fn beneath(mut self, base: &StoragePath) -> Self {
+        if base.components.is_empty() {
+            return self;
+        }
         let own = std::mem::take(&mut self.components);
         self.components = base.components.iter().cloned().chain(own).collect();
         self

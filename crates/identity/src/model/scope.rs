@@ -1,6 +1,6 @@
 //! Scopes of a token as capabilities (WLCG token profile 1.3; `contracts`: "Capabilities and path semantics").
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::path::StoragePath;
 
@@ -36,8 +36,16 @@ struct StorageScope {
 }
 
 /// The scopes of one token. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scopes(Arc<Listed>);
+
+static NONE: LazyLock<Arc<Listed>> = LazyLock::new(Arc::default);
+
+impl Default for Scopes {
+    fn default() -> Self {
+        Scopes(Arc::clone(&NONE))
+    }
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Listed {
@@ -110,6 +118,9 @@ pub const KNOWN_SCOPES: &[(&str, &str)] = &[
     ("offline_access", "no capability: a refresh token"),
 ];
 
+/// Scopes for which there is room at once.
+const MOST_EXPECTED: usize = 64;
+
 /// Whether a scope is one of [`KNOWN_SCOPES`], alone or with an object of its own (`compute.read:/x`).
 pub fn is_known(scope: &str) -> bool {
     let name = scope.split_once(':').map_or(scope, |(name, _)| name);
@@ -120,6 +131,8 @@ impl Scopes {
     /// Reads the `scope` claim. Paths are relative to `base`, the issuer's area at this resource.
     pub fn parse(claim: &str, base: &StoragePath) -> Result<Self, BadScope> {
         let mut listed = Listed::default();
+        // Words and the spaces between them.
+        listed.names.reserve(1 + claim.bytes().filter(u8::is_ascii_whitespace).count().min(MOST_EXPECTED));
         for name in claim.split_ascii_whitespace() {
             listed.add(name, base)?;
         }

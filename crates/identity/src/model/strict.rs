@@ -1,68 +1,163 @@
 //! JSON in which no name comes twice, at any depth: two readers of one token could believe different ones.
 
+use std::borrow::Cow;
+
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::token::{Claims, Name};
+use super::claims::{Item, Listed, Mark, Span, Word};
 
 /// Names in one object up to which each is compared with all others; beyond, they are sorted.
 const FEW: usize = 24;
+/// Claims for which there is room at once.
+const USUAL: usize = 16;
 
 /// An object and nothing else. Depth is bounded by the parser (128).
-pub(super) fn object(text: &[u8]) -> Option<Claims> {
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let claims = reader.deserialize_map(Outermost).ok()?;
+pub(super) fn object(text: &str) -> Option<Vec<Listed>> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let claims = reader.deserialize_map(Outermost(text)).ok()?;
     reader.end().ok()?;
     Some(claims)
 }
 
-/// The outermost object: a list is quicker than a map for the dozen names that a token has.
-struct Outermost;
+/// Text as the reader finds it: in its place, or unescaped.
+type Found<'de> = Cow<'de, str>;
 
-impl<'de> Visitor<'de> for Outermost {
-    type Value = Claims;
+/// The outermost object of this text: a list is quicker than a map for the dozen names that a token has.
+#[derive(Clone, Copy)]
+struct Outermost<'de>(&'de str);
+
+impl<'de> Outermost<'de> {
+    fn span(self, part: &'de str) -> Span {
+        let from = part.as_ptr() as usize - self.0.as_ptr() as usize;
+        Span { from, to: from + part.len() }
+    }
+}
+
+impl<'de> Visitor<'de> for Outermost<'de> {
+    type Value = Vec<Listed>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Claims, A::Error> {
-        let mut list: Vec<(Name, Value)> = Vec::with_capacity(16);
-        while let Some(name) = access.next_key_seed(NameReader)? {
-            if list.len() < FEW && list.iter().any(|(other, _)| *other == name) {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut list: Vec<Listed> = Vec::with_capacity(USUAL);
+        while let Some(found) = access.next_key_seed(TextReader)? {
+            let mark = Mark::of(&found);
+            let is_here = |one: &Listed| one.mark == mark && one.name.read(self.0) == found;
+            if list.len() < FEW && list.iter().any(is_here) {
                 return Err(A::Error::custom("a name comes twice"));
             }
-            list.push((name, access.next_value_seed(Strict)?));
+            let item = access.next_value_seed(PieceReader(self))?;
+            let name = match found {
+                Found::Borrowed(text) => Word::At(self.span(text)),
+                Found::Owned(text) => Word::Own(text),
+            };
+            list.push(Listed { mark, name, item });
         }
         if list.len() > FEW {
-            let mut names: Vec<&str> = list.iter().map(|(name, _)| name.as_ref()).collect();
+            let mut names: Vec<&str> = list.iter().map(|one| one.name.read(self.0)).collect();
             names.sort_unstable();
             if names.windows(2).any(|pair| pair[0] == pair[1]) {
                 return Err(A::Error::custom("a name comes twice"));
             }
         }
-        Ok(Claims::of(list))
+        Ok(list)
     }
 }
 
-struct NameReader;
+struct TextReader;
 
-impl<'de> DeserializeSeed<'de> for NameReader {
-    type Value = Name;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Name, D::Error> {
-        deserializer.deserialize_str(NameReader)
+impl<'de> DeserializeSeed<'de> for TextReader {
+    type Value = Found<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(TextReader)
     }
 }
 
-impl Visitor<'_> for NameReader {
-    type Value = Name;
+impl<'de> Visitor<'de> for TextReader {
+    type Value = Found<'de>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a name")
     }
 
-    fn visit_str<E: Error>(self, name: &str) -> Result<Name, E> {
-        Ok(Claims::name(name))
+    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Found::Borrowed(name))
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Found::Owned(name.to_owned()))
+    }
+}
+
+/// A claim's value: text and lists of text without a copy, everything else as it is.
+struct PieceReader<'de>(Outermost<'de>);
+
+impl<'de> DeserializeSeed<'de> for PieceReader<'de> {
+    type Value = Item;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Item, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PieceReader<'de> {
+    type Value = Item;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Item, E> {
+        Ok(Item::Text(self.0.span(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Item, E> {
+        Strict.visit_str(text).map(Item::Other)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Item, E> {
+        Strict.visit_unit().map(Item::Other)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Item, E> {
+        Strict.visit_bool(value).map(Item::Other)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Item, E> {
+        Strict.visit_i64(value).map(Item::Other)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Item, E> {
+        Strict.visit_u64(value).map(Item::Other)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Item, E> {
+        Strict.visit_f64(value).map(Item::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Item, A::Error> {
+        let text = |span: &Span| &self.0.0[span.from..span.to];
+        let mut spans = Vec::new();
+        let first_other = loop {
+            match access.next_element_seed(PieceReader(self.0))? {
+                None => return Ok(Item::Texts(spans)),
+                Some(Item::Text(span)) => spans.push(span),
+                Some(Item::Texts(inner)) => break inner.iter().map(text).collect(),
+                Some(Item::Other(value)) => break value,
+            }
+        };
+        let mut list: Vec<Value> = spans.iter().map(|span| Value::from(text(span))).collect();
+        list.push(first_other);
+        while let Some(value) = access.next_element_seed(Strict)? {
+            list.push(value);
+        }
+        Ok(Item::Other(Value::Array(list)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Item, A::Error> {
+        Strict.visit_map(access).map(Item::Other)
     }
 }
 
@@ -132,8 +227,13 @@ impl<'de> Visitor<'de> for Strict {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::model::claims::Claims;
     use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn object(text: &[u8]) -> Option<Value> {
+        Claims::read(text.to_vec()).ok().map(|claims| Value::Object(claims.into_map()))
+    }
 
     #[test]
     fn names_come_once() {
@@ -163,8 +263,12 @@ mod tests {
         /// It reads what serde_json reads, when no name comes twice.
         #[test]
         fn same_as_the_ordinary_reader(a in "\\PC{0,10}", b in -1_000_000i64..1_000_000, c in proptest::num::f64::NORMAL) {
-            let text = serde_json::json!({"text": a, "list": [b, c, null, true], "inner": {"x": b}}).to_string();
-            prop_assert_eq!(object(text.as_bytes()).map(|claims| Value::Object(claims.into_map())), serde_json::from_str(&text).ok());
+            let value = serde_json::json!({
+                "text": a, "list": [b, c, null, true], "inner": {"x": b}, "texts": [a, "b", ""], "mixed": ["x", a, 7, "y", ["z"]],
+                "lists": [[], [a], ["b", "c"]], "none": [], "escaped": ["\u{1}", a], (a.clone() + "name"): a,
+            });
+            let text = value.to_string();
+            prop_assert_eq!(object(text.as_bytes()), serde_json::from_str(&text).ok());
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The text of a token, before anybody believes it: size, form, algorithm (checks 1 to 3 of the validation table).
 
-use std::borrow::Cow;
+use std::cell::RefCell;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use serde_json::{Map, Value};
 
+pub use super::claims::{Claim, Claims};
 use super::reject::Reject;
-use super::strict;
 
 /// The longest token that is looked at, in bytes.
 pub const LONGEST: usize = 16 * 1024;
@@ -17,7 +17,7 @@ pub const LONGEST: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub struct Unverified<'a> {
     pub algorithm: Algorithm,
-    pub key_id: String,
+    pub key_id: Arc<str>,
     pub claims: Claims,
     /// What the signature is over.
     pub message: &'a str,
@@ -25,96 +25,20 @@ pub struct Unverified<'a> {
     pub signature: &'a str,
 }
 
-/// The name of a claim; those that every token has are not copied.
-pub type Name = Cow<'static, str>;
-
-/// Names that tokens and their headers have.
-const USUAL: &[&str] = &[
-    "iss",
-    "sub",
-    "aud",
-    "exp",
-    "iat",
-    "nbf",
-    "jti",
-    "scope",
-    "client_id",
-    "azp",
-    "typ",
-    "alg",
-    "kid",
-    "wlcg.ver",
-    "wlcg.groups",
-    "entitlements",
-    "eduperson_entitlement",
-    "groups",
-    "act",
-    "auth_time",
-    "acr",
-    "sid",
-];
-
-/// The claims as they stand in the token, each name once.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Claims(Vec<(Name, Value)>);
-
-impl From<Map<String, Value>> for Claims {
-    fn from(map: Map<String, Value>) -> Self {
-        Claims(map.into_iter().map(|(name, value)| (Cow::Owned(name), value)).collect())
-    }
+/// What a header says that was read before. All tokens of one key have the same, letter by letter.
+#[derive(Clone)]
+struct Header {
+    algorithm: Algorithm,
+    key_id: Arc<str>,
 }
 
-impl Claims {
-    /// The caller saw to it that no name comes twice.
-    pub(super) fn of(list: Vec<(Name, Value)>) -> Self {
-        Claims(list)
-    }
+/// Headers that a thread remembers, and the longest one that it does.
+const REMEMBERED: usize = 8;
+const LONGEST_REMEMBERED: usize = 512;
 
-    pub(super) fn name(name: &str) -> Name {
-        match USUAL.iter().find(|usual| **usual == name) {
-            Some(usual) => Cow::Borrowed(usual),
-            None => Cow::Owned(name.to_owned()),
-        }
-    }
-
-    pub fn into_map(self) -> Map<String, Value> {
-        self.0.into_iter().map(|(name, value)| (name.into_owned(), value)).collect()
-    }
-
-    fn take(&mut self, name: &str) -> Option<Value> {
-        let place = self.0.iter().position(|(known, _)| known == name)?;
-        Some(self.0.swap_remove(place).1)
-    }
-
-    /// Reads a JSON object; names that come twice, and what is nested too deeply, are refused.
-    pub fn read(text: &[u8]) -> Result<Self, Reject> {
-        strict::object(text).ok_or(Reject::Malformed)
-    }
-
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
-    }
-
-    /// A claim that must be text when it is there.
-    pub fn text(&self, name: &'static str) -> Result<Option<&str>, Reject> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Reject::ClaimType(name)),
-        }
-    }
-
-    /// A time claim: a whole, positive number of seconds, never text or a fraction.
-    pub fn seconds(&self, name: &'static str) -> Result<Option<i64>, Reject> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Number(number)) => match number.as_i64() {
-                Some(seconds) if seconds >= 0 => Ok(Some(seconds)),
-                _ => Err(Reject::ClaimType(name)),
-            },
-            Some(_) => Err(Reject::ClaimType(name)),
-        }
-    }
+thread_local! {
+    /// Good headers as they are encoded, the last one used at the end.
+    static HEADERS: RefCell<Vec<(Box<str>, Header)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Reads a compact JWS. Algorithms other than RS256, RS384, RS512, PS256, ES256, ES384 and EdDSA are refused: `none` and
@@ -131,8 +55,35 @@ pub fn parse(token: &str) -> Result<Unverified<'_>, Reject> {
     if head.is_empty() || body.is_empty() {
         return Err(Reject::Malformed);
     }
-    let mut header = object(head)?;
-    let name = header.get("alg").and_then(Value::as_str).ok_or(Reject::Algorithm)?;
+    let header = remembered(head, || self::header(head))?;
+    if signature.is_empty() {
+        return Err(Reject::Signature);
+    }
+    let Header { algorithm, key_id } = header;
+    Ok(Unverified { algorithm, key_id, claims: object(body)?, message, signature })
+}
+
+fn remembered(head: &str, read: impl FnOnce() -> Result<Header, Reject>) -> Result<Header, Reject> {
+    HEADERS.with_borrow_mut(|known| {
+        if let Some(place) = known.iter().position(|(text, _)| **text == *head) {
+            let last = known.len() - 1;
+            known.swap(place, last);
+            return Ok(known[last].1.clone());
+        }
+        let header = read()?;
+        if head.len() <= LONGEST_REMEMBERED {
+            if known.len() >= REMEMBERED {
+                known.remove(0);
+            }
+            known.push((head.into(), header.clone()));
+        }
+        Ok(header)
+    })
+}
+
+fn header(head: &str) -> Result<Header, Reject> {
+    let header = object(head)?;
+    let name = header.get("alg").and_then(Claim::as_str).ok_or(Reject::Algorithm)?;
     let algorithm = match name {
         "RS256" => Algorithm::RS256,
         "RS384" => Algorithm::RS384,
@@ -146,19 +97,15 @@ pub fn parse(token: &str) -> Result<Unverified<'_>, Reject> {
     if header.get("crit").is_some() {
         return Err(Reject::Critical);
     }
-    match header.get("typ") {
+    match header.get("typ").map(Claim::as_str) {
         None => {}
-        Some(Value::String(kind)) if is_access_token_type(kind) => {}
+        Some(Some(kind)) if is_access_token_type(kind) => {}
         Some(_) => return Err(Reject::Kind),
     }
-    if signature.is_empty() {
-        return Err(Reject::Signature);
+    match header.get("kid").and_then(Claim::as_str) {
+        Some(kid) if !kid.is_empty() => Ok(Header { algorithm, key_id: kid.into() }),
+        _ => Err(Reject::KeyMissing),
     }
-    let key_id = match header.take("kid") {
-        Some(Value::String(kid)) if !kid.is_empty() => kid,
-        _ => return Err(Reject::KeyMissing),
-    };
-    Ok(Unverified { algorithm, key_id, claims: object(body)?, message, signature })
 }
 
 /// Whether a text can be an opaque token (RFC 6750 section 2.1): then its issuer may be asked about it.
@@ -173,8 +120,7 @@ fn is_access_token_type(kind: &str) -> bool {
 }
 
 fn object(part: &str) -> Result<Claims, Reject> {
-    let text = URL_SAFE_NO_PAD.decode(part).map_err(|_| Reject::Malformed)?;
-    strict::object(&text).ok_or(Reject::Malformed)
+    Claims::read(URL_SAFE_NO_PAD.decode(part).map_err(|_| Reject::Malformed)?)
 }
 
 #[cfg(test)]

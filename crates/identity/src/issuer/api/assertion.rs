@@ -6,7 +6,6 @@ use std::time::Duration;
 use dte_base::time::Timestamp;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use serde_json::Value;
 
 use crate::Identity;
 use crate::issuer::clients::Registration;
@@ -67,11 +66,7 @@ fn check(identity: &Identity, claims: &Claims, client_id: &str, now: Timestamp) 
     }
     let token_endpoint = format!("{}/token", identity.issuer());
     let is_ours = |audience: &str| audience == identity.issuer() || audience == token_endpoint;
-    let for_us = match claims.get("aud")? {
-        Value::String(one) => is_ours(one),
-        Value::Array(list) => list.iter().filter_map(Value::as_str).any(is_ours),
-        _ => false,
-    };
+    let for_us = claims.get("aud")?.texts()?.into_iter().any(is_ours);
     let expires = claims.seconds("exp").ok()??;
     let now = now.as_seconds();
     let skew = SKEW.as_secs().cast_signed();

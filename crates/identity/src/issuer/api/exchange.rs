@@ -11,6 +11,7 @@ use crate::issuer::model::exchange::{Party, permitted};
 use crate::issuer::model::params::Params;
 use crate::issuer::model::scope::{self, ALL_RIGHTS, OFFLINE};
 use crate::issuer::refusal::Refusal;
+use crate::model::claims::Claim;
 use crate::model::principal::Standing;
 
 const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -38,7 +39,8 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
     if own.principal.standing == Standing::Client || own.principal.issuer != identity.issuer() {
         return Err(Refusal::grant("subject_token must be of a local account"));
     }
-    let chain = actors(own.claims.get("act"));
+    let before = own.claims.get("act").map(Claim::to_value);
+    let chain = actors(before.as_ref());
     if own.client_id() == client.client_id || chain.contains(&client.client_id) {
         return Err(Refusal::grant("the client has exchanged this token already"));
     }
@@ -49,7 +51,7 @@ pub(super) async fn grant(identity: &Identity, client: &Registration, params: &P
     identity.check_person(&user)?;
     let scopes = scopes(identity, client, params, &own, requested).await?;
     let audiences = audiences(identity, client, params, &own)?;
-    let act = match own.claims.get("act") {
+    let act = match before {
         Some(before) => json!({"sub": client.client_id, "act": before}),
         None => json!({"sub": client.client_id}),
     };
