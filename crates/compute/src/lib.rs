@@ -8,6 +8,7 @@
 //! * [`report`]: how a pod goes: phase, containers, what it used;
 //! * [`quantity`]: Kubernetes quantities;
 //! * [`pod`]: what an engine needs to know of a `v1.Pod` and what it mounts, read and checked once;
+//! * [`asked`]: what a pod's annotations ask of batch systems;
 //! * [`exec`]: running a program in a container that runs;
 //! * [`logs`]: which lines of a log somebody asked for;
 //! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
@@ -18,6 +19,7 @@
 //! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
 //! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
+pub mod asked;
 pub mod batch;
 pub mod container;
 pub mod exec;
