@@ -10,6 +10,7 @@
 //! * [`pod`]: what an engine needs to know of a `v1.Pod` and what it mounts, read and checked once;
 //! * [`asked`]: what a pod's annotations ask of batch systems;
 //! * [`exec`]: running a program in a container that runs;
+//! * [`image`]: names of images, and which of them a site allows;
 //! * [`logs`]: which lines of a log somebody asked for;
 //! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
 //! * [`container`]: the plugin that runs them as containers;
@@ -26,6 +27,7 @@ pub mod exec;
 mod files;
 pub mod host;
 pub mod htcondor;
+pub mod image;
 pub mod interlink;
 pub mod kubernetes;
 pub mod logs;
