@@ -101,7 +101,7 @@ fn gpus_of_gres(text: &str) -> Option<u64> {
     let count = |one: &str| {
         let one = one.split('(').next().unwrap_or_default();
         let mut words = one.strip_prefix("gres:").or(one.strip_prefix("gres/")).unwrap_or(one).split(':');
-        match (words.next(), words.last()) {
+        match (words.next(), words.next_back()) {
             (Some("gpu"), Some(last)) if last.starts_with(|c: char| c.is_ascii_digit()) => number(last),
             (Some("gpu"), _) => Some(1),
             _ => Some(0),
