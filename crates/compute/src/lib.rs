@@ -8,7 +8,9 @@
 //! * [`report`]: how a pod goes: phase, containers, what it used;
 //! * [`quantity`]: Kubernetes quantities;
 //! * [`pod`]: what an engine needs to know of a `v1.Pod` and what it mounts, read and checked once;
+//! * [`asked`]: what a pod's annotations ask of batch systems;
 //! * [`exec`]: running a program in a container that runs;
+//! * [`image`]: names of images, and which of them a site allows;
 //! * [`logs`]: which lines of a log somebody asked for;
 //! * [`host`]: the plugin that runs pods as sandboxed processes of this machine;
 //! * [`container`]: the plugin that runs them as containers;
@@ -18,12 +20,14 @@
 //! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
 //! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
+pub mod asked;
 pub mod batch;
 pub mod container;
 pub mod exec;
 mod files;
 pub mod host;
 pub mod htcondor;
+pub mod image;
 pub mod interlink;
 pub mod kubernetes;
 pub mod logs;

@@ -41,7 +41,7 @@ pub struct ContainerConfig {
     pub extra_args: Vec<String>,
     /// The network of pods: a name that the program knows, `none` or `host`. None: the program's default.
     pub network: Option<String>,
-    /// Images that pods may use, by how their names begin. Empty: all.
+    /// Images that pods may use, see [`crate::image::allowed`]. Empty: all.
     pub images: Vec<String>,
     /// When images are fetched: `missing`, `always`, `never`.
     pub pull: Pull,

@@ -145,11 +145,9 @@ impl Inner {
             if !is_image(image) {
                 return refuse(format!("{image:?} is not the name of an image"));
             }
-            if !self.config.images.is_empty()
-                && !self.config.images.iter().any(|start| image.starts_with(start.as_str()))
-            {
+            if crate::image::allowed(&self.config.images, image).is_none() {
                 return refuse(format!(
-                    "site {site} lets pods use images that begin with {} and not {image:?}",
+                    "site {site} lets pods use images of {} and not {image:?}",
                     self.config.images.join(", ")
                 ));
             }
@@ -170,6 +168,11 @@ impl Inner {
             }
         }
         let mut plan = plan.clone();
+        for container in plan.init_containers.iter_mut().chain(&mut plan.containers) {
+            if let Some(full) = crate::image::allowed(&self.config.images, &container.image) {
+                container.image = full;
+            }
+        }
         for volume in &mut plan.volumes {
             let name = &volume.name;
             match &mut volume.source {

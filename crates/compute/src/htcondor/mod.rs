@@ -7,6 +7,7 @@
 //! Folders are shared between submit node and execution nodes, so HTCondor transfers no files. Ending a pod is removing its job:
 //! the runner hears SIGTERM and has the pod's grace, and some more, until HTCondor ends it. There is no way to suspend a pod.
 
+mod asked;
 mod commands;
 mod description;
 mod flags;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use dte_base::units::{Bytes, Span};
 use serde::Deserialize;
 
+pub(crate) use asked::asked_for;
 pub use flags::FLAGS_ANNOTATION;
 
 pub use crate::batch::WallsSetting;

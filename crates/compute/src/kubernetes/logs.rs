@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dte_base::time::Timestamp;
 use futures_util::AsyncReadExt;
 use kube::api::LogParams;
 use uuid::Uuid;
 
 use super::object::name_of;
 use super::site::{Inner, refused_with};
-use crate::logs::{LogChunk, LogLine};
+use super::tail::{self, Mark};
+use crate::logs::LogChunk;
 use crate::report::{ContainerState, PodReport};
 use crate::site::SiteError;
 
@@ -39,6 +39,7 @@ pub(super) async fn read(inner: &Inner, uid: Uuid, container: Option<&str>, from
         return Err(SiteError::Refused(format!("pod {uid} has no container {}", container.unwrap_or_default())));
     };
     let path = kept(inner, uid, &found.name);
+    let mark = inner.marks().get(&uid).and_then(|marks| marks.find(&found.name, from));
     let text = match tokio::fs::read(&path).await {
         // A followed log is kept as it came.
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -46,9 +47,13 @@ pub(super) async fn read(inner: &Inner, uid: Uuid, container: Option<&str>, from
             return Err(SiteError::io(path.display().to_string())(error));
         }
         Err(_) if is_over || matches!(found.state, ContainerState::Waiting { .. }) => String::new(),
-        Err(_) => fetch(inner, uid, &found.name).await?,
+        Err(_) => fetch(inner, uid, &found.name, mark.as_ref()).await?,
     };
-    Ok(after(&text, from, is_over))
+    let (chunk, mark) = tail::after(&text, from, mark.as_ref(), is_over);
+    if let Some(mark) = mark {
+        inner.marks().entry(uid).or_default().keep(&found.name, mark);
+    }
+    Ok(chunk)
 }
 
 /// Fetches the logs of all containers that ran. What cannot be had is only told: a log that is lost must not hold up an end
@@ -61,7 +66,7 @@ pub(super) async fn keep(inner: &Inner, uid: Uuid, report: &PodReport) {
         if path.exists() {
             continue;
         }
-        let outcome = match fetch(inner, uid, &one.name).await {
+        let outcome = match fetch(inner, uid, &one.name, None).await {
             Ok(text) => tokio::fs::write(&path, text).await.map_err(SiteError::io(path.display().to_string())),
             Err(error) => Err(error),
         };
@@ -76,7 +81,7 @@ pub(super) async fn keep(inner: &Inner, uid: Uuid, report: &PodReport) {
 pub(super) async fn follow(inner: &Arc<Inner>, uid: Uuid, report: &PodReport) {
     let runs = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
     for one in report.init_containers.iter().chain(&report.containers).filter(|one| runs(&one.state)) {
-        let stream = match inner.api().log_stream(&name_of(uid), &asked_for(&one.name, true)).await {
+        let stream = match inner.api().log_stream(&name_of(uid), &asked_for(&one.name, true, None)).await {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::info!(%uid, container = one.name, %error, "a log is not followed");
@@ -117,19 +122,22 @@ async fn followed(inner: &Inner, uid: Uuid) {
     }
 }
 
-fn asked_for(container: &str, follow: bool) -> LogParams {
+/// `mark`: where its reader stands; what was written long before that is not asked for again.
+fn asked_for(container: &str, follow: bool, mark: Option<&Mark>) -> LogParams {
     LogParams {
         container: Some(container.to_owned()),
         timestamps: true,
         follow,
-        limit_bytes: (!follow).then_some(MOST),
+        limit_bytes: (!follow).then(|| MOST.saturating_add(mark.map_or(0, Mark::overlap))),
+        since_time: mark.and_then(|mark| jiff::Timestamp::from_second(mark.since).ok()),
         ..LogParams::default()
     }
 }
 
-async fn fetch(inner: &Inner, uid: Uuid, container: &str) -> Result<String, SiteError> {
-    match inner.api().logs(&name_of(uid), &asked_for(container, false)).await {
-        Ok(text) => Ok(text),
+async fn fetch(inner: &Inner, uid: Uuid, container: &str, mark: Option<&Mark>) -> Result<String, SiteError> {
+    let asked = asked_for(container, false, mark);
+    match inner.api().logs(&name_of(uid), &asked).await {
+        Ok(text) => Ok(tail::whole_lines(text, asked.limit_bytes)),
         // It has not begun, or has gone.
         Err(error) if matches!(refused_with(&error), Some(400 | 404)) => Ok(String::new()),
         Err(error) => Err(inner.away(&error)),
@@ -138,43 +146,4 @@ async fn fetch(inner: &Inner, uid: Uuid, container: &str) -> Result<String, Site
 
 fn kept(inner: &Inner, uid: Uuid, container: &str) -> PathBuf {
     inner.index.folder(uid).join(format!("{container}.log"))
-}
-
-/// What was written after the first `from` bytes. Each line begins with its time.
-fn after(text: &str, from: u64, complete: bool) -> LogChunk {
-    let mut chunk = LogChunk { lines: Vec::new(), next: 0, complete };
-    for line in text.split_inclusive('\n') {
-        let stamped = line.split_once(' ').and_then(|(time, rest)| Some((time.parse::<jiff::Timestamp>().ok()?, rest)));
-        let (at, said) = match stamped {
-            Some((time, rest)) => (Timestamp::from_micros(time.as_microsecond()), rest),
-            None => (Timestamp::now(), line),
-        };
-        let begin = chunk.next;
-        chunk.next += said.len() as u64;
-        if chunk.next > from {
-            let known = usize::try_from(from.saturating_sub(begin)).unwrap_or(0);
-            chunk.lines.push(LogLine { at, text: said.as_bytes()[known.min(said.len())..].to_vec() });
-        }
-    }
-    chunk.next = chunk.next.max(from);
-    chunk
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_lose_their_times() {
-        let text = "2026-01-02T03:04:05.5Z one\n2026-01-02T03:04:06Z two";
-        let all = after(text, 0, true);
-        assert_eq!((all.next, all.lines.len(), all.complete), (7, 2, true));
-        assert_eq!(
-            all.lines[0],
-            LogLine { at: Timestamp::from_micros(1_767_323_045_500_000), text: b"one\n".to_vec() }
-        );
-        let rest = after(text, 5, false);
-        assert_eq!((rest.next, &rest.lines[0].text[..]), (7, &b"wo"[..]));
-        assert!(after(text, 7, false).lines.is_empty());
-    }
 }

@@ -18,6 +18,7 @@ mod news;
 mod object;
 mod settle;
 mod site;
+mod tail;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -52,7 +53,7 @@ pub struct KubernetesConfig {
     /// Names of secrets for the images' registries.
     pub image_pull_secrets: Vec<String>,
     pub runtime_class: Option<String>,
-    /// Images that pods may use, by how their names begin. Empty: all.
+    /// Images that pods may use, see [`crate::image::allowed`]. Empty: all.
     pub images: Vec<String>,
     /// How long a pod may wait with an image or a setting that cannot be had before it fails.
     pub stuck_for: Span,

@@ -107,10 +107,9 @@ fn container(
     plan: &ContainerPlan,
     given: Option<&core::Container>,
 ) -> Result<core::Container, String> {
-    let known = config.images.is_empty() || config.images.iter().any(|known| plan.image.starts_with(known.as_str()));
-    if !is_image(&plan.image) || !known {
+    let Some(image) = crate::image::allowed(&config.images, &plan.image).filter(|image| is_image(image)) else {
         return Err(format!("container {}: site {} runs no image {:?}", plan.name, config.name, plan.image));
-    }
+    };
     let (command, args) = match plan.keeps_entrypoint {
         true => (None, Some(plan.argv.clone())),
         false => (Some(plan.argv.iter().take(1).cloned().collect()), Some(plan.argv.iter().skip(1).cloned().collect())),
@@ -123,7 +122,7 @@ fn container(
     let mounts = plan.mounts.iter().map(|one| mount(plan, one)).collect::<Result<Vec<_>, _>>()?;
     Ok(core::Container {
         name: plan.name.clone(),
-        image: Some(plan.image.clone()),
+        image: Some(image),
         command,
         args: args.filter(|args: &Vec<String>| !args.is_empty()),
         working_dir: plan.working_dir.clone(),
@@ -284,7 +283,7 @@ mod tests {
             "nodeName": "stolen", "serviceAccountName": "admin", "nodeSelector": {"dte.site": "kubernetes"},
             "activeDeadlineSeconds": 60,
             "volumes": [{"name": "v", "secret": {"secretName": "s", "defaultMode": 256}}, {"name": "e", "emptyDir": {}}],
-            "containers": [{"name": "c", "image": "registry.example.org/a@sha256:00ff", "command": ["sh", "-c"], "args": ["echo $(id) `id`"],
+            "containers": [{"name": "c", "image": "Registry.example.org/a:1", "command": ["sh", "-c"], "args": ["echo $(id) `id`"],
                 "env": [{"name": "A", "value": "it's \"$(B)\"\nand more"}],
                 "ports": [{"containerPort": 80, "hostPort": 80}],
                 "resources": {"limits": {"cpu": "1500m", "memory": "1Mi", "nvidia.com/gpu": 1}},
@@ -310,6 +309,7 @@ mod tests {
             (&serde_json::json!(["sh"]), &serde_json::json!(["-c", "echo $(id) `id`"]))
         );
         assert_eq!(one["env"], serde_json::json!([{"name": "A", "value": "it's \"$(B)\"\nand more"}]));
+        assert_eq!(one["image"], "registry.example.org/a:1");
         assert_eq!(one["ports"], serde_json::json!([{"containerPort": 80}]));
         assert_eq!(
             one["resources"]["limits"],

@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::object::{self, name_of};
+use super::tail::Marks;
 use super::{KubernetesConfig, capacity, exec, logs, news, watch};
 use crate::batch::index::Index;
 use crate::exec::{ExecOrder, ExecSession};
@@ -40,6 +41,8 @@ pub(super) struct Inner {
     pub settling: Mutex<HashSet<Uuid>>,
     /// Pods whose logs are being followed to their end, and how many of them.
     pub following: Mutex<HashMap<Uuid, usize>>,
+    /// Where readers of logs stand.
+    pub marks: Mutex<HashMap<Uuid, Marks>>,
     pub capacity: Mutex<Option<(Instant, Capacity)>>,
     pub ended: broadcast::Sender<Uuid>,
     pub tasks: Tasks,
@@ -111,6 +114,7 @@ impl KubernetesSite {
             pods: Mutex::new(pods),
             settling: Mutex::default(),
             following: Mutex::default(),
+            marks: Mutex::default(),
             capacity: Mutex::default(),
             ended: broadcast::channel(UNREAD).0,
             tasks: context.tasks.clone(),
@@ -135,6 +139,10 @@ impl Inner {
 
     pub fn following(&self) -> MutexGuard<'_, HashMap<Uuid, usize>> {
         self.following.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn marks(&self) -> MutexGuard<'_, HashMap<Uuid, Marks>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn api(&self) -> Api<core::Pod> {
@@ -251,6 +259,7 @@ impl Inner {
             }
         }
         self.index.remove(uid).map_err(SiteError::io(format!("the folder of pod {uid}")))?;
+        self.marks().remove(&uid);
         self.pods().remove(&uid);
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! from checked values and one `exec` of the runner; the options that pods may set (`flags`); and Slurm's commands (`commands`)
 //! with what they print (`queue`). A job is called as its pod's UID.
 
+mod asked;
 mod commands;
 mod flags;
 mod queue;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use dte_base::units::{Bytes, Span};
 use serde::Deserialize;
 
+pub(crate) use asked::asked_for;
 pub use flags::FLAGS_ANNOTATION;
 
 pub use crate::batch::WallsSetting;

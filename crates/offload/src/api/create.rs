@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use dte_base::time::Timestamp;
 use dte_compute::Site;
+use dte_compute::asked::{self, Asked};
 use dte_compute::pod::{ContainerPlan, PodPlan};
 use dte_http::Json;
 use dte_identity::Principal;
@@ -147,11 +148,23 @@ fn read_pod(shared: &Shared, principal: &Principal, request: PodCreateRequests) 
         site: site.map(|site| site.name().to_owned()).unwrap_or_default(),
         containers: Containers { init: named(&plan.init_containers), main: named(&plan.containers) },
         sealed: seal(shared, plan.uid, &request)?,
-        amounts: Amounts::of(&Needs::at_most(&request.pod)),
+        amounts: amounts(&plan, &request.pod, trusted)?,
         priority: 0,
         is_derived: plan.uid.get_version_num() == DERIVED,
         pod: request.pod.without_secrets(),
     })
+}
+
+/// What the pod takes of its owner's quota: what its containers ask for, or what its annotations ask of a batch system.
+fn amounts(plan: &PodPlan, pod: &RawPod, trusted: bool) -> Result<Amounts, Refusal> {
+    let needs = Needs::at_most(pod);
+    let of_containers = Asked { cpu_millis: needs.cpu_millis, memory_bytes: needs.memory_bytes };
+    let asked = match asked::at_most(&plan.annotations, of_containers) {
+        // Nobody limits them; the site still judges what it says.
+        Err(_) if trusted => of_containers,
+        asked => asked.map_err(Refusal::bad_request)?,
+    };
+    Ok(Amounts { pods: 1, cpu_millis: asked.cpu_millis, memory_bytes: asked.memory_bytes })
 }
 
 /// Secrets are among a pod's variables, arguments and volumes: they are never written as they are.

@@ -1,7 +1,5 @@
 //! How much one person may have at once: pods that are alive (waiting or running), and what they ask for together.
 
-use super::placement::Needs;
-
 /// What pods ask for, or may ask for, together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
@@ -11,11 +9,6 @@ pub struct Amounts {
 }
 
 impl Amounts {
-    /// Of one pod.
-    pub fn of(needs: &Needs) -> Amounts {
-        Amounts { pods: 1, cpu_millis: needs.cpu_millis, memory_bytes: needs.memory_bytes }
-    }
-
     pub fn plus(self, more: Amounts) -> Amounts {
         Amounts {
             pods: self.pods.saturating_add(more.pods),

@@ -56,6 +56,38 @@ async fn one_person_has_so_many_pods_and_so_much() {
     }
 }
 
+/// What annotations ask of a batch system counts too: the site is not the only one that could understand them.
+#[tokio::test]
+async fn what_annotations_ask_for_is_counted() {
+    let bench = Bench::with_settings("most_cores = 4\nmost_memory = '8GiB'", "").await;
+    let alice = bench.client(bench.engine.token_for("alice", &[]).await);
+    let annotated = |name: &str, flags: &str| {
+        let mut pod = asking("true", "1", "1Gi");
+        pod["metadata"]["annotations"] = json!({ name: flags });
+        pod
+    };
+    let (slurm, condor) = ("slurm-job.vk.io/flags", "htcondor-job.vk.io/flags");
+    for (name, flags, words) in [
+        (slurm, "--cpus-per-task=64", "most_cores is 4, you have 0 and ask for 64"),
+        (slurm, "-c 4 --mem-per-cpu=4G", "most_memory is 8589934592 bytes, you have 0 bytes and ask for 17179869184"),
+        (condor, "request_cpus=5", "most_cores is 4, you have 0 and ask for 5"),
+        (condor, "request_memory=9GB", "most_memory is 8589934592 bytes"),
+    ] {
+        let refused = create(&alice, &annotated(name, flags)).await.expect_err(flags);
+        assert!(refused.starts_with("429") && refused.contains(words), "{refused}");
+    }
+    for (name, flags) in [(slurm, "--mem=0"), (condor, "request_cpus=4*16")] {
+        let refused = create(&alice, &annotated(name, flags)).await.expect_err(flags);
+        assert!(refused.starts_with("400") && refused.contains(name), "{refused}");
+        let by_an_administrator = annotated(name, flags);
+        create(&bench.admin(), &by_an_administrator).await.expect("administrators are not limited");
+        bench.end_of(&by_an_administrator).await;
+    }
+    let within = annotated(slurm, "-c 4 --mem-per-cpu=2G");
+    create(&alice, &within).await.expect("just what one may have");
+    bench.end_of(&within).await;
+}
+
 /// Whoever asks for a place first, the one who has the fewest gets the next.
 #[tokio::test]
 async fn a_crowd_of_one_does_not_keep_another_waiting() {

@@ -36,7 +36,7 @@ pub struct RuntimeConfig {
     /// Further options of every container.
     #[serde(default)]
     pub options: Vec<String>,
-    /// Images that pods may use, by how their names begin. Empty: all.
+    /// Images that pods may use, see [`crate::image::allowed`]. Empty: all.
     #[serde(default)]
     pub images: Vec<String>,
     /// Folders of the nodes whose images pods may use by their paths, such as `/cvmfs/unpacked.cern.ch`.
@@ -208,10 +208,14 @@ fn image_of(config: &RuntimeConfig, site: &str, image: &str) -> Result<String, S
     if !crate::container::is_image(name) {
         return refuse("it is not a name of an image");
     }
-    if !config.images.is_empty() && !config.images.iter().any(|known| name.starts_with(known.as_str())) {
+    let Some(name) = crate::image::allowed(&config.images, name) else {
         return refuse("it is not one that `images` allows");
+    };
+    // There, names that say no host mean another one than elsewhere.
+    if scheme == Some("library") && !config.images.is_empty() && !image.ends_with(&format!("://{name}")) {
+        return refuse("it has to be named in full, with its host");
     }
-    if config.digests_only && !has_digest(name) {
+    if config.digests_only && !has_digest(&name) {
         return refuse("images have to be named by digest here (@sha256:…)");
     }
     match (config.kind, scheme) {
@@ -219,7 +223,7 @@ fn image_of(config: &RuntimeConfig, site: &str, image: &str) -> Result<String, S
             Ok(format!("{scheme}://{name}"))
         }
         (Kind::Apptainer | Kind::Singularity, None) => Ok(format!("docker://{name}")),
-        (_, None | Some("docker")) => Ok(name.to_owned()),
+        (_, None | Some("docker")) => Ok(name),
         (kind, Some(_)) => refuse(&format!("{} does not know where that is", kind.name())),
     }
 }
