@@ -33,6 +33,15 @@ impl<'c> Tx<'c> {
         }
     }
 
+    /// Ends a query whose rows nobody else shall change before this transaction ends. For what runs at `READ COMMITTED`
+    /// ([`Store::claim`](crate::Store::claim)); on SQLite there is one writer, and the clause is empty.
+    pub fn for_update(&self) -> &'static str {
+        match self.dialect() {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR UPDATE",
+        }
+    }
+
     /// Runs a statement and says how many rows it changed.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, Error> {
         let outcome = match &mut self.connection {

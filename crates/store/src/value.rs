@@ -47,6 +47,11 @@ impl From<usize> for Value {
     }
 }
 
+impl From<&i64> for Value {
+    fn from(value: &i64) -> Value {
+        Value::Int(*value)
+    }
+}
 impl From<&str> for Value {
     fn from(value: &str) -> Value {
         Value::Text(value.to_owned())

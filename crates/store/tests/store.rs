@@ -248,3 +248,91 @@ async fn what_was_acknowledged_is_there_after_reopening_and_leases_are_freed() {
     assert_eq!(count(&store).await, 1);
     assert_eq!(store.queue_depths().await.expect("depths")[0].ready, 1);
 }
+
+#[tokio::test]
+async fn a_plan_says_what_comes_next() {
+    for store in stores().await {
+        let later = dte_base::time::Timestamp::now() + Duration::from_secs(3_600);
+        let declared = store.write(move |tx| {
+            let work =
+                |lane: &str, n: usize| NewWork::new("planned", format!("{lane}{n}"), serde_json::json!({})).lane(lane);
+            let mut all: Vec<NewWork> = (0..50).flat_map(|n| ["a", "b", "c"].map(|lane| work(lane, n))).collect();
+            all.push(work("d", 0).at(later));
+            tx.enqueue_many(&all)?;
+            // What is there already stays as it is.
+            tx.enqueue_many(&all[..3])
+        });
+        declared.await.expect("declares");
+        let lanes = store.read(|tx| tx.lanes("planned", 7)).await.expect("lanes");
+        let seen: Vec<(&str, usize, usize)> = lanes.iter().map(|l| (l.name.as_str(), l.running, l.due)).collect();
+        assert_eq!(seen, [("a", 0, 7), ("b", 0, 7), ("c", 0, 7), ("d", 0, 0)]);
+        assert_eq!(lanes[3].first, Some(later));
+        let tasks = Tasks::new();
+        let ran: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+        let notes = Arc::clone(&ran);
+        let plan = |_: &mut dte_store::Tx<'_>, lanes: &[dte_store::Lane], free: usize| {
+            // Two at once of `a`, all of `c`, nothing of `b`.
+            let count = |lane: &dte_store::Lane| match lane.name.as_str() {
+                "a" => 2_usize.saturating_sub(lane.running).min(lane.due),
+                "c" => lane.due.min(free),
+                _ => 0,
+            };
+            Ok(lanes.iter().map(count).collect())
+        };
+        let at_once = Arc::new(AtomicUsize::new(0));
+        Worker::new(&store, "planned").concurrency(8).planned(plan).run(&tasks, move |claim| {
+            let (notes, at_once) = (Arc::clone(&notes), Arc::clone(&at_once));
+            async move {
+                if claim.lane == "a" {
+                    assert!(at_once.fetch_add(1, Ordering::SeqCst) < 2, "two at once");
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    at_once.fetch_sub(1, Ordering::SeqCst);
+                }
+                notes.lock().expect("not poisoned").push(claim.id);
+                Outcome::Done
+            }
+        });
+        until("a and c are done", async || ran.lock().expect("not poisoned").len() == 100).await;
+        assert!(tasks.stop_and_wait(Duration::from_secs(10)).await);
+        let ran = ran.lock().expect("not poisoned");
+        assert!(ran.iter().all(|id| id.starts_with(['a', 'c'])));
+        let lanes = store.read(|tx| tx.lanes("planned", 100)).await.expect("lanes");
+        assert_eq!(lanes.iter().map(|lane| lane.due).collect::<Vec<_>>(), [50, 0]);
+    }
+}
+
+#[tokio::test]
+async fn several_claims_end_together_and_lost_ones_are_told() {
+    for store in stores().await {
+        let tasks = Tasks::new();
+        let declared = store.write(|tx| {
+            let work = |n: usize| NewWork::new("ends", format!("{n}"), serde_json::json!({}));
+            tx.enqueue_many(&(0..4).map(work).collect::<Vec<_>>())
+        });
+        declared.await.expect("declares");
+        let (sender, mut claims) = tokio::sync::mpsc::channel(4);
+        Worker::new(&store, "ends").concurrency(4).run(&tasks, move |claim| {
+            let sender = sender.clone();
+            async move {
+                sender.send(claim).await.expect("is received");
+                std::future::pending().await
+            }
+        });
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(claims.recv().await.expect("a claim"));
+        }
+        held.sort_by(|a, b| a.id.cmp(&b.id));
+        let lost =
+            store.write(|tx| tx.execute("UPDATE work SET lease = 'another' WHERE queue = 'ends' AND id = '1'", &[]));
+        assert_eq!(lost.await.map_err(|error: Error| error).expect("writes"), 1);
+        let asked = held.clone();
+        let ended = store.claim(move |tx| {
+            let all: Vec<&dte_store::Claim> = asked.iter().collect();
+            Ok::<_, Error>((tx.still_ours(&all)?, tx.finished_many(&all)?))
+        });
+        let expected = vec![true, false, true, true];
+        assert_eq!(ended.await.expect("ends"), (expected.clone(), expected));
+        assert!(tasks.stop_and_wait(Duration::from_secs(20)).await);
+    }
+}

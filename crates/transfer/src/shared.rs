@@ -8,7 +8,11 @@ use dte_store::Store;
 use tokio::sync::watch;
 
 use crate::config::Settings;
+use crate::store::begin::{Assignment, Taken};
+use crate::store::finish::Ended;
+use crate::work::planner::Planner;
 use crate::work::third_party::Copiers;
+use crate::work::together::Together;
 
 pub struct Shared {
     pub store: Store,
@@ -20,6 +24,11 @@ pub struct Shared {
     pub tasks: Tasks,
     /// Which storages copy to and from others by themselves.
     pub copiers: Copiers,
+    /// Which files are begun next.
+    pub planner: Planner,
+    /// Copies that begin, and ends of copies, each in as few transactions as can be.
+    pub begins: Together<Taken, Option<Assignment>>,
+    pub ends: Together<Ended, bool>,
     /// What `submit_host` and `transfer_host` say.
     pub host: String,
     /// Counts cancellations, so that copies under way look whether they are meant.
@@ -37,6 +46,9 @@ impl Shared {
             settings,
             tasks: ctx.tasks,
             copiers: Copiers::default(),
+            planner: Planner::default(),
+            begins: Together::default(),
+            ends: Together::default(),
             cancellations: watch::Sender::new(0),
         }
     }

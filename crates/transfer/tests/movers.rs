@@ -8,12 +8,22 @@ use dte_identity::testing::TestSetup;
 use dte_protocol_fts::{JobState, Submission};
 use dte_store::Store;
 use fixture::{FakeStorage, World};
+use http::Method;
 
 const CONTENT: &[u8] = b"some bytes that are to be somewhere else";
 /// `DTE_TEST_FILES` asks for another number.
 const FILES: usize = 600;
 /// As many as one job may have.
 const JOB: usize = 10_000;
+
+/// How many transactions of this process were undone because of others.
+fn conflicts() -> u64 {
+    let text = dte_base::telemetry::render();
+    let lines = text.lines().filter(|line| line.starts_with("dte_store_conflicts_total{"));
+    let counts =
+        lines.inspect(|line| eprintln!("{line}")).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    counts.sum()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_movers_move_every_file_once() {
@@ -62,6 +72,11 @@ async fn two_movers_move_every_file_once() {
         moved[0] += times[0];
         moved[1] += times[1];
     }
+    let opened: usize = worlds.iter().map(|world| world.storage.count(&Method::GET, "/local/a")).sum();
+    assert_eq!(opened, count, "the source was opened more often than there are files");
+    let conflicts = conflicts();
+    eprintln!("{conflicts} transactions were run again because of others");
+    assert!(conflicts * 10 <= count as u64, "the movers are in each other's way");
     eprintln!("{count} files in {seconds:.1} s, {:.0} a second; {moved:?} by each engine", count as f64 / seconds);
     assert!(moved.iter().all(|files| *files > 0), "one engine did all of it: {moved:?}");
     let told = worlds[0].events("org.dte.transfer.file.finished").await.len();

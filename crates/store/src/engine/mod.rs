@@ -19,6 +19,13 @@ const SLOW: Duration = Duration::from_millis(5);
 static SLOW_CLOSURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     telemetry::counter("dte_store_slow_closures_total", "Transactions whose closure ran longer than 5 ms.", &["place"])
 });
+static CONFLICTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    telemetry::counter(
+        "dte_store_conflicts_total",
+        "Runs of a transaction that were undone because of another, by the place of its closure.",
+        &["place"],
+    )
+});
 static TRANSACTIONS: LazyLock<HistogramVec> =
     LazyLock::new(|| telemetry::histogram("dte_store_transaction_seconds", "From the call to the answer.", &["kind"]));
 
@@ -32,6 +39,8 @@ pub(crate) enum Ran {
 pub(crate) trait Job: Send {
     /// Runs the closure. May be called again after a conflict.
     fn run(&mut self, tx: &mut Tx<'_>) -> Ran;
+    /// Its last run was undone because of another transaction, and it will be run again.
+    fn note_conflict(&self);
     /// Sends the closure's own answer.
     fn answer(self: Box<Self>);
     /// Sends `error` in place of the closure's answer.
@@ -99,6 +108,10 @@ where
         let ran = if outcome.is_ok() { Ran::Ok } else { Ran::Failed };
         self.outcome = Some(outcome);
         ran
+    }
+
+    fn note_conflict(&self) {
+        CONFLICTS.with_label_values(&[&self.place.to_string()]).inc();
     }
 
     fn answer(self: Box<Self>) {

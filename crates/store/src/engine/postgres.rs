@@ -160,7 +160,10 @@ impl Session {
                     return job.answer();
                 }
                 Ok(None) => return job.answer(),
-                Err(Error::Conflict) => std::thread::sleep(CONFLICT_WAIT.wait(attempt)),
+                Err(Error::Conflict) => {
+                    job.note_conflict();
+                    std::thread::sleep(CONFLICT_WAIT.wait(attempt));
+                }
                 Err(error) => return job.fail(error),
             }
         }

@@ -113,6 +113,20 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Appends events in this order; they can be read once this transaction has committed.
+    pub fn emit_many(&mut self, events: Vec<Event>) -> Result<(), Error> {
+        if self.dialect() == Dialect::Sqlite {
+            return events.into_iter().try_for_each(|event| self.emit(event));
+        }
+        self.touched.emitted |= !events.is_empty();
+        let columns = ["id", "type", "source", "subject", "time", "data", "request_id"];
+        let rows: Vec<Vec<crate::Value>> = events
+            .into_iter()
+            .map(|e| crate::values![e.id, e.kind, e.source, e.subject, e.time, e.data, e.request_id])
+            .collect();
+        self.insert_many("event_outbox", &columns, &rows).map(|_| ())
+    }
+
     /// Events after `seq` whose type begins with one of `types` (all when empty), in order.
     pub fn events_after(&mut self, seq: i64, limit: usize, types: &[String]) -> Result<Vec<Event>, Error> {
         let mut sql = format!("SELECT {COLUMNS} FROM event_log WHERE seq > ?1");

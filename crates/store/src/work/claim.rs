@@ -10,6 +10,7 @@ use dte_base::time::Timestamp;
 use serde_json::Value as Json;
 
 use super::park::{Lot, Parked};
+use super::plan::{self, Plan};
 use crate::sql::Dialect;
 use crate::value::Row;
 use crate::work::LEASED;
@@ -62,12 +63,20 @@ impl Claim {
 /// Candidates that one claim looks at.
 const LOOKED_AT: usize = 512;
 
+/// How a worker chooses among what waits.
+#[derive(Clone)]
+pub(crate) enum Choice {
+    /// The best by priority and time, so many of a lane at once.
+    PerLane(usize),
+    Planned(Plan),
+}
+
 /// Claims up to `count` pieces of work. Claims of one queue follow each other, so a lane's limit holds across processes.
 pub(crate) fn claim(
     tx: &mut Tx<'_>,
     queue: &str,
     count: usize,
-    per_lane: usize,
+    choice: &Choice,
     lease: Duration,
     instance: &str,
 ) -> Result<Vec<Claim>, Error> {
@@ -83,6 +92,22 @@ pub(crate) fn claim(
         "UPDATE work SET state = 0, lease = NULL, lease_until = NULL WHERE queue = ?1 AND state = 1 AND lease_until < ?2",
         &params![queue, now],
     )?;
+    let mut chosen = match choice {
+        Choice::PerLane(most) => best(tx, queue, count, *most, now)?,
+        Choice::Planned(plan) => plan::choose(tx, queue, count, plan)?,
+    };
+    for claim in &mut chosen {
+        claim.lease = format!("{instance}:{}", new_id().simple());
+    }
+    let until = now + lease;
+    let rows: Vec<Vec<crate::Value>> =
+        chosen.iter().map(|c| crate::values![&c.queue, &c.id, LEASED, &c.lease, until, c.attempt]).collect();
+    tx.update_many("work", &["queue", "id"], &["state", "lease", "lease_until", "attempts"], &rows)?;
+    Ok(chosen)
+}
+
+/// The best of what is ready, up to `count`, in lanes that are not full.
+fn best(tx: &mut Tx<'_>, queue: &str, count: usize, per_lane: usize, now: Timestamp) -> Result<Vec<Claim>, Error> {
     let mut taken: HashMap<String, usize> = tx
         .query(
             "SELECT lane, COUNT(*) FROM work WHERE queue = ?1 AND state = 1 AND lane <> '' GROUP BY lane",
@@ -93,7 +118,7 @@ pub(crate) fn claim(
         .collect();
     let candidates = candidates(tx, queue, now, &taken, per_lane)?;
     let mut chosen = Vec::new();
-    for mut candidate in candidates {
+    for candidate in candidates {
         if chosen.len() == count {
             break;
         }
@@ -104,13 +129,8 @@ pub(crate) fn claim(
             }
             *in_lane += 1;
         }
-        candidate.lease = format!("{instance}:{}", new_id().simple());
         chosen.push(candidate);
     }
-    let until = now + lease;
-    let rows: Vec<Vec<crate::Value>> =
-        chosen.iter().map(|c| crate::values![&c.queue, &c.id, LEASED, &c.lease, until, c.attempt]).collect();
-    tx.update_many("work", &["queue", "id"], &["state", "lease", "lease_until", "attempts"], &rows)?;
     Ok(chosen)
 }
 
@@ -137,7 +157,7 @@ fn candidates(
     tx.query(&sql, &values, read_claim)
 }
 
-fn read_claim(row: &Row) -> Result<Claim, Error> {
+pub(super) fn read_claim(row: &Row) -> Result<Claim, Error> {
     Ok(Claim {
         queue: row.get(0)?,
         id: row.get(1)?,

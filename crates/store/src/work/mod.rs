@@ -10,6 +10,7 @@
 mod claim;
 mod dead;
 mod park;
+mod plan;
 mod worker;
 
 use dte_base::time::Timestamp;
@@ -20,9 +21,11 @@ use crate::{Error, Migration, Tx, params};
 pub use claim::Claim;
 pub use dead::{DeadLetter, QueueDepth};
 pub use park::Parked;
+pub use plan::Lane;
 pub use worker::{Outcome, Worker};
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("0001.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, sql: include_str!("0001.sql") }, Migration { version: 2, sql: include_str!("0002.sql") }];
 
 /// The states as stored.
 pub(crate) const READY: i64 = 0;
@@ -71,6 +74,19 @@ impl Tx<'_> {
         Ok(self.insert_work(&work, "DO NOTHING")? > 0)
     }
 
+    /// Declares several pieces of work; what exists already stays as it is.
+    pub fn enqueue_many(&mut self, work: &[NewWork]) -> Result<(), Error> {
+        let now = Timestamp::now();
+        let columns = ["queue", "id", "lane", "priority", "payload", "state", "run_at", "created", "attempts", "again"];
+        let row = |w: &NewWork| {
+            let run_at = w.run_at.unwrap_or(now);
+            crate::values![&w.queue, &w.id, &w.lane, w.priority, &w.payload, READY, run_at, now, 0, 0]
+        };
+        let rows: Vec<Vec<crate::Value>> = work.iter().map(row).collect();
+        self.touched.queues.extend(work.iter().map(|work| work.queue.clone()));
+        self.insert_new_many("work", &columns, &rows).map(|_| ())
+    }
+
     /// Declares that this work must run at least once from now on: new work is made, waiting work is brought forward, running
     /// work will run once more, dead work gets another chance. For reconcilers that compare wanted with actual state.
     pub fn request(&mut self, work: NewWork) -> Result<(), Error> {
@@ -96,6 +112,11 @@ impl Tx<'_> {
             ),
             &params![&work.queue, &work.id, &work.lane, work.priority, &work.payload, work.run_at.unwrap_or(now), now],
         )
+    }
+
+    /// Has the workers of a queue look again once this transaction has committed: more of it may be done now than before.
+    pub fn look_again(&mut self, queue: &str) {
+        self.touched.queues.insert(queue.to_owned());
     }
 
     /// Runs a waiting or dead piece of work now. `false` when there is none.
@@ -143,6 +164,52 @@ impl Tx<'_> {
         self.touched.queues.insert(claim.queue.clone());
         claim.note_finished();
         Ok(())
+    }
+}
+
+/// Leases that one statement names at most.
+const LEASES_AT_ONCE: usize = 500;
+
+impl Tx<'_> {
+    /// Which of these claims are still ours, kept so until the end of a transaction of [`Store::claim`](crate::Store::claim).
+    pub fn still_ours(&mut self, claims: &[&Claim]) -> Result<Vec<bool>, Error> {
+        let mut held = std::collections::HashSet::new();
+        for some in claims.chunks(LEASES_AT_ONCE) {
+            let marks: Vec<String> = (1..=some.len()).map(|n| format!("?{n}")).collect();
+            let leases: Vec<crate::Value> = some.iter().map(|claim| (&claim.lease).into()).collect();
+            let lock = self.for_update();
+            let sql = format!("SELECT lease FROM work WHERE lease IN ({}){lock}", marks.join(", "));
+            held.extend(self.query(&sql, &leases, |row| row.get::<String>(0))?);
+        }
+        Ok(claims.iter().map(|claim| held.contains(&claim.lease)).collect())
+    }
+
+    /// [`Tx::finished`] for several pieces of work of one queue: which of them were still ours. The effect of the others must not
+    /// stand, so this comes before the effects.
+    pub fn finished_many(&mut self, claims: &[&Claim]) -> Result<Vec<bool>, Error> {
+        let mut gone = std::collections::HashSet::new();
+        for some in claims.chunks(LEASES_AT_ONCE) {
+            let marks: Vec<String> = (1..=some.len()).map(|n| format!("?{n}")).collect();
+            let leases: Vec<crate::Value> = some.iter().map(|claim| (&claim.lease).into()).collect();
+            let sql = format!("DELETE FROM work WHERE lease IN ({}) AND again = 0 RETURNING lease", marks.join(", "));
+            gone.extend(self.query(&sql, &leases, |row| row.get::<String>(0))?);
+        }
+        let mut ours = Vec::with_capacity(claims.len());
+        for claim in claims {
+            ours.push(if gone.contains(&claim.lease) {
+                self.touched.queues.insert(claim.queue.clone());
+                claim.note_finished();
+                true
+            } else {
+                // Lost, or wanted once more.
+                match self.finished(claim) {
+                    Ok(()) => true,
+                    Err(Error::LeaseLost) => false,
+                    Err(error) => return Err(error),
+                }
+            });
+        }
+        Ok(ours)
     }
 }
 

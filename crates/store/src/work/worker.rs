@@ -1,7 +1,7 @@
 //! The one scheduler loop of the engine: claims work of a queue and runs its handler.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use dte_base::backoff::Backoff;
@@ -11,9 +11,10 @@ use dte_base::time::Timestamp;
 use prometheus::IntCounterVec;
 use tokio::task::{Id, JoinSet};
 
+use crate::work::claim::Choice;
 use crate::work::park::Lot;
-use crate::work::{Claim, DEAD, READY, claim};
-use crate::{Error, Store};
+use crate::work::{Claim, DEAD, Lane, READY, claim};
+use crate::{Error, Store, Tx};
 
 /// Another process may have declared work without our hearing of it; on SQLite there is no other process.
 const LOOK_AGAIN_SHARED: Duration = Duration::from_secs(2);
@@ -54,7 +55,7 @@ pub struct Worker {
     store: Store,
     queue: &'static str,
     concurrency: usize,
-    per_lane: usize,
+    choice: Choice,
     lease: Duration,
     backoff: Backoff,
     max_attempts: u32,
@@ -66,7 +67,7 @@ impl Worker {
             store: store.clone(),
             queue,
             concurrency: 4,
-            per_lane: 1,
+            choice: Choice::PerLane(1),
             lease: Duration::from_secs(15),
             backoff: Backoff::default(),
             max_attempts: 10,
@@ -81,7 +82,17 @@ impl Worker {
 
     /// Handlers at once per lane, over all processes.
     pub fn per_lane(mut self, count: usize) -> Self {
-        self.per_lane = count.max(1);
+        self.choice = Choice::PerLane(count.max(1));
+        self
+    }
+
+    /// What comes next is said by `plan`: how many pieces of each lane, of as many as this process can take now. It runs in the
+    /// transaction that claims, one at a time over all processes. Within a lane the oldest comes first, whatever its priority.
+    pub fn planned(
+        mut self,
+        plan: impl Fn(&mut Tx<'_>, &[Lane], usize) -> Result<Vec<usize>, Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.choice = Choice::Planned(Arc::new(plan));
         self
     }
 
@@ -151,7 +162,7 @@ impl Worker {
         if free == 0 {
             return Vec::new();
         }
-        let (queue, per_lane, lease) = (self.queue, self.per_lane, self.lease);
+        let (queue, choice, lease) = (self.queue, self.choice.clone(), self.lease);
         // Looks before it locks: an idle queue costs no write.
         let now = Timestamp::now();
         let due = self
@@ -168,7 +179,7 @@ impl Worker {
             return Vec::new();
         }
         let instance = self.store.instance().to_owned();
-        let claimed = self.store.claim(move |tx| claim::claim(tx, queue, free, per_lane, lease, &instance)).await;
+        let claimed = self.store.claim(move |tx| claim::claim(tx, queue, free, &choice, lease, &instance)).await;
         claimed.unwrap_or_else(|error: Error| {
             tracing::warn!(queue, %error, "work could not be claimed");
             Vec::new()
@@ -223,7 +234,7 @@ impl Worker {
         if let Outcome::Retry { error } | Outcome::Dead { error } = &outcome {
             tracing::info!(queue, id, attempt, error, "work failed");
         }
-        let outcome = std::sync::Arc::new(outcome);
+        let outcome = Arc::new(outcome);
         let written = self.store.claim(move |tx| {
             let now = Timestamp::now();
             match outcome.as_ref() {
@@ -269,7 +280,7 @@ impl Worker {
         running.handlers.shutdown().await;
         for claim in running.claims.into_values() {
             let attempt = claim.attempt - 1;
-            let put = move |tx: &mut crate::Tx<'_>| claim::put_back(tx, &claim, READY, Timestamp::now(), attempt, None);
+            let put = move |tx: &mut Tx<'_>| claim::put_back(tx, &claim, READY, Timestamp::now(), attempt, None);
             if let Err::<(), Error>(error) = self.store.claim(put).await {
                 tracing::warn!(queue = self.queue, %error, "work could not be given back; its lease will run out");
             }

@@ -3,10 +3,13 @@
 
 pub mod ban;
 pub mod failure;
+pub mod lane;
 pub mod params;
 pub mod place;
 pub mod reader;
 pub mod retry;
+pub mod rules;
+pub mod schedule;
 pub mod state;
 pub mod submission;
 pub mod support;

@@ -1,175 +1,25 @@
-//! Moves files and jobs from state to state. Each change, the event that tells of it and the end of the work that led to it
-//! are one transaction.
+//! How files and jobs end. Each change, the event that tells of it and the end of the work that led to it are one transaction.
+//!
+//! Whoever ends files counts them in their job's row ([`note_ended`]) before looking whether it was the last: so two that end
+//! files of one job at the same time follow each other there, whatever the isolation of their transactions, and one of them
+//! sees that nothing is left.
 
 use dte_base::time::Timestamp;
-use dte_protocol_fts::{FileState, JobState, JobType};
-use dte_store::{Claim, Error, Tx, params, values};
-
-use crate::model::ban::BanStatus;
-use crate::model::failure::Failure;
+use dte_protocol_fts::{FileState, JobState};
+use dte_store::{Error, Tx, params, values};
 
 use crate::model::state::{self, Tally, Trigger};
-use crate::store::ban;
 use crate::store::outcome;
 use crate::store::row::{self, FileRow, JobRow};
 use crate::store::submit::enqueue_copy;
 
-/// A copy to be made now.
-#[derive(Clone, Debug)]
-pub struct Assignment {
-    pub job: JobRow,
-    pub file: FileRow,
-    /// An earlier try may have brought the file without our knowing.
-    pub is_again: bool,
-    pub is_last_hop: bool,
+/// Counts files of a job that end in this transaction. Says whether some of the job's files have not ended yet.
+pub(super) fn note_ended(tx: &mut Tx<'_>, job: &JobRow, files: usize) -> Result<bool, Error> {
+    let sql = "UPDATE transfer_jobs SET ended = ended + ?2 WHERE job_id = ?1 RETURNING files - ended";
+    Ok(tx.query_opt(sql, &params![job.job_id, files], |row| row.get::<i64>(0))?.is_some_and(|open| open > 0))
 }
 
-/// Marks the file as being copied. None when there is nothing to do (any more): then the work is over as well.
-pub fn begin(
-    tx: &mut Tx<'_>,
-    claim: &Claim,
-    file_id: i64,
-    host: &str,
-    now: Timestamp,
-) -> Result<Option<Assignment>, Error> {
-    let Some(mut file) = row::file(tx, file_id)? else { return over(tx, claim) };
-    let Some(job) = row::job(tx, file.job_id)? else { return over(tx, claim) };
-    if state::next(file.state, Trigger::Start).is_none() {
-        return over(tx, claim);
-    }
-    if job.cancelled {
-        end_file(tx, &job, &mut file, Trigger::Cancel, Some(outcome::CANCELED_BY_USER), now)?;
-        settle_job(tx, &job, now)?;
-        return over(tx, claim);
-    }
-    let expires = job.params.max_time_in_queue.map(Timestamp::from_seconds);
-    if file.state == FileState::Submitted && expires.is_some_and(|expires| expires < now) {
-        end_file(tx, &job, &mut file, Trigger::Expire, Some(outcome::WAITED_TOO_LONG), now)?;
-        settle_job(tx, &job, now)?;
-        return over(tx, claim);
-    }
-    if ban::is_user_banned(tx, &job.user_dn)? {
-        end_file(tx, &job, &mut file, Trigger::Cancel, Some(outcome::USER_BANNED), now)?;
-        settle_job(tx, &job, now)?;
-        return over(tx, claim);
-    }
-    match ban::first_banned(tx, &[&file.source_se, &file.dest_se])? {
-        Some((_, BanStatus::Cancel)) => {
-            ban::cancel_file(tx, &job, &mut file, now)?;
-            return over(tx, claim);
-        }
-        Some((_, BanStatus::Wait | BanStatus::WaitAs)) => {
-            // A copy that was under way goes on.
-            if let Some(held) = state::next(file.state, Trigger::Hold) {
-                ban::set_state(tx, file_id, held)?;
-                return over(tx, claim);
-            }
-        }
-        None => {}
-    }
-    let is_again = file.state == FileState::Active || file.retries > 0;
-    tx.execute(
-        "UPDATE transfer_files SET state = ?2, host = ?3, started = COALESCE(started, ?4) WHERE file_id = ?1",
-        &params![file_id, FileState::Active.as_str(), host, now],
-    )?;
-    if job.state == JobState::Submitted {
-        tx.execute(
-            "UPDATE transfer_jobs SET state = ?2 WHERE job_id = ?1 AND state = ?3",
-            &params![job.job_id, JobState::Active.as_str(), JobState::Submitted.as_str()],
-        )?;
-    }
-    let is_last_hop = job.job_type != JobType::MultiHop
-        || tx
-            .query_opt(
-                "SELECT 1 FROM transfer_files WHERE job_id = ?1 AND file_index > ?2 LIMIT 1",
-                &params![job.job_id, file.file_index],
-                |_| Ok(()),
-            )?
-            .is_none();
-    file.state = FileState::Active;
-    file.started = file.started.or(Some(now));
-    Ok(Some(Assignment { job, file, is_again, is_last_hop }))
-}
-
-fn over<T>(tx: &mut Tx<'_>, claim: &Claim) -> Result<Option<T>, Error> {
-    tx.finished(claim)?;
-    Ok(None)
-}
-
-/// The copy is there: `bytes` with this checksum.
-pub fn succeed(
-    tx: &mut Tx<'_>,
-    claim: &Claim,
-    assignment: &Assignment,
-    bytes: u64,
-    adler32: &str,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let Assignment { job, file, .. } = assignment;
-    if let Some(mut file) = still_active(tx, file.file_id)? {
-        file.bytes = i64::try_from(bytes).ok();
-        file.adler32 = Some(adler32.to_owned());
-        end_file(tx, job, &mut file, Trigger::Succeed, None, now)?;
-        if job.job_type == JobType::MultiHop {
-            use_next(tx, job, "file_index > ?2", file.file_index)?;
-        }
-        settle_job(tx, job, now)?;
-    }
-    tx.finished(claim)
-}
-
-/// The copy failed and will not be tried again.
-pub fn fail_for_good(
-    tx: &mut Tx<'_>,
-    claim: &Claim,
-    assignment: &Assignment,
-    failure: &Failure,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let Assignment { job, file, .. } = assignment;
-    if let Some(mut file) = still_active(tx, file.file_id)? {
-        file.recoverable = Some(failure.recoverable);
-        end_file(tx, job, &mut file, Trigger::FailForGood, Some(&failure.to_string()), now)?;
-        if job.job_type == JobType::MultipleReplica {
-            use_replica(tx, job, file.file_index)?;
-        }
-        settle_job(tx, job, now)?;
-    }
-    tx.finished(claim)
-}
-
-/// The copy failed and will be tried again. `false` when the file ended meanwhile: then the work is over.
-pub fn fail_for_now(
-    tx: &mut Tx<'_>,
-    claim: &Claim,
-    assignment: &Assignment,
-    failure: &Failure,
-    host: &str,
-    now: Timestamp,
-) -> Result<bool, Error> {
-    let Some(file) = still_active(tx, assignment.file.file_id)? else {
-        tx.finished(claim)?;
-        return Ok(false);
-    };
-    let attempt = file.retries + 1;
-    let reason = failure.to_string();
-    tx.execute(
-        "UPDATE transfer_files SET state = ?2, retries = ?3, reason = ?4, recoverable = 1 WHERE file_id = ?1",
-        &params![file.file_id, FileState::Submitted.as_str(), attempt, &reason],
-    )?;
-    tx.execute(
-        "INSERT INTO transfer_retries (file_id, attempt, time, reason, host) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO NOTHING",
-        &params![file.file_id, attempt, now, &reason, host],
-    )?;
-    Ok(true)
-}
-
-fn still_active(tx: &mut Tx<'_>, file_id: i64) -> Result<Option<FileRow>, Error> {
-    Ok(row::file(tx, file_id)?.filter(|file| file.state == FileState::Active))
-}
-
-/// Writes the end of a file and tells of it. `file` carries what the end found out.
+/// Writes the end of one file, counts it and tells of it. `file` carries what the end found out.
 pub(super) fn end_file(
     tx: &mut Tx<'_>,
     job: &JobRow,
@@ -184,6 +34,7 @@ pub(super) fn end_file(
     file.state = state;
     file.reason = reason.map(str::to_owned);
     file.finished = Some(now);
+    note_ended(tx, job, 1)?;
     tx.execute(
         "UPDATE transfer_files SET state = ?2, reason = ?3, finished = ?4, bytes = ?5, adler32 = ?6, recoverable = ?7
          WHERE file_id = ?1",
@@ -219,13 +70,19 @@ pub(super) fn cancel_files(
         file.finished = Some(now);
         rows.push(values![file.file_id, state.as_str(), reason, now]);
     }
+    note_ended(tx, job, rows.len())?;
     tx.update_many("transfer_files", &["file_id"], &["state", "reason", "finished"], &rows)?;
-    files.iter().try_for_each(|file| tx.emit(outcome::file_event(job, file)))
+    tx.emit_many(files.iter().map(|file| outcome::file_event(job, file)).collect())
 }
 
 /// The turn of the next replica has come.
 pub(super) fn use_replica(tx: &mut Tx<'_>, job: &JobRow, index: i64) -> Result<(), Error> {
     use_next(tx, job, "file_index = ?2", index)
+}
+
+/// The turn of the next hop has come.
+pub(super) fn use_hop(tx: &mut Tx<'_>, job: &JobRow, index: i64) -> Result<(), Error> {
+    use_next(tx, job, "file_index > ?2", index)
 }
 
 /// The turn of the next waiting replica or hop has come.

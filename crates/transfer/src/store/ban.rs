@@ -3,11 +3,11 @@
 //! Who or what is banned is one row; what it means for the files that wait is done in pieces afterwards, as durable work. A file
 //! whose turn comes asks again, so nothing slips through between the two.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use dte_base::time::Timestamp;
 use dte_protocol_fts::{FileState, JobType};
-use dte_store::{Error, NewWork, Tx, params};
+use dte_store::{Error, NewWork, Row, Tx, params};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -146,25 +146,43 @@ pub fn is_user_banned(tx: &mut Tx<'_>, user_dn: &str) -> Result<bool, Error> {
     Ok(tx.query_opt(sql, &params![user_dn], |_| Ok(()))?.is_some())
 }
 
-/// The first of these storages that is banned, and how.
-pub fn first_banned(tx: &mut Tx<'_>, names: &[&str]) -> Result<Option<(String, BanStatus)>, Error> {
-    let mut worst = None;
+/// Those of these submitters who are banned.
+pub(super) fn banned_users(tx: &mut Tx<'_>, names: &[&str]) -> Result<HashSet<String>, Error> {
+    let sql = |marks: &str| format!("SELECT user_dn FROM transfer_banned_users WHERE user_dn IN ({marks})");
+    Ok(by_names(tx, names, sql, |row| row.get::<String>(0))?.into_iter().collect())
+}
+
+/// Those of these storages that are banned, and how.
+pub(super) fn banned_storages(tx: &mut Tx<'_>, names: &[&str]) -> Result<HashMap<String, BanStatus>, Error> {
+    let sql = |marks: &str| format!("SELECT storage, status FROM transfer_banned_storages WHERE storage IN ({marks})");
+    let read = |row: &Row| {
+        let status = row.get::<String>(1)?;
+        let status = status.parse().map_err(|_| Error::Column { index: 1, wanted: "a ban's status" })?;
+        Ok((row.get::<String>(0)?, status))
+    };
+    Ok(by_names(tx, names, sql, read)?.into_iter().collect())
+}
+
+fn by_names<T>(
+    tx: &mut Tx<'_>,
+    names: &[&str],
+    sql: impl Fn(&str) -> String,
+    read: fn(&Row) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let mut found = Vec::new();
     for chunk in names.chunks(NAMES_AT_ONCE) {
         let marks: Vec<String> = (1..=chunk.len()).map(|n| format!("?{n}")).collect();
         let values: Vec<dte_store::Value> = chunk.iter().map(|name| (*name).into()).collect();
-        let sql = format!(
-            "SELECT storage, status FROM transfer_banned_storages WHERE storage IN ({}) ORDER BY status, storage LIMIT 1",
-            marks.join(", ")
-        );
-        let found = tx.query_opt(&sql, &values, |row| {
-            let status = row.get::<String>(1)?;
-            let status = status.parse().map_err(|_| Error::Column { index: 1, wanted: "a ban's status" })?;
-            Ok((row.get::<String>(0)?, status))
-        })?;
-        // CANCEL weighs more than WAIT, and that more than WAIT_AS, which takes new jobs.
-        worst = [worst, found].into_iter().flatten().min_by_key(|(_, status): &(String, BanStatus)| *status);
+        found.extend(tx.query(&sql(&marks.join(", ")), &values, read)?);
     }
-    Ok(worst)
+    Ok(found)
+}
+
+/// The first of these storages that is banned, and how.
+pub fn first_banned(tx: &mut Tx<'_>, names: &[&str]) -> Result<Option<(String, BanStatus)>, Error> {
+    let found = banned_storages(tx, names)?;
+    // CANCEL weighs more than WAIT, and that more than WAIT_AS, which takes new jobs.
+    Ok(found.into_iter().min_by(|(a, x), (b, y)| (x, a).cmp(&(y, b))))
 }
 
 /// The jobs that a ban is about to touch, told before any of its work is done.

@@ -35,8 +35,9 @@ pub fn job_because(tx: &mut Tx<'_>, job: &JobRow, reason: &str, now: Timestamp) 
     if job.state.is_terminal() {
         return Ok(Cancelled::WasOver);
     }
+    // Also when it was set before: everybody takes the job's row before those of its files.
+    tx.execute("UPDATE transfer_jobs SET cancelled = 1 WHERE job_id = ?1", &params![job.job_id])?;
     if !job.cancelled {
-        tx.execute("UPDATE transfer_jobs SET cancelled = 1 WHERE job_id = ?1", &params![job.job_id])?;
         tx.forget_work(DISPATCH_QUEUE, &job.job_id.to_string())?;
     }
     let mut open = row::open_files(tx, job.job_id, PIECE)?;

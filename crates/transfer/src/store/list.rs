@@ -119,3 +119,37 @@ pub fn active_by_host(tx: &mut Tx<'_>) -> Result<Vec<(String, i64)>, Error> {
     let sql = "SELECT COALESCE(host, ''), COUNT(*) FROM transfer_files WHERE finished IS NULL AND state = 'ACTIVE' GROUP BY host";
     tx.query(sql, &[], |row| Ok((row.get(0)?, row.get(1)?)))
 }
+
+/// Names in one answer.
+const MOST_NAMES: usize = 100;
+
+/// What there are names of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    User,
+    Source,
+    Destination,
+    Storage,
+    Vo,
+}
+
+/// Names in the jobs that are remembered that begin with `term`.
+pub fn beginning_with(tx: &mut Tx<'_>, what: Known, term: &str) -> Result<Vec<String>, Error> {
+    let columns: &[&str] = match what {
+        Known::User => &["user_dn"],
+        Known::Source => &["source_se"],
+        Known::Destination => &["dest_se"],
+        Known::Storage => &["source_se", "dest_se"],
+        Known::Vo => &["vo"],
+    };
+    let length = term.chars().count();
+    let mut names = std::collections::BTreeSet::new();
+    for column in columns {
+        let sql = format!(
+            "SELECT DISTINCT {column} FROM transfer_jobs WHERE {column} IS NOT NULL AND substr({column}, 1, {length}) = ?1
+             ORDER BY {column} LIMIT ?2"
+        );
+        names.extend(tx.query(&sql, &dte_store::params![term, MOST_NAMES], |row| row.get::<String>(0))?);
+    }
+    Ok(names.into_iter().take(MOST_NAMES).collect())
+}

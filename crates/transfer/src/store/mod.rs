@@ -1,15 +1,18 @@
 //! The only place with this service's SQL.
 //!
-//! [`submit`] writes jobs, [`row`] reads them and [`list`] finds them, [`advance`] moves files and jobs from state to state with
-//! the events of [`outcome`] that tell of it, [`cancel`] stops, [`ban`] keeps out, [`storages`] is what an administrator says of them, [`reap`] forgets.
+//! [`submit`] writes jobs, [`row`] reads them and [`list`] finds them, [`begin`], [`finish`] and [`advance`] move files and jobs
+//! from state to state with the events of [`outcome`] that tell of it, [`cancel`] stops, [`ban`] keeps out, [`storages`] is what an administrator says of them, [`reap`] forgets.
 
 pub mod advance;
 pub mod ban;
+pub mod begin;
 pub mod cancel;
+pub mod finish;
 pub mod list;
 pub mod outcome;
 pub mod reap;
 pub mod row;
+pub mod rules;
 pub mod storages;
 pub mod submit;
 
@@ -19,6 +22,8 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("0001.sql") },
     Migration { version: 2, sql: include_str!("0002.sql") },
     Migration { version: 3, sql: include_str!("0003.sql") },
+    Migration { version: 4, sql: include_str!("0004.sql") },
+    Migration { version: 5, sql: include_str!("0005.sql") },
 ];
 
 /// The queue of the movers: one piece of work per file.

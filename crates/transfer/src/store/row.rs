@@ -1,5 +1,7 @@
 //! Jobs and files as they stand in the database.
 
+use std::collections::HashMap;
+
 use dte_base::time::Timestamp;
 use dte_identity::UserRef;
 use dte_protocol_fts::{FileState, JobState, JobType};
@@ -190,12 +192,43 @@ pub fn files_of(tx: &mut Tx<'_>, ids: &[Uuid]) -> Result<Vec<FileRow>, Error> {
     )
 }
 
-fn by_ids<T>(
+/// Some files, kept from others until the end of the transaction. Their jobs come first: see [`jobs_of_files`].
+pub(super) fn files_by_id(tx: &mut Tx<'_>, ids: &[i64]) -> Result<Vec<FileRow>, Error> {
+    let lock = tx.for_update();
+    let sql = |marks: &str| {
+        format!("SELECT {FILE_COLUMNS} FROM transfer_files WHERE file_id IN ({marks}) ORDER BY file_id{lock}")
+    };
+    by_ids(tx, ids, sql, read_file)
+}
+
+/// The jobs of some files, kept from others until the end of the transaction, in one order for all who ask.
+pub(super) fn jobs_of_files(tx: &mut Tx<'_>, ids: &[i64]) -> Result<HashMap<Uuid, JobRow>, Error> {
+    let sql = |marks: &str| format!("SELECT DISTINCT job_id FROM transfer_files WHERE file_id IN ({marks})");
+    let mut jobs = by_ids(tx, ids, sql, |row| row.get::<Uuid>(0))?;
+    jobs.sort_unstable();
+    jobs.dedup();
+    let lock = tx.for_update();
+    let sql = |marks: &str| {
+        format!("SELECT {JOB_COLUMNS} FROM transfer_jobs WHERE job_id IN ({marks}) ORDER BY job_id{lock}")
+    };
+    Ok(by_ids(tx, &jobs, sql, read_job)?.into_iter().map(|job| (job.job_id, job)).collect())
+}
+
+/// Whether no file of its job comes after this one.
+pub(super) fn is_last(tx: &mut Tx<'_>, file: &FileRow) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM transfer_files WHERE job_id = ?1 AND file_index > ?2 LIMIT 1";
+    Ok(tx.query_opt(sql, &params![file.job_id, file.file_index], |_| Ok(()))?.is_none())
+}
+
+fn by_ids<T, I>(
     tx: &mut Tx<'_>,
-    ids: &[Uuid],
+    ids: &[I],
     sql: impl Fn(&str) -> String,
     read: fn(&Row) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
+) -> Result<Vec<T>, Error>
+where
+    for<'a> &'a I: Into<dte_store::Value>,
+{
     let mut found = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(IDS_AT_ONCE) {
         let marks: Vec<String> = (1..=chunk.len()).map(|n| format!("?{n}")).collect();

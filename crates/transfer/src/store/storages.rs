@@ -2,7 +2,9 @@
 
 use dte_store::{Error, Row, Tx, params};
 
+use crate::model::rules::StorageRule;
 use crate::model::support::TpcSupport;
+use crate::store::rules::{changed, read_storage};
 
 fn support(row: &Row, index: usize) -> Result<TpcSupport, Error> {
     row.get::<String>(index)?.parse().map_err(|_| Error::Column { index, wanted: "a word of tpc_support" })
@@ -15,20 +17,33 @@ pub fn support_of(tx: &mut Tx<'_>, storage: &str) -> Result<TpcSupport, Error> {
 }
 
 /// All storages of which something was said, by name.
-pub fn all(tx: &mut Tx<'_>) -> Result<Vec<(String, TpcSupport)>, Error> {
-    let sql = "SELECT storage, tpc_support FROM transfer_storages ORDER BY storage";
-    tx.query(sql, &[], |row| Ok((row.get(0)?, support(row, 1)?)))
+pub fn all(tx: &mut Tx<'_>) -> Result<Vec<(String, TpcSupport, StorageRule)>, Error> {
+    let sql = "SELECT storage, tpc_support, inbound_max_active, outbound_max_active, inbound_max_throughput,
+                 outbound_max_throughput FROM transfer_storages ORDER BY storage";
+    tx.query(sql, &[], |row| Ok((row.get(0)?, support(row, 1)?, read_storage(row, 2)?)))
 }
 
-pub fn set(tx: &mut Tx<'_>, storage: &str, support: TpcSupport) -> Result<(), Error> {
+pub fn set(tx: &mut Tx<'_>, storage: &str, support: TpcSupport, rule: &StorageRule) -> Result<(), Error> {
     tx.execute(
-        "INSERT INTO transfer_storages (storage, tpc_support) VALUES (?1, ?2)
-         ON CONFLICT (storage) DO UPDATE SET tpc_support = excluded.tpc_support",
-        &params![storage, support.as_str()],
-    )
-    .map(|_| ())
+        "INSERT INTO transfer_storages (storage, tpc_support, inbound_max_active, outbound_max_active,
+           inbound_max_throughput, outbound_max_throughput) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (storage) DO UPDATE SET tpc_support = excluded.tpc_support,
+           inbound_max_active = excluded.inbound_max_active, outbound_max_active = excluded.outbound_max_active,
+           inbound_max_throughput = excluded.inbound_max_throughput,
+           outbound_max_throughput = excluded.outbound_max_throughput",
+        &params![
+            storage,
+            support.as_str(),
+            rule.inbound_max_active,
+            rule.outbound_max_active,
+            rule.inbound_max_throughput,
+            rule.outbound_max_throughput
+        ],
+    )?;
+    changed(tx)
 }
 
 pub fn forget(tx: &mut Tx<'_>, storage: &str) -> Result<(), Error> {
-    tx.execute("DELETE FROM transfer_storages WHERE storage = ?1", &params![storage]).map(|_| ())
+    tx.execute("DELETE FROM transfer_storages WHERE storage = ?1", &params![storage])?;
+    changed(tx)
 }

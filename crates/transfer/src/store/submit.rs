@@ -10,6 +10,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::model::ban::BanStatus;
+use crate::model::lane::Lane;
 use crate::model::submission::{NewFile, NewJob};
 use crate::store::ban;
 use crate::store::row::FileRow;
@@ -53,8 +54,8 @@ pub fn insert(tx: &mut Tx<'_>, job_id: Uuid, job: &NewJob, by: &Submitter, now: 
     let job_params = serde_json::to_string(&job.params).map_err(|error| Error::Invalid(error.to_string()))?;
     let new = tx.execute(
         "INSERT INTO transfer_jobs (job_id, state, job_type, owner, user_dn, cred_id, vo, source_se, dest_se, priority, params,
-           cancelled, submitted, dispatched)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, 0) ON CONFLICT (job_id) DO NOTHING",
+           cancelled, submitted, dispatched, files)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, 0, ?13) ON CONFLICT (job_id) DO NOTHING",
         &params![
             job_id,
             JobState::Submitted.as_str(),
@@ -67,13 +68,15 @@ pub fn insert(tx: &mut Tx<'_>, job_id: Uuid, job: &NewJob, by: &Submitter, now: 
             common(&job.files, |file| file.destination.storage_element()),
             job.params.priority,
             job_params,
-            now
+            now,
+            job.files.len()
         ],
     )?;
     if new == 0 {
         return Ok(Inserted::Exists);
     }
-    let rows: Vec<Vec<dte_store::Value>> = job.files.iter().map(|file| file_values(job_id, file)).collect();
+    let rows: Vec<Vec<dte_store::Value>> =
+        job.files.iter().map(|file| file_values(job_id, file, &by.vo, job.params.priority)).collect();
     tx.insert_many("transfer_files", FILE_INSERT_COLUMNS, &rows)?;
     if dispatch(tx, job_id)? == Dispatched::More {
         tx.enqueue(NewWork::new(DISPATCH_QUEUE, job_id.to_string(), json!({})))?;
@@ -109,8 +112,17 @@ const FILE_INSERT_COLUMNS: &[&str] = &[
     "retries",
 ];
 
-fn file_values(job_id: Uuid, file: &NewFile) -> Vec<dte_store::Value> {
+fn file_values(job_id: Uuid, file: &NewFile, vo: &str, priority: i64) -> Vec<dte_store::Value> {
     let hashed = i64::from(job_id.as_bytes()[14]) << 8 | i64::from(job_id.as_bytes()[15]);
+    let lane = Lane {
+        from: file.source.link_end(),
+        to: file.destination.link_end(),
+        source: file.source.storage_element(),
+        destination: file.destination.storage_element(),
+        vo: vo.to_owned(),
+        activity: file.activity.clone(),
+        priority,
+    };
     values![
         job_id,
         file.index,
@@ -120,7 +132,7 @@ fn file_values(job_id: Uuid, file: &NewFile) -> Vec<dte_store::Value> {
         file.destination.as_str(),
         file.source.storage_element(),
         file.destination.storage_element(),
-        format!("{}->{}", file.source.link_end(), file.destination.link_end()),
+        lane.name(),
         &file.activity,
         file.strategy.as_str(),
         &file.checksum,
@@ -144,13 +156,15 @@ pub enum Dispatched {
     Enough,
 }
 
-/// Hands the next piece of a job to the movers.
+/// Hands the next piece of a job to the movers. In a transaction of its own this is one of [`dte_store::Store::claim`].
 pub fn dispatch(tx: &mut Tx<'_>, job_id: Uuid) -> Result<Dispatched, Error> {
-    let Some((done, priority)) = tx.query_opt(
-        "SELECT dispatched, priority FROM transfer_jobs WHERE job_id = ?1 AND finished IS NULL AND cancelled = 0",
-        &params![job_id],
-        |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)),
-    )?
+    // Movers count what ended in the same row.
+    let lock = tx.for_update();
+    let sql = format!(
+        "SELECT dispatched, priority FROM transfer_jobs WHERE job_id = ?1 AND finished IS NULL AND cancelled = 0{lock}"
+    );
+    let Some((done, priority)) =
+        tx.query_opt(&sql, &params![job_id], |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)))?
     else {
         return Ok(Dispatched::All);
     };
@@ -162,11 +176,9 @@ pub fn dispatch(tx: &mut Tx<'_>, job_id: Uuid) -> Result<Dispatched, Error> {
         &params![job_id, done, PIECE],
         |row| Ok((row.get::<i64>(0)?, row.get::<String>(1)?, row.get::<String>(2)?)),
     )?;
-    for (file_id, lane, state) in &next {
-        if state == FileState::Submitted.as_str() {
-            tx.enqueue(copy_work(*file_id, lane, priority))?;
-        }
-    }
+    let waiting = next.iter().filter(|(.., state)| state == FileState::Submitted.as_str());
+    let work: Vec<NewWork> = waiting.map(|(file_id, lane, _)| copy_work(*file_id, lane, priority)).collect();
+    tx.enqueue_many(&work)?;
     let Some((last, ..)) = next.last() else { return Ok(Dispatched::All) };
     tx.execute("UPDATE transfer_jobs SET dispatched = ?2 WHERE job_id = ?1", &params![job_id, *last])?;
     Ok(if next.len() < PIECE { Dispatched::All } else { Dispatched::More })
@@ -188,5 +200,7 @@ pub(super) fn enqueue_copy(tx: &mut Tx<'_>, file: &FileRow, priority: i64) -> Re
 }
 
 fn copy_work(file_id: i64, lane: &str, priority: i64) -> NewWork {
-    NewWork::new(COPY_QUEUE, file_id.to_string(), json!({})).lane(lane).priority(priority)
+    // The job may have been given another priority since.
+    let lane = Lane { priority, ..Lane::read(lane) };
+    NewWork::new(COPY_QUEUE, file_id.to_string(), json!({})).lane(lane.name()).priority(priority)
 }

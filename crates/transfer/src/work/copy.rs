@@ -16,7 +16,7 @@ use prometheus::IntCounterVec;
 use crate::model::failure::Failure;
 use crate::model::place::StorageUrl;
 use crate::shared::Shared;
-use crate::store::advance::Assignment;
+use crate::store::begin::Assignment;
 use crate::work::storage::{self, Ends};
 use crate::work::third_party;
 

@@ -34,25 +34,33 @@ async fn step(shared: &Shared, claim: Claim) -> Outcome {
     let Ok(job_id) = claim.id.parse::<Uuid>() else {
         return Outcome::Dead { error: format!("{:?} is not the identifier of a job", claim.id) };
     };
-    let is_cancel = claim.queue == CANCEL_QUEUE;
-    let more = shared.store.write(move |tx| {
-        if !is_cancel {
-            return Ok::<_, Error>(match dispatch(tx, job_id)? {
-                Dispatched::All => None,
-                Dispatched::More => Some(Duration::ZERO),
-                Dispatched::Enough => Some(PAUSE),
-            });
-        }
-        Ok(match row::job(tx, job_id)? {
-            Some(job) => (cancel::job(tx, &job, Timestamp::now())? == Cancelled::More).then_some(Duration::ZERO),
-            None => None,
-        })
-    });
-    match more.await {
+    let more = if claim.queue == CANCEL_QUEUE {
+        go_on_cancelling(shared, job_id).await
+    } else {
+        hand_over(shared, job_id).await
+    };
+    match more {
         Ok(None) => Outcome::Done,
         Ok(Some(wait)) => Outcome::Later(wait),
         Err(error) => Outcome::Retry { error: error.to_string() },
     }
+}
+
+/// How long to wait before the next piece, if there is one.
+async fn hand_over(shared: &Shared, job_id: Uuid) -> Result<Option<Duration>, Error> {
+    Ok(match shared.store.claim(move |tx| dispatch(tx, job_id)).await? {
+        Dispatched::All => None,
+        Dispatched::More => Some(Duration::ZERO),
+        Dispatched::Enough => Some(PAUSE),
+    })
+}
+
+async fn go_on_cancelling(shared: &Shared, job_id: Uuid) -> Result<Option<Duration>, Error> {
+    let piece = shared.store.write(move |tx| match row::job(tx, job_id)? {
+        Some(job) => cancel::job(tx, &job, Timestamp::now()),
+        None => Ok(Cancelled::WasOver),
+    });
+    Ok((piece.await? == Cancelled::More).then_some(Duration::ZERO))
 }
 
 async fn enforce(shared: &Shared, claim: Claim) -> Outcome {

@@ -3,9 +3,11 @@
 mod copy;
 mod dispatch;
 mod mover;
+pub mod planner;
 mod reap;
 mod storage;
 pub mod third_party;
+pub mod together;
 
 use std::sync::Arc;
 

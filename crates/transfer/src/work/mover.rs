@@ -7,12 +7,13 @@ use std::time::Duration;
 use dte_base::tasks::Tasks;
 use dte_base::telemetry;
 use dte_base::time::Timestamp;
-use dte_store::{Claim, Error, Outcome, Worker};
+use dte_store::{Claim, Error, Lane, Outcome, Tx, Worker};
 use prometheus::IntCounterVec;
 
 use crate::model::failure::Failure;
 use crate::shared::Shared;
-use crate::store::advance::{self, Assignment};
+use crate::store::begin::{Assignment, Taken, begin};
+use crate::store::finish::{Ended, How, finish};
 use crate::store::{COPY_QUEUE, cancel};
 use crate::work::copy::{self, Arrived};
 
@@ -28,9 +29,13 @@ static FILES: LazyLock<IntCounterVec> =
 
 pub fn start(shared: &Arc<Shared>, tasks: &Tasks) {
     let settings = &shared.settings;
+    let planning = Arc::clone(shared);
+    let plan = move |tx: &mut Tx<'_>, lanes: &[Lane], free: usize| {
+        planning.planner.plan(tx, lanes, free, planning.settings.per_link)
+    };
     let worker = Worker::new(&shared.store, COPY_QUEUE)
         .concurrency(settings.concurrency)
-        .per_lane(settings.per_link)
+        .planned(plan)
         .lease(LEASE)
         // What fails here is the database; files that fail are counted in their own rows.
         .max_attempts(u32::MAX);
@@ -45,9 +50,12 @@ async fn take(shared: &Shared, claim: Claim) -> Result<Outcome, Error> {
     let Ok(file_id) = claim.id.parse::<i64>() else {
         return Ok(Outcome::Dead { error: format!("{:?} is not the identifier of a file", claim.id) });
     };
-    let (taken, host) = (claim.clone(), shared.host.clone());
-    let begun = shared.store.write(move |tx| advance::begin(tx, &taken, file_id, &host, Timestamp::now())).await?;
-    let Some(assignment) = begun else { return Ok(Outcome::Done) };
+    let taken = Taken { claim: claim.clone(), file_id };
+    let write = |taken: Vec<Taken>| {
+        let host = shared.host.clone();
+        shared.store.claim(move |tx| begin(tx, &taken, &host, Timestamp::now()))
+    };
+    let Some(assignment) = shared.begins.write(taken, write).await? else { return Ok(Outcome::Done) };
     let mut outcome = tokio::select! {
         outcome = copy::run(shared, &assignment) => outcome,
         stopped = unwanted(shared, &assignment) => match stopped {
@@ -69,11 +77,8 @@ async fn take(shared: &Shared, claim: Claim) -> Result<Outcome, Error> {
 }
 
 async fn succeed(shared: &Shared, claim: Claim, assignment: Assignment, arrived: Arrived) -> Result<Outcome, Error> {
-    let bytes = arrived.bytes;
-    let write = shared
-        .store
-        .write(move |tx| advance::succeed(tx, &claim, &assignment, arrived.bytes, &arrived.adler32, Timestamp::now()));
-    noted(write.await)?;
+    let Arrived { bytes, adler32 } = arrived;
+    note(shared, Ended { claim, assignment, how: How::Arrived { bytes, adler32 } }).await?;
     FILES.with_label_values(&["finished"]).inc();
     BYTES.with_label_values::<&str>(&[]).inc_by(bytes);
     Ok(Outcome::Done)
@@ -87,29 +92,22 @@ async fn fail(shared: &Shared, claim: Claim, assignment: Assignment, failure: Fa
     let Some(wait) = wait.filter(|_| failure.recoverable) else {
         tracing::info!(file_id, %failure, "a copy failed for good");
         FILES.with_label_values(&["failed"]).inc();
-        let write =
-            shared.store.write(move |tx| advance::fail_for_good(tx, &claim, &assignment, &failure, Timestamp::now()));
-        noted(write.await)?;
+        note(shared, Ended { claim, assignment, how: How::FailedForGood(failure) }).await?;
         return Ok(Outcome::Done);
     };
     tracing::info!(file_id, failures, %failure, "a copy failed and will be tried again");
     FILES.with_label_values(&["retried"]).inc();
-    let host = shared.host.clone();
-    let write =
-        shared.store.write(move |tx| advance::fail_for_now(tx, &claim, &assignment, &failure, &host, Timestamp::now()));
-    match write.await {
-        Ok(true) => Ok(Outcome::Later(wait)),
-        Ok(false) | Err(Error::LeaseLost) => Ok(Outcome::Done),
-        Err(error) => Err(error),
-    }
+    let goes_on = note(shared, Ended { claim, assignment, how: How::FailedForNow(failure) }).await?;
+    Ok(if goes_on { Outcome::Later(wait) } else { Outcome::Done })
 }
 
-/// Another mover that took the file over records how it ends; what this one found out is of no use then.
-fn noted(written: Result<(), Error>) -> Result<(), Error> {
-    match written {
-        Err(Error::LeaseLost) => Ok(()),
-        other => other,
-    }
+/// Writes down how a try ended. `true` when the work goes on.
+async fn note(shared: &Shared, ended: Ended) -> Result<bool, Error> {
+    let write = |ended: Vec<Ended>| {
+        let host = shared.host.clone();
+        shared.store.claim(move |tx| finish(tx, &ended, &host, Timestamp::now()))
+    };
+    shared.ends.write(ended, write).await
 }
 
 enum Stop {
