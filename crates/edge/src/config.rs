@@ -97,8 +97,15 @@ pub struct AreaConfig {
     /// Whether DELETE takes a folder with all that is in it. Otherwise a folder must be empty.
     #[serde(default)]
     pub recursive_delete: bool,
+    /// Whether an upload makes the folders that it needs, as grid clients expect it. Without, it is refused (RFC 4918).
+    #[serde(default = "yes")]
+    pub create_parents: bool,
     #[serde(default)]
     pub links: AreaLinks,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Who writes in the folder.

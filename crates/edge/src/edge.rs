@@ -46,6 +46,7 @@ impl Edge {
             let treatment = Treatment {
                 fsync: config.fsync,
                 recursive_delete: settings.recursive_delete || name == HOME,
+                create_parents: settings.create_parents,
                 links: match settings.links {
                     AreaLinks::Refused => Links::Refused,
                     AreaLinks::Within => Links::Within,
@@ -63,7 +64,8 @@ impl Edge {
         }
         for (name, recursive_delete) in [(HOME, true), (LOCAL, false)] {
             if !areas.contains_key(name) {
-                let treatment = Treatment { fsync: config.fsync, recursive_delete, links: Links::Refused };
+                let treatment =
+                    Treatment { fsync: config.fsync, recursive_delete, create_parents: true, links: Links::Refused };
                 areas.insert(name.to_owned(), open(name, &storage.join(name), treatment)?);
             }
         }

@@ -7,6 +7,8 @@ pub mod durable;
 pub mod fault;
 pub mod hidden;
 pub mod intake;
+pub mod kept;
+pub mod locks;
 pub mod opened;
 pub mod part;
 pub mod store;
