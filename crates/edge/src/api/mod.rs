@@ -12,6 +12,7 @@ mod put;
 mod reference;
 mod refusal;
 mod relocate;
+pub mod report;
 mod third_party;
 
 use std::sync::Arc;

@@ -30,6 +30,8 @@ pub struct Treatment {
 /// A storage area at work.
 pub struct Area {
     pub name: String,
+    /// For whom it is, as the report says.
+    pub vos: Vec<String>,
     pub treatment: Treatment,
     pub root: Root,
     pub hidden: Hidden,
@@ -48,13 +50,22 @@ pub enum Outcome {
 
 impl Area {
     /// Opens an area, making its folder, and removes what an earlier engine left half-written.
-    pub fn open(name: &str, folder: &Path, treatment: Treatment) -> Result<Area, std::io::Error> {
+    pub fn open(name: &str, vos: &[String], folder: &Path, treatment: Treatment) -> Result<Area, std::io::Error> {
         std::fs::create_dir_all(folder)?;
         let root = Root::open(folder, treatment.links)?;
         let hidden = Hidden::open(&root)?;
         let locks = Locks::open(hidden.shared()?, treatment.fsync)?;
         let folders = FolderSync::default();
-        Ok(Area { name: name.to_owned(), treatment, root, hidden, locks, properties: Mutex::new(()), folders })
+        Ok(Area {
+            name: name.to_owned(),
+            vos: vos.to_vec(),
+            treatment,
+            root,
+            hidden,
+            locks,
+            properties: Mutex::new(()),
+            folders,
+        })
     }
 
     /// Whether a path leads into the hidden folder.
@@ -303,6 +314,7 @@ mod tests {
     fn area(folder: &Path, recursive_delete: bool) -> Area {
         Area::open(
             "a",
+            &[],
             folder,
             Treatment { fsync: true, recursive_delete, create_parents: true, links: Links::Refused },
         )

@@ -14,6 +14,7 @@ pub mod part;
 pub mod store;
 pub mod sums;
 pub mod tree;
+pub mod usage;
 pub mod workers;
 
 pub use area::Area;
