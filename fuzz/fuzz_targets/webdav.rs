@@ -1,11 +1,14 @@
-//! What WebDAV clients send: bodies of PROPFIND and PROPPATCH, paths, ranges, entity tags, checksums, dates. Every text goes to every
+//! What WebDAV clients send: bodies of PROPFIND, PROPPATCH and LOCK, `If`, paths, ranges, entity tags, checksums, dates. Every text goes to every
 //! reader.
 #![no_main]
 
 use dte_base::time::Timestamp;
 use dte_protocol_webdav::digest::{self, Digest};
 use dte_protocol_webdav::etag::{Conditions, ETag, ETagList, Verdict};
+use dte_protocol_webdav::fragment::contents_at;
 use dte_protocol_webdav::header::{Depth, overwrite, parse_http_date};
+use dte_protocol_webdav::if_header::{IfHeader, State};
+use dte_protocol_webdav::lock::{lock_token, parse_lock, timeout};
 use dte_protocol_webdav::multistatus::{self, Multistatus, Value};
 use dte_protocol_webdav::path::ResourcePath;
 use dte_protocol_webdav::propfind::{Change, Wanted, parse_propfind, parse_proppatch};
@@ -16,6 +19,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     bodies(text);
+    kept(text);
+    conditions(text);
     paths(text);
     ranges(text);
     dates(text);
@@ -42,6 +47,51 @@ fn bodies(text: &str) {
     let missing = response.children_named("propstat").nth(1).and_then(|propstat| propstat.child("prop"));
     let back: Vec<Name> = missing.into_iter().flat_map(|prop| &prop.children).map(|one| one.name.clone()).collect();
     assert_eq!(back, names, "{answer}");
+}
+
+/// How deep a property is in an answer.
+const PROPERTY_DEPTH: usize = 5;
+
+/// What a client leaves with a resource comes back as it was, in an answer that everybody can read.
+fn kept(text: &str) {
+    let mut values: Vec<_> = match parse_proppatch(text.as_bytes()) {
+        Ok(changes) => changes
+            .into_iter()
+            .filter_map(|change| match change {
+                Change::Set(name, value) => Some((name, value)),
+                Change::Remove(_) => None,
+            })
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    let owner = parse_lock(text.as_bytes()).ok().flatten().and_then(|request| request.owner);
+    values.extend(owner.map(|owner| (Name::new("DAV:", "owner"), owner)));
+    let mut answer = Multistatus::new();
+    let found: Vec<_> = values.iter().map(|(name, value)| (name.clone(), Value::Kept(value.clone()))).collect();
+    answer.resource("/a", &found, &[]);
+    let answer = answer.finish();
+    xml::parse(&answer, MAX_ANSWER_ELEMENTS).unwrap_or_else(|bad| panic!("{bad}: {answer}"));
+    let back = contents_at(&answer, PROPERTY_DEPTH).unwrap_or_else(|bad| panic!("{bad}: {answer}"));
+    assert!(back.iter().eq(values.iter().map(|(_, value)| value)), "{answer}");
+}
+
+/// Conditions mean what they say, and a header of tokens that are all there holds.
+fn conditions(text: &str) {
+    let Some(header) = IfHeader::parse(text) else { return };
+    assert!(header.lists.iter().all(|list| !list.conditions.is_empty()));
+    for token in header.tokens() {
+        assert!(!token.is_empty() && !token.contains(['<', '>', ' ', '\n']), "{token:?}");
+    }
+    let negated = header.lists.iter().all(|list| list.conditions.iter().any(|condition| condition.negated));
+    assert_eq!(header.holds(|_, _| true), !negated);
+    let tags = |state: &State| matches!(state, State::Tag(_));
+    assert!(
+        header.holds(|_, state| tags(state))
+            || header
+                .lists
+                .iter()
+                .all(|list| { list.conditions.iter().any(|condition| tags(&condition.state) == condition.negated) })
+    );
 }
 
 fn paths(text: &str) {
@@ -102,7 +152,10 @@ fn headers(text: &str) {
     }
     digest::wanted(&with("want-digest"));
     digest::wanted(&with("want-repr-digest"));
-    let _ = (Depth::of(&with("depth")), overwrite(&with("overwrite")));
+    let _ = (Depth::of(&with("depth")), overwrite(&with("overwrite")), timeout(&with("timeout")));
+    if let Ok(Some(token)) = lock_token(&with("lock-token")) {
+        assert!(!token.is_empty() && !token.contains('>'), "{token:?}");
+    }
     if let Some(ETagList::Tags(tags)) = ETagList::parse(text) {
         let written = tags.iter().map(ETag::to_string).collect::<Vec<_>>().join(", ");
         assert_eq!(ETagList::parse(&written), Some(ETagList::Tags(tags)), "{written}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dte_base::units::{Bytes, Span};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What `[edge]` may say.
 #[derive(Clone, Debug, Deserialize)]
@@ -15,13 +15,16 @@ pub struct EdgeConfig {
     pub fsync: bool,
     /// Copies from and to other servers that clients order (HTTP third-party copy).
     pub third_party: ThirdPartyConfig,
+    /// A report on the storage (WLCG Storage Resource Reporting) at `/srr`, and accounting records (StAR) at `/srr/star`; none
+    /// when left out.
+    pub report: Option<ReportConfig>,
     /// Areas besides `home` and `local`, or other settings for those two.
     pub areas: Vec<AreaConfig>,
 }
 
 impl Default for EdgeConfig {
     fn default() -> Self {
-        EdgeConfig { fsync: true, third_party: ThirdPartyConfig::default(), areas: Vec::new() }
+        EdgeConfig { fsync: true, third_party: ThirdPartyConfig::default(), report: None, areas: Vec::new() }
     }
 }
 
@@ -80,6 +83,38 @@ impl ThirdPartyConfig {
     }
 }
 
+/// `[edge.report]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportConfig {
+    /// What the storage is called; the name of the host when left out.
+    pub name: Option<String>,
+    /// The site's name in accounting records.
+    pub site: Option<String>,
+    pub quality: Quality,
+    /// Whether everybody may read the report. Otherwise it takes an administrator, as the records always do.
+    pub public: bool,
+    /// How often all areas are looked through. Collectors expect at most 15 minutes.
+    pub every: Span,
+}
+
+impl Default for ReportConfig {
+    fn default() -> Self {
+        let every = Span(Duration::from_secs(600));
+        ReportConfig { name: None, site: None, quality: Quality::Production, public: false, every }
+    }
+}
+
+/// How much a storage is to be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quality {
+    Production,
+    Testing,
+    PreProduction,
+    Development,
+}
+
 /// One storage area, served at `/dav/NAME`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,8 +132,18 @@ pub struct AreaConfig {
     /// Whether DELETE takes a folder with all that is in it. Otherwise a folder must be empty.
     #[serde(default)]
     pub recursive_delete: bool,
+    /// Whether an upload makes the folders that it needs, as grid clients expect it. Without, it is refused (RFC 4918).
+    #[serde(default = "yes")]
+    pub create_parents: bool,
     #[serde(default)]
     pub links: AreaLinks,
+    /// The virtual organisations for which it is, as the report says.
+    #[serde(default)]
+    pub vos: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Who writes in the folder.

@@ -46,6 +46,7 @@ impl Edge {
             let treatment = Treatment {
                 fsync: config.fsync,
                 recursive_delete: settings.recursive_delete || name == HOME,
+                create_parents: settings.create_parents,
                 links: match settings.links {
                     AreaLinks::Refused => Links::Refused,
                     AreaLinks::Within => Links::Within,
@@ -57,14 +58,15 @@ impl Edge {
                 None if name == HOME || name == LOCAL => storage.join(name),
                 None => return Err(format!("[[edge.areas]] {name}: the path is missing")),
             };
-            if areas.insert(name.to_owned(), open(name, &folder, treatment)?).is_some() {
+            if areas.insert(name.to_owned(), open(name, &settings.vos, &folder, treatment)?).is_some() {
                 return Err(format!("[[edge.areas]] {name}: there are two areas of this name"));
             }
         }
         for (name, recursive_delete) in [(HOME, true), (LOCAL, false)] {
             if !areas.contains_key(name) {
-                let treatment = Treatment { fsync: config.fsync, recursive_delete, links: Links::Refused };
-                areas.insert(name.to_owned(), open(name, &storage.join(name), treatment)?);
+                let treatment =
+                    Treatment { fsync: config.fsync, recursive_delete, create_parents: true, links: Links::Refused };
+                areas.insert(name.to_owned(), open(name, &[], &storage.join(name), treatment)?);
             }
         }
         let workers = Workers::start().map_err(|error| format!("the edge's threads do not start: {error}"))?;
@@ -116,8 +118,8 @@ fn check_name(settings: &AreaConfig) -> Result<(), String> {
     Ok(())
 }
 
-fn open(name: &str, folder: &Path, treatment: Treatment) -> Result<SharedArea, String> {
-    let area = Area::open(name, folder, treatment);
+fn open(name: &str, vos: &[String], folder: &Path, treatment: Treatment) -> Result<SharedArea, String> {
+    let area = Area::open(name, vos, folder, treatment);
     area.map(Arc::new).map_err(|error| format!("storage area {name} at {}: {error}", folder.display()))
 }
 

@@ -83,7 +83,7 @@ async fn looking() {
 }
 
 #[tokio::test]
-async fn properties_cannot_be_set() {
+async fn properties_of_the_server_cannot_be_set() {
     let scene = Scene::new().await;
     scene.put("/local/f", b"x").await;
     let body = "<D:propertyupdate xmlns:D='DAV:'><D:set><D:prop><D:getlastmodified>x</D:getlastmodified>\
@@ -111,9 +111,9 @@ async fn pages_and_probes() {
     for path in ["/", "/local/", "/local/x"] {
         let options = scene.anonymous("OPTIONS", path).send().await.expect("an answer");
         assert_eq!(options.status, 200);
-        assert_eq!(options.header("dav"), Some("1"));
+        assert_eq!(options.header("dav"), Some("1, 2"));
         assert!(options.header("allow").is_some_and(|allow| allow.contains("PROPFIND")));
     }
     assert_eq!(scene.status("POST", "/local/d").await, 405);
-    assert_eq!(scene.status("LOCK", "/local/d").await, 405);
+    assert_eq!(scene.status("REPORT", "/local/d").await, 405);
 }

@@ -20,7 +20,8 @@ impl ETag {
         ETag { opaque: opaque.into(), weak: false }
     }
 
-    fn parse(text: &str) -> Option<(ETag, &str)> {
+    /// Reads one tag and gives what follows it.
+    pub fn parse(text: &str) -> Option<(ETag, &str)> {
         let (weak, rest) = match text.strip_prefix("W/") {
             Some(rest) => (true, rest),
             None => (false, text),

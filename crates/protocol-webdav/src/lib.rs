@@ -8,13 +8,18 @@
 //! * [`range`]: byte ranges (RFC 9110 section 14);
 //! * [`digest`]: `Digest`, `Want-Digest` (RFC 3230), `Repr-Digest`, `Want-Repr-Digest` (RFC 9530) and `Content-MD5`;
 //! * [`propfind`] and [`multistatus`]: property requests and their answers (RFC 4918 sections 9.1, 13, 14);
+//! * [`fragment`]: XML that clients leave with a resource, kept so that it means the same anywhere;
+//! * [`lock`] and [`if_header`]: locks, and the conditions that name them (RFC 4918 sections 6, 9.10, 10.4);
 //! * [`markers`]: what the active party of a third-party copy tells while it copies;
 //! * [`client`]: get, put, stat, list, make folders, move and delete over [`dte_http::Client`].
 
 pub mod client;
 pub mod digest;
 pub mod etag;
+pub mod fragment;
 pub mod header;
+pub mod if_header;
+pub mod lock;
 pub mod markers;
 pub mod multistatus;
 pub mod path;

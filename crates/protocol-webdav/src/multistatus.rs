@@ -1,11 +1,13 @@
 //! `207 Multi-Status`: rendered by servers, read by clients (RFC 4918 section 13).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use dte_base::time::Timestamp;
 use url::Url;
 
 use crate::etag::ETagList;
+use crate::fragment::{Fragment, escape_attribute};
 use crate::header::parse_http_date;
 use crate::path::ResourcePath;
 use crate::xml::{self, BadXml, Element, MAX_ANSWER_ELEMENTS, Name, escape};
@@ -18,8 +20,10 @@ pub const CONTENT_TYPE: &str = "application/xml; charset=utf-8";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     Text(String),
-    /// Well-formed XML that is written as it stands.
-    Xml(&'static str),
+    /// Well-formed XML that is written as it stands; the prefix `D` is that of `DAV:`.
+    Xml(Cow<'static, str>),
+    /// What a client left there.
+    Kept(Fragment),
     Empty,
 }
 
@@ -82,12 +86,16 @@ impl Multistatus {
         let (tag, declaration) = match known {
             Some((_, prefix)) => (format!("{prefix}:{local}"), String::new()),
             None if name.namespace.is_empty() => (local.clone(), " xmlns=\"\"".to_owned()),
-            None => (format!("X:{local}"), format!(" xmlns:X=\"{}\"", escape(&name.namespace))),
+            None => (format!("X:{local}"), format!(" xmlns:X=\"{}\"", escape_attribute(&name.namespace))),
         };
         let _ = match value {
             Value::Empty => write!(self.text, "<{tag}{declaration}/>"),
             Value::Text(text) => write!(self.text, "<{tag}{declaration}>{}</{tag}>", escape(text)),
             Value::Xml(xml) => write!(self.text, "<{tag}{declaration}>{xml}</{tag}>"),
+            Value::Kept(Fragment { lang, xml }) => {
+                let lang = lang.as_ref().map(|lang| format!(" xml:lang=\"{}\"", escape_attribute(lang)));
+                write!(self.text, "<{tag}{declaration}{}>{xml}</{tag}>", lang.unwrap_or_default())
+            }
         };
     }
 
@@ -166,7 +174,7 @@ mod tests {
     fn rendered_and_read_again() {
         let mut out = Multistatus::new();
         let dav = |local: &str| Name::new(DAV, local);
-        out.resource("/dav/a%20b/", &[(dav("resourcetype"), Value::Xml("<D:collection/>"))], &[]);
+        out.resource("/dav/a%20b/", &[(dav("resourcetype"), Value::Xml("<D:collection/>".into()))], &[]);
         out.resource(
             "/dav/a%20b/c&d",
             &[

@@ -1,6 +1,7 @@
 //! What a PROPFIND or PROPPATCH asks for (RFC 4918 sections 9.1, 9.2).
 
 use crate::DAV;
+use crate::fragment::{Fragment, contents_at};
 use crate::xml::{self, BadXml, Element, MAX_REQUEST_ELEMENTS, Name};
 
 /// Largest body of a PROPFIND or PROPPATCH.
@@ -39,7 +40,7 @@ pub fn parse_propfind(body: &[u8]) -> Result<Wanted, BadXml> {
 /// One change that a PROPPATCH asks for, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    Set(Name, String),
+    Set(Name, Fragment),
     Remove(Name),
 }
 
@@ -51,26 +52,39 @@ impl Change {
     }
 }
 
-/// Reads the body of a PROPPATCH. Values are taken as text.
+/// How deep the properties are in a PROPPATCH: `propertyupdate`, `set`, `prop`, and then they.
+const PROPERTY_DEPTH: usize = 4;
+
+/// Reads the body of a PROPPATCH: the changes in the order in which they are to be made.
 pub fn parse_proppatch(body: &[u8]) -> Result<Vec<Change>, BadXml> {
     let root = document(body, "propertyupdate")?;
+    let mut contents = contents_at(text(body)?, PROPERTY_DEPTH)?.into_iter();
     let mut changes = Vec::new();
     for step in &root.children {
-        for prop in step.children_named("prop").flat_map(|prop| &prop.children) {
-            if step.name.is(DAV, "set") {
-                changes.push(Change::Set(prop.name.clone(), prop.text.clone()));
-            } else if step.name.is(DAV, "remove") {
-                changes.push(Change::Remove(prop.name.clone()));
+        for prop in &step.children {
+            for property in &prop.children {
+                let content = contents.next().unwrap_or_default();
+                if !prop.name.is(DAV, "prop") {
+                    continue;
+                }
+                if step.name.is(DAV, "set") {
+                    changes.push(Change::Set(property.name.clone(), content));
+                } else if step.name.is(DAV, "remove") {
+                    changes.push(Change::Remove(property.name.clone()));
+                }
             }
         }
     }
     if changes.is_empty() { Err(BadXml::Unexpected("propertyupdate changes nothing")) } else { Ok(changes) }
 }
 
-fn document(body: &[u8], root: &'static str) -> Result<Element, BadXml> {
+pub(crate) fn text(body: &[u8]) -> Result<&str, BadXml> {
     let text = std::str::from_utf8(body).map_err(|_| BadXml::Malformed("not UTF-8".into()))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let element = xml::parse(text, MAX_REQUEST_ELEMENTS)?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+pub(crate) fn document(body: &[u8], root: &'static str) -> Result<Element, BadXml> {
+    let element = xml::parse(text(body)?, MAX_REQUEST_ELEMENTS)?;
     if element.name.is(DAV, root) { Ok(element) } else { Err(BadXml::Unexpected(root)) }
 }
 
@@ -107,10 +121,15 @@ mod tests {
     fn updates() {
         let body = b"<D:propertyupdate xmlns:D='DAV:' xmlns:x='urn:x'><D:set><D:prop><x:a>1</x:a></D:prop></D:set>\
             <D:remove><D:prop><x:b/></D:prop></D:remove></D:propertyupdate>";
+        let one = Fragment { lang: None, xml: "1".into() };
         assert_eq!(
             parse_proppatch(body).expect("reads"),
-            [Change::Set(Name::new("urn:x", "a"), "1".into()), Change::Remove(Name::new("urn:x", "b"))]
+            [Change::Set(Name::new("urn:x", "a"), one), Change::Remove(Name::new("urn:x", "b"))]
         );
+        let body = b"<propertyupdate xmlns='DAV:'><x><y><z>no</z></y></x><set><prop xml:lang='en'><v xmlns='urn:v'><foo xmlns=\
+            'http://bar'/></v></prop></set></propertyupdate>";
+        let value = Fragment { lang: Some("en".into()), xml: "<foo xmlns=\"http://bar\"></foo>".into() };
+        assert_eq!(parse_proppatch(body).expect("reads"), [Change::Set(Name::new("urn:v", "v"), value)]);
         assert!(parse_proppatch(b"<D:propertyupdate xmlns:D='DAV:'/>").is_err());
     }
 }

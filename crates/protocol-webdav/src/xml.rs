@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use quick_xml::NsReader;
 use quick_xml::escape::{resolve_xml_entity, unescape};
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::name::ResolveResult;
 
 /// Deepest nesting that is read.
@@ -101,16 +101,7 @@ pub fn parse(text: &str, max_elements: usize) -> Result<Element, BadXml> {
             }
             Event::Text(text) => append(&mut open, &text.xml10_content())?,
             Event::CData(text) => append(&mut open, &text.xml10_content())?,
-            Event::GeneralRef(reference) => {
-                let resolved = match reference.resolve_char_ref() {
-                    Ok(Some(character)) => character.to_string(),
-                    Ok(None) => resolve_xml_entity(&reference.xml10_content())
-                        .ok_or_else(|| BadXml::Malformed("an unknown entity".into()))?
-                        .to_owned(),
-                    Err(error) => return Err(BadXml::Malformed(error.to_string())),
-                };
-                append(&mut open, &resolved)?;
-            }
+            Event::GeneralRef(reference) => append(&mut open, &resolve(&reference)?)?,
             Event::DocType(_) => return Err(BadXml::DocType),
             Event::Eof => break,
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
@@ -120,6 +111,18 @@ pub fn parse(text: &str, max_elements: usize) -> Result<Element, BadXml> {
         return Err(BadXml::Malformed("the document ends in the middle".into()));
     }
     root.ok_or(BadXml::Malformed("there is no element".into()))
+}
+
+/// What `&amp;` or `&#65;` stands for. There are no others without a document type.
+pub(crate) fn resolve(reference: &BytesRef<'_>) -> Result<String, BadXml> {
+    match reference.resolve_char_ref() {
+        Ok(Some(character)) => Ok(character.to_string()),
+        Ok(None) => {
+            let known = resolve_xml_entity(&reference.xml10_content());
+            known.map(str::to_owned).ok_or_else(|| BadXml::Malformed("an unknown entity".into()))
+        }
+        Err(error) => Err(BadXml::Malformed(error.to_string())),
+    }
 }
 
 fn element(namespace: &ResolveResult<'_>, start: &BytesStart<'_>) -> Result<Element, BadXml> {
@@ -141,7 +144,7 @@ fn element(namespace: &ResolveResult<'_>, start: &BytesStart<'_>) -> Result<Elem
 }
 
 /// Whether a text is an `NCName` (Namespaces in XML 1.0, production 4).
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let begins = |c: char| {
         matches!(c, 'A'..='Z' | '_' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
             | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}' | '\u{200d}' | '\u{2070}'..='\u{218f}'
@@ -155,7 +158,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Whether a character may stand in a document at all (XML 1.0, production 2).
-fn is_character(c: char) -> bool {
+pub(crate) fn is_character(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use axum::extract::OriginalUri;
 use dte_http::Problem;
 use dte_identity::{Principal, StorageOp};
+use dte_protocol_webdav::if_header::IfHeader;
 use dte_protocol_webdav::path::ResourcePath;
 use http::HeaderMap;
 use http::request::Parts;
 
-use super::refusal::bad_path;
+use super::condition;
+use super::refusal::{bad_header, bad_path};
 use crate::disk::area::SharedArea;
 pub use crate::disk::on_disk;
 use crate::disk::{Area, Fault};
 use crate::edge::{Edge, HOME};
+use crate::model::lock::Pass;
 
 /// A request taken apart.
 pub struct Asked {
@@ -24,6 +27,10 @@ pub struct Asked {
     /// The path below `/dav`.
     pub path: ResourcePath,
     pub headers: HeaderMap,
+    /// What gets by locks.
+    pub pass: Pass,
+    /// Conditions that must hold, not yet looked at.
+    conditions: Option<IfHeader>,
 }
 
 /// A place in an area.
@@ -42,13 +49,30 @@ impl Asked {
         let path = ResourcePath::parse(inner).map_err(bad_path)?;
         let outer = parts.extensions.get::<OriginalUri>().map_or(inner, |original| original.0.path());
         let prefix = outer.strip_suffix(inner).or_else(|| outer.strip_suffix(inner.trim_end_matches('/')));
+        let conditions = IfHeader::of(&parts.headers).map_err(bad_header)?;
+        let mut pass = Pass { person: Some(principal.user_ref()), tokens: Vec::new() };
+        for token in conditions.iter().flat_map(IfHeader::tokens) {
+            if !pass.tokens.iter().any(|known| known == token) {
+                pass.tokens.push(token.to_owned());
+            }
+        }
         Ok(Asked {
             edge: edge.clone(),
             principal,
+            pass,
+            conditions,
             prefix: prefix.unwrap_or_default().to_owned(),
             path,
             headers: parts.headers.clone(),
         })
+    }
+
+    /// Refuses a request whose header `If` does not hold.
+    pub async fn check_conditions(&self) -> Result<(), Problem> {
+        match &self.conditions {
+            Some(conditions) => condition::check(self, conditions).await,
+            None => Ok(()),
+        }
     }
 
     /// The place in an area; `None` for the list of areas.

@@ -19,7 +19,7 @@ pub async fn delete(asked: Asked) -> Result<Response, Problem> {
         return Err(Problem::forbidden("a storage area itself cannot be deleted"));
     }
     let conditions = Conditions::of(&asked.headers);
-    let as_folder = place.full.is_collection();
+    let (as_folder, pass) = (place.full.is_collection(), asked.pass.clone());
     let outcome = on_disk(move || {
         if as_folder {
             place.area.must_be_folder(&place.path)?;
@@ -30,7 +30,7 @@ pub async fn delete(asked: Asked) -> Result<Response, Problem> {
                 return Ok(false);
             }
         }
-        place.area.delete(&place.path).map(|()| true)
+        place.area.delete(&place.path, &pass).map(|()| true)
     });
     if outcome.await? {
         Ok(StatusCode::NO_CONTENT.into_response())
@@ -54,7 +54,8 @@ pub async fn mkcol(asked: Asked, body: Body) -> Result<Response, Problem> {
             Err(_) => return Err(Problem::bad_request("the body broke off")),
         }
     }
-    match on_disk(move || place.area.make_folder(&place.path)).await {
+    let pass = asked.pass.clone();
+    match on_disk(move || place.area.make_folder(&place.path, &pass)).await {
         Ok(()) => Ok(StatusCode::CREATED.into_response()),
         Err(Fault::Exists) => Err(Problem::method_not_allowed("there is something of this name already")),
         Err(fault) => Err(fault.into()),

@@ -1,4 +1,4 @@
-//! PROPFIND and PROPPATCH.
+//! PROPFIND.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -9,17 +9,20 @@ use dte_protocol_webdav::digest::Algorithm;
 use dte_protocol_webdav::header::Depth;
 use dte_protocol_webdav::multistatus::{CONTENT_TYPE as XML, Multistatus};
 use dte_protocol_webdav::path::ResourcePath;
-use dte_protocol_webdav::propfind::{Change, MAX_BODY, Wanted, parse_propfind, parse_proppatch};
+use dte_protocol_webdav::propfind::{MAX_BODY, Wanted, parse_propfind};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use super::asked::{Asked, on_disk};
 use super::get::answer;
 use super::listing::{is_list_of_homes, is_seen, members};
+use super::lock::shown_locks;
 use super::refusal::{bad_header, bad_xml};
-use crate::disk::{Area, Fault, sums};
+use crate::disk::{Area, Fault, kept, sums};
 use crate::model::facts::{Facts, Kind};
-use crate::model::properties::{Described, Room, is_live, needs, select};
+use crate::model::kept::Kept;
+use crate::model::lock::Lock;
+use crate::model::properties::{Described, Room, needs, needs_kept, select};
 
 /// A body that refuses unbounded depth, as RFC 4918 section 9.1 wants it.
 const FINITE: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
@@ -79,13 +82,28 @@ struct Scene<'a> {
     wanted: &'a Wanted,
     wants_sums: bool,
     room: Option<Room>,
+    locks: Vec<Lock>,
+    wants_kept: bool,
 }
 
 impl<'a> Scene<'a> {
     fn new(area: &'a Area, wanted: &'a Wanted) -> Result<Scene<'a>, Fault> {
         let (wants_sums, wants_room) = needs(wanted);
         let room = if wants_room { Some(area.room()?) } else { None };
-        Ok(Scene { area, wanted, wants_sums, room })
+        let locks = area.locks.hold()?.all().cloned().collect();
+        let wants_kept = needs_kept(wanted) && kept::are_used(&area.root);
+        Ok(Scene { area, wanted, wants_sums, room, locks, wants_kept })
+    }
+
+    fn kept(&self, path: &ResourcePath) -> Kept {
+        let read = || kept::read(self.area.root.open_read(path).map_err(Fault::from)?);
+        if !self.wants_kept {
+            return Kept::default();
+        }
+        read().unwrap_or_else(|error| {
+            tracing::warn!(%error, %path, "the properties of a file cannot be read");
+            Kept::default()
+        })
     }
 
     fn describe(&self, out: &mut Multistatus, asked: &Asked, full: &ResourcePath, path: &ResourcePath, facts: &Facts) {
@@ -93,11 +111,14 @@ impl<'a> Scene<'a> {
             .then(|| self.area.root.open_read(path).ok())
             .flatten()
             .and_then(|file| sums::stored(file, Algorithm::Adler32, facts));
+        let locks = shown_locks(asked, self.area, self.locks.iter().filter(|lock| lock.covers(path)));
         let described = Described {
             name: full.name().unwrap_or_default(),
             facts,
             adler32: adler32.as_ref(),
             room: self.room.filter(|_| facts.is_folder()),
+            locks: &locks,
+            kept: &self.kept(path),
         };
         let (found, missing) = select(self.wanted, &described);
         let href = asked.href(&full.clone().as_collection(facts.is_folder()));
@@ -111,7 +132,8 @@ fn areas(asked: &Asked, wanted: &Wanted, deep: bool) -> Result<Response, Problem
     let mut out = Multistatus::new();
     let root = Facts { kind: Kind::Folder, size: 0, inode: 0, modified_nanos: 0, mode: 0o40_555 };
     let describe = |out: &mut Multistatus, path: &ResourcePath, facts: &Facts| {
-        let described = Described { name: path.name().unwrap_or_default(), facts, adler32: None, room: None };
+        let name = path.name().unwrap_or_default();
+        let described = Described { name, facts, adler32: None, room: None, locks: "", kept: &Kept::default() };
         let (found, missing) = select(wanted, &described);
         out.resource(&asked.href(&path.clone().as_collection(true)), &found, &[("404 Not Found", missing)]);
     };
@@ -127,41 +149,11 @@ fn areas(asked: &Asked, wanted: &Wanted, deep: bool) -> Result<Response, Problem
     Ok(xml(StatusCode::MULTI_STATUS, out.finish()))
 }
 
-/// No property can be set; each is told so in the form that clients understand, and the request itself is no failure.
-pub async fn proppatch(asked: Asked, body: Body) -> Result<Response, Problem> {
-    let place = asked.place_in_area()?;
-    asked.may(StorageOp::Modify, &place.full, false)?;
-    let body = whole(body).await?;
-    let changes = parse_proppatch(&body).map_err(bad_xml)?;
-    let (area, path) = (place.area.clone(), place.path.clone());
-    let facts = on_disk(move || Ok(area.facts(&path)?)).await?;
-    let (mut refused, mut removed) = (Vec::new(), Vec::new());
-    for change in &changes {
-        match change {
-            // What is not there is removed already.
-            Change::Remove(name) if !is_live(name) => {
-                removed.push((name.clone(), dte_protocol_webdav::multistatus::Value::Empty));
-            }
-            other => refused.push(other.name().clone()),
-        }
-    }
-    let mut out = Multistatus::new();
-    let href = asked.href(&place.full.clone().as_collection(facts.is_folder()));
-    if refused.is_empty() {
-        out.resource(&href, &removed, &[]);
-    } else {
-        // All or nothing (RFC 4918 section 9.2).
-        let removed = removed.into_iter().map(|(name, _)| name).collect();
-        out.resource(&href, &[], &[("403 Forbidden", refused), ("424 Failed Dependency", removed)]);
-    }
-    Ok(xml(StatusCode::MULTI_STATUS, out.finish()))
-}
-
-async fn whole(body: Body) -> Result<Bytes, Problem> {
+pub async fn whole(body: Body) -> Result<Bytes, Problem> {
     axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| Problem::too_large("the request body is too large"))
 }
 
-fn xml(status: StatusCode, text: String) -> Response {
+pub fn xml(status: StatusCode, text: String) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(XML));
     answer(status, headers, Body::from(text))

@@ -34,6 +34,7 @@ pub async fn put(asked: Asked, body: Body) -> Result<Response, Problem> {
         length: length(&asked.headers)?,
         digests: stated(&asked.headers).map_err(bad_digest)?,
         may_replace: may.replace,
+        pass: asked.pass.clone(),
     };
     check_conditions(&asked, &place, &mut terms).await?;
     check_room(&place, &terms).await?;
@@ -81,12 +82,17 @@ async fn check_conditions(asked: &Asked, place: &Place, terms: &mut Terms) -> Re
     }
 }
 
-/// A body that cannot fit is refused before it is sent.
+/// A body that cannot fit, or may not be stored there, is refused before it is sent.
 async fn check_room(place: &Place, terms: &Terms) -> Result<(), Problem> {
-    let Some(length) = terms.length.filter(|length| *length > SMALL as u64) else { return Ok(()) };
-    let area = place.area.clone();
-    let room = on_disk(move || Ok(area.room()?)).await?;
-    if room.available < length { Err(full()) } else { Ok(()) }
+    if terms.length.is_some_and(|length| length <= SMALL as u64) {
+        return Ok(());
+    }
+    let (place, pass, length) = (place.clone(), terms.pass.clone(), terms.length.unwrap_or(0));
+    let room = on_disk(move || {
+        drop(place.area.unlocked(&place.area.naming(&place.path)?, &pass)?);
+        Ok(place.area.room()?)
+    });
+    if room.await?.available < length { Err(full()) } else { Ok(()) }
 }
 
 fn broken(error: &dyn std::error::Error) -> Problem {

@@ -3,7 +3,7 @@
 use dte_http::Problem;
 use dte_protocol_webdav::digest::BadDigest;
 use dte_protocol_webdav::header::BadHeader;
-use dte_protocol_webdav::path::BadPath;
+use dte_protocol_webdav::path::{BadPath, ResourcePath};
 use dte_protocol_webdav::xml::BadXml;
 use http::StatusCode;
 use rustix::io::Errno;
@@ -38,6 +38,16 @@ pub fn full() -> Problem {
     Problem::insufficient_storage("there is no room left in this storage area; nothing was stored")
 }
 
+/// The kind of problem when a lock is in the way. Its members say which condition of RFC 4918 was not met, and where below `/dav`.
+pub const LOCKED: &str = "urn:dte:locked";
+pub const UNMET: &str = "unmet";
+pub const WHERE: &str = "locked";
+
+/// 423
+pub fn locked(detail: impl Into<String>, unmet: &str, path: &ResourcePath) -> Problem {
+    Problem::new(StatusCode::LOCKED, detail).with_type(LOCKED).with(UNMET, unmet).with(WHERE, path.encoded())
+}
+
 /// 412
 pub fn condition(detail: &str) -> Problem {
     Problem::new(StatusCode::PRECONDITION_FAILED, detail)
@@ -60,6 +70,8 @@ impl From<Fault> for Problem {
                     .with("stated", stated.to_string())
                     .with("computed", computed.to_string())
             }
+            Fault::Locked(path) => locked(text, "lock-token-submitted", &path),
+            Fault::NoRoomForProperties => Problem::insufficient_storage(text),
             Fault::Changed => Problem::conflict("the file changed while it was read"),
         }
     }

@@ -4,12 +4,12 @@ use axum::response::{IntoResponse as _, Response};
 use dte_http::Problem;
 use dte_identity::StorageOp;
 use dte_protocol_webdav::header::{Depth, overwrite, text};
-use dte_protocol_webdav::path::{BadPath, ResourcePath};
+use dte_protocol_webdav::path::ResourcePath;
 use http::StatusCode;
-use url::Url;
 
-use super::asked::{Asked, MayWrite, Place, on_disk, place_of};
-use super::refusal::{bad_header, bad_path, condition};
+use super::asked::{Asked, MayWrite, Place, on_disk};
+use super::reference::{Reference, resolve};
+use super::refusal::{bad_header, condition};
 use crate::disk::Fault;
 use crate::disk::area::Outcome;
 
@@ -43,14 +43,14 @@ pub async fn relocate(asked: Asked, verb: Verb) -> Result<Response, Problem> {
     if to.path.is_within(&from.path) || (overwrite && from.path.is_within(&to.path)) {
         return Err(Problem::conflict("a folder cannot be put into itself, nor in the place of one that holds it"));
     }
-    let replace = overwrite && may.replace;
+    let (replace, pass) = (overwrite && may.replace, asked.pass.clone());
     let work = on_disk(move || {
         if from.full.is_collection() {
             from.area.must_be_folder(&from.path)?;
         }
         match verb {
-            Verb::Move => from.area.relocate(&from.path, &to.path, replace),
-            Verb::Copy => from.area.copy(&from.path, &to.path, replace, deep),
+            Verb::Move => from.area.relocate(&from.path, &to.path, replace, &pass),
+            Verb::Copy => from.area.copy(&from.path, &to.path, replace, deep, &pass),
         }
     });
     match work.await {
@@ -82,42 +82,11 @@ fn permit(asked: &Asked, verb: Verb, from: &ResourcePath, to: &ResourcePath) -> 
 fn destination(asked: &Asked, verb: Verb) -> Result<Place, Problem> {
     let text = text(&asked.headers, "destination").map_err(bad_header)?;
     let text = text.ok_or_else(|| Problem::bad_request("No Source or Destination specified"))?;
-    let raw = match text.split_once("://") {
-        None => text,
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-            if !is_own(asked, scheme, authority) {
-                let what = if verb == Verb::Move { "moved" } else { "copied in this way" };
-                let text = format!("a file cannot be {what} to another server");
-                return Err(Problem::new(StatusCode::BAD_GATEWAY, text));
-            }
-            path
+    match resolve(asked, text)? {
+        Reference::Here(place) => Ok(place),
+        Reference::Elsewhere => {
+            let what = if verb == Verb::Move { "moved" } else { "copied in this way" };
+            Err(Problem::new(StatusCode::BAD_GATEWAY, format!("a file cannot be {what} to another server")))
         }
-    };
-    let inner = raw.strip_prefix(&asked.prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let inner = inner.ok_or_else(|| Problem::bad_request("the destination is not in this storage"))?;
-    // Some clients do not encode what they put here, so a percent sign that begins no escape is taken as it stands. What
-    // can be decoded and is refused stays refused.
-    let inner = inner.split(['?', '#']).next().unwrap_or_default();
-    let path = match ResourcePath::parse(inner) {
-        Err(BadPath::BadEscape) => ResourcePath::from_plain(inner),
-        other => other,
-    };
-    place_of(&asked.edge, &path.map_err(bad_path)?)
-}
-
-/// Whether an authority is one under which clients reach us: the public one, or the one that this client used.
-pub(super) fn is_own(asked: &Asked, scheme: &str, authority: &str) -> bool {
-    let web = match scheme.to_ascii_lowercase().as_str() {
-        "http" | "dav" => "http",
-        "https" | "davs" => "https",
-        _ => return false,
-    };
-    let used = asked.headers.get("host").and_then(|host| host.to_str().ok());
-    if used.is_some_and(|used| used.eq_ignore_ascii_case(authority)) {
-        return true;
     }
-    let Ok(url) = format!("{web}://{authority}/").parse::<Url>() else { return false };
-    let public = &asked.edge.public_url;
-    url.host_str() == public.host_str() && url.port_or_known_default() == public.port_or_known_default()
 }

@@ -12,8 +12,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::asked::{Asked, Place, on_disk};
 use super::get::answer;
+use super::reference::is_own;
 use super::refusal::{bad_header, condition};
-use super::relocate::is_own;
+use crate::disk::Fault;
 use crate::disk::store::AreaStore;
 use crate::third_party::{Order, Verification, Way};
 
@@ -55,7 +56,7 @@ pub async fn copy(asked: Asked) -> Result<Response, Problem> {
     let party = asked.edge.third_party.party(url, passed_on(&asked.headers)?);
     let party = party.map_err(|error| Problem::bad_request(error.to_string()))?;
     let overwrite = overwrite(&asked.headers).map_err(bad_header)?;
-    let facts = look(&place).await?;
+    let facts = if way == Way::Pull { look_at_target(&asked, &place).await? } else { look(&place).await? };
     match (way, &facts) {
         (_, Some(facts)) if facts.is_folder() => return Err(is_folder()),
         (Way::Pull, Some(_)) if !overwrite => {
@@ -68,7 +69,11 @@ pub async fn copy(asked: Asked) -> Result<Response, Problem> {
         _ => {}
     }
     let verification = read_values(&asked.headers)?;
-    let here = Location::new(Arc::new(AreaStore(place.area)), place.path, place.full.plain());
+    let here = Location::new(
+        Arc::new(AreaStore { area: place.area, pass: asked.pass.clone() }),
+        place.path,
+        place.full.plain(),
+    );
     // What may be replaced at the other server is for that server to say.
     let overwrite = overwrite && may_replace;
     let person = asked.principal.user_ref();
@@ -85,6 +90,20 @@ pub async fn copy(asked: Asked) -> Result<Response, Problem> {
 async fn look(place: &Place) -> Result<Option<crate::model::facts::Facts>, Problem> {
     let place = place.clone();
     Ok(on_disk(move || Ok(place.area.look(&place.path)?)).await?)
+}
+
+/// What is to be replaced, if anything is. A lock, or a folder that is missing and is not to be made, is told at once.
+async fn look_at_target(asked: &Asked, place: &Place) -> Result<Option<crate::model::facts::Facts>, Problem> {
+    let (place, pass) = (place.clone(), asked.pass.clone());
+    let looked = on_disk(move || {
+        let area = &place.area;
+        drop(area.unlocked(&area.naming(&place.path)?, &pass)?);
+        if !area.treatment.create_parents && area.look(&place.path.parent().unwrap_or_default())?.is_none() {
+            return Err(Fault::NoParent);
+        }
+        Ok(area.look(&place.path)?)
+    });
+    Ok(looked.await?)
 }
 
 /// The headers that the other server is to be shown: `TransferHeaderAuthorization: …` becomes `Authorization: …`.

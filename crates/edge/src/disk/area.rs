@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use dte_protocol_webdav::path::ResourcePath;
 use dte_storage::beneath::{Links, Root, rename_at};
+use parking_lot::Mutex;
 use rustix::fs;
 use rustix::io::Errno;
 
 use super::durable::FolderSync;
 use super::hidden::{HIDDEN, Hidden};
+use super::locks::{Held, Locks};
 use super::{Fault, tree};
 use crate::model::facts::Facts;
+use crate::model::lock::{Pass, Touch};
 use crate::model::properties::Room;
 
 /// How an area is treated.
@@ -19,15 +22,22 @@ use crate::model::properties::Room;
 pub struct Treatment {
     pub fsync: bool,
     pub recursive_delete: bool,
+    /// Whether an upload makes the folders that it needs.
+    pub create_parents: bool,
     pub links: Links,
 }
 
 /// A storage area at work.
 pub struct Area {
     pub name: String,
+    /// For whom it is, as the report says.
+    pub vos: Vec<String>,
     pub treatment: Treatment,
     pub root: Root,
     pub hidden: Hidden,
+    pub locks: Locks,
+    /// Held while properties are changed.
+    pub properties: Mutex<()>,
     folders: FolderSync,
 }
 
@@ -40,12 +50,22 @@ pub enum Outcome {
 
 impl Area {
     /// Opens an area, making its folder, and removes what an earlier engine left half-written.
-    pub fn open(name: &str, folder: &Path, treatment: Treatment) -> Result<Area, std::io::Error> {
+    pub fn open(name: &str, vos: &[String], folder: &Path, treatment: Treatment) -> Result<Area, std::io::Error> {
         std::fs::create_dir_all(folder)?;
         let root = Root::open(folder, treatment.links)?;
         let hidden = Hidden::open(&root)?;
+        let locks = Locks::open(hidden.shared()?, treatment.fsync)?;
         let folders = FolderSync::default();
-        Ok(Area { name: name.to_owned(), treatment, root, hidden, folders })
+        Ok(Area {
+            name: name.to_owned(),
+            vos: vos.to_vec(),
+            treatment,
+            root,
+            hidden,
+            locks,
+            properties: Mutex::new(()),
+            folders,
+        })
     }
 
     /// Whether a path leads into the hidden folder.
@@ -87,14 +107,47 @@ impl Area {
         self.sync_folder(&path.parent().unwrap_or_default())
     }
 
-    /// Makes one folder; its parent must exist.
-    pub fn make_folder(&self, path: &ResourcePath) -> Result<(), Fault> {
-        match self.root.make_folder(path) {
-            Ok(()) => Ok(self.sync_parent(path)?),
-            Err(Errno::EXIST) => Err(Fault::Exists),
-            Err(Errno::NOENT | Errno::NOTDIR) => Err(Fault::NoParent),
-            Err(error) => Err(error.into()),
+    /// Holds the locks still for a change, if none of them is in its way.
+    pub fn unlocked(&self, touches: &[Touch], pass: &Pass) -> Result<Held<'_>, Fault> {
+        let held = self.locks.hold()?;
+        match held.in_the_way(touches, pass) {
+            Some(lock) => Err(Fault::Locked(self.full(&lock.path).as_collection(lock.is_folder))),
+            None => Ok(held),
         }
+    }
+
+    /// The path with the area's name before it.
+    pub fn full(&self, path: &ResourcePath) -> ResourcePath {
+        let text = if path.is_root() { format!("/{}", self.name) } else { format!("/{}{}", self.name, path.plain()) };
+        ResourcePath::from_plain(&text).unwrap_or_default()
+    }
+
+    /// What is changed by giving something this name: what has it already, or the members of the folder that is there.
+    pub fn naming(&self, path: &ResourcePath) -> Result<Vec<Touch>, Errno> {
+        if self.locks.hold()?.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.look(path)?.is_some() {
+            return Ok(vec![Touch::Tree(path.clone())]);
+        }
+        let mut folder = path.parent().unwrap_or_default();
+        while self.look(&folder)?.is_none() {
+            folder = folder.parent().unwrap_or_default();
+        }
+        Ok(vec![Touch::One(path.clone()), Touch::Members(folder)])
+    }
+
+    /// Makes one folder; its parent must exist.
+    pub fn make_folder(&self, path: &ResourcePath, pass: &Pass) -> Result<(), Fault> {
+        let held = self.unlocked(&self.naming(path)?, pass)?;
+        match self.root.make_folder(path) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(Fault::Exists),
+            Err(Errno::NOENT | Errno::NOTDIR) => return Err(Fault::NoParent),
+            Err(error) => return Err(error.into()),
+        }
+        drop(held);
+        Ok(self.sync_parent(path)?)
     }
 
     /// Makes a folder and those above it.
@@ -106,55 +159,94 @@ impl Area {
     }
 
     /// Deletes a file, or a folder: with all that is in it, where the area is set so.
-    pub fn delete(&self, path: &ResourcePath) -> Result<(), Fault> {
-        let facts = self.facts(path)?;
-        if !facts.is_folder() {
-            self.root.delete_file(path)?;
-        } else {
-            match self.root.delete_folder(path) {
-                Ok(()) => {}
-                Err(Errno::NOTEMPTY | Errno::EXIST) if self.treatment.recursive_delete => self.delete_tree(path)?,
-                Err(Errno::NOTEMPTY | Errno::EXIST) => return Err(Fault::NotEmpty),
-                Err(error) => return Err(error.into()),
-            }
+    pub fn delete(&self, path: &ResourcePath, pass: &Pass) -> Result<(), Fault> {
+        let held = self.unlocked(&whole(path), pass)?;
+        let rest = self.take_away(path)?;
+        drop(held);
+        self.locks.forget(path)?;
+        if let Some(name) = rest {
+            self.hidden.discard(&name);
         }
         Ok(self.sync_parent(path)?)
     }
 
-    /// The whole tree leaves at once, then goes away bit by bit out of sight.
-    fn delete_tree(&self, path: &ResourcePath) -> Result<(), Fault> {
+    /// A whole tree leaves at once; it then has the name in the hidden folder that this gives.
+    fn take_away(&self, path: &ResourcePath) -> Result<Option<String>, Fault> {
+        if !self.facts(path)?.is_folder() {
+            self.root.delete_file(path)?;
+            return Ok(None);
+        }
+        match self.root.delete_folder(path) {
+            Ok(()) => return Ok(None),
+            Err(Errno::NOTEMPTY | Errno::EXIST) if self.treatment.recursive_delete => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => return Err(Fault::NotEmpty),
+            Err(error) => return Err(error.into()),
+        }
         let name = self.hidden.fresh_name();
         let (parent, old) = self.root.open_parent(path)?;
         rename_at(&parent, old, self.hidden.dir(), &name, false)?;
-        self.hidden.discard(&name);
-        Ok(())
+        Ok(Some(name))
     }
 
     /// Gives a file or folder another name.
-    pub fn relocate(&self, from: &ResourcePath, to: &ResourcePath, overwrite: bool) -> Result<Outcome, Fault> {
+    pub fn relocate(
+        &self,
+        from: &ResourcePath,
+        to: &ResourcePath,
+        overwrite: bool,
+        pass: &Pass,
+    ) -> Result<Outcome, Fault> {
+        let mut touches = self.naming(to)?;
+        touches.extend(whole(from));
+        let held = self.unlocked(&touches, pass)?;
         self.facts(from)?;
         let (from_parent, from_name) = self.root.open_parent(from)?;
-        let outcome = self.name_as(&from_parent, from_name, to, overwrite)?;
+        let named = self.name_as(&from_parent, from_name, to, overwrite)?;
+        drop(held);
+        self.locks.forget(from)?;
         self.sync_parent(from)?;
-        self.sync_parent(to)?;
-        Ok(outcome)
+        self.settle(named, to)
     }
 
     /// Copies a file or folder. It is made out of sight and appears whole.
-    pub fn copy(&self, from: &ResourcePath, to: &ResourcePath, overwrite: bool, deep: bool) -> Result<Outcome, Fault> {
+    pub fn copy(
+        &self,
+        from: &ResourcePath,
+        to: &ResourcePath,
+        overwrite: bool,
+        deep: bool,
+        pass: &Pass,
+    ) -> Result<Outcome, Fault> {
+        // Looked at now as well, so that nothing is copied in vain.
+        drop(self.unlocked(&self.naming(to)?, pass)?);
         if !overwrite && self.look(to)?.is_some() {
             return Err(Fault::Exists);
         }
         let (from_parent, from_name) = self.root.open_parent(from)?;
         let name = self.hidden.fresh_name();
         let dir = self.hidden.dir();
-        let made = tree::copy(&from_parent, from_name, dir, &name, deep, self.treatment.fsync).map_err(Fault::from);
-        let outcome = made.and_then(|()| self.name_as(dir, &name, to, overwrite));
-        if outcome.is_err() {
-            self.hidden.discard(&name);
+        let copied = tree::copy(&from_parent, from_name, dir, &name, deep, self.treatment.fsync);
+        let named = copied.and_then(|()| {
+            let _held = self.unlocked(&self.naming(to)?, pass)?;
+            self.name_as(dir, &name, to, overwrite)
+        });
+        match named {
+            Ok(named) => self.settle(named, to),
+            Err(fault) => {
+                self.hidden.discard(&name);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Ends what [`Area::name_as`] began. A lock of the name stays with the name, others belonged to what was replaced.
+    fn settle(&self, named: Named, to: &ResourcePath) -> Result<Outcome, Fault> {
+        if let Some(old) = named.aside {
+            self.locks.forget_below(to)?;
+            self.hidden.discard(&old);
         }
         self.sync_parent(to)?;
-        outcome
+        Ok(named.outcome)
     }
 
     /// Moves what has a name in an open folder to `to`. What was there goes away only when the new is in its place.
@@ -164,19 +256,20 @@ impl Area {
         name: &str,
         to: &ResourcePath,
         overwrite: bool,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<Named, Fault> {
+        let plainly = |outcome| Ok(Named { outcome, aside: None });
         let (to_parent, to_name) = match self.root.open_parent(to) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Err(Fault::NoParent),
             other => other?,
         };
         match rename_at(&from, name, &to_parent, to_name, false) {
-            Ok(()) => return Ok(Outcome::Created),
+            Ok(()) => return plainly(Outcome::Created),
             Err(Errno::EXIST) if overwrite => {}
             Err(Errno::EXIST) => return Err(Fault::Exists),
             Err(error) => return Err(error.into()),
         }
         match fs::renameat(&from, name, &to_parent, to_name) {
-            Ok(()) => return Ok(Outcome::Replaced),
+            Ok(()) => return plainly(Outcome::Replaced),
             Err(Errno::ISDIR | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
@@ -191,9 +284,20 @@ impl Area {
             rename_at(self.hidden.dir(), &aside, &to_parent, to_name, false)?;
             return Err(error.into());
         }
-        self.hidden.discard(&aside);
-        Ok(Outcome::Replaced)
+        Ok(Named { outcome: Outcome::Replaced, aside: Some(aside) })
     }
+}
+
+/// A name that was given.
+struct Named {
+    outcome: Outcome,
+    /// What stepped aside for it, in the hidden folder.
+    aside: Option<String>,
+}
+
+/// What is changed by taking a name away.
+fn whole(path: &ResourcePath) -> [Touch; 2] {
+    [Touch::Tree(path.clone()), Touch::Members(path.parent().unwrap_or_default())]
 }
 
 /// An area that requests share.
@@ -208,7 +312,13 @@ mod tests {
     }
 
     fn area(folder: &Path, recursive_delete: bool) -> Area {
-        Area::open("a", folder, Treatment { fsync: true, recursive_delete, links: Links::Refused }).expect("opens")
+        Area::open(
+            "a",
+            &[],
+            folder,
+            Treatment { fsync: true, recursive_delete, create_parents: true, links: Links::Refused },
+        )
+        .expect("opens")
     }
 
     #[test]
@@ -216,13 +326,13 @@ mod tests {
         let temp = tempfile::tempdir().expect("temp");
         let strict = area(&temp.path().join("s"), false);
         strict.make_folders(&path("/a/b")).expect("makes");
-        assert_eq!(strict.delete(&path("/a")), Err(Fault::NotEmpty));
-        strict.delete(&path("/a/b")).expect("deletes");
-        strict.delete(&path("/a")).expect("deletes");
-        assert_eq!(strict.delete(&path("/a")), Err(Fault::Os(Errno::NOENT)));
+        assert_eq!(strict.delete(&path("/a"), &Pass::default()), Err(Fault::NotEmpty));
+        strict.delete(&path("/a/b"), &Pass::default()).expect("deletes");
+        strict.delete(&path("/a"), &Pass::default()).expect("deletes");
+        assert_eq!(strict.delete(&path("/a"), &Pass::default()), Err(Fault::Os(Errno::NOENT)));
         let free = area(&temp.path().join("f"), true);
         free.make_folders(&path("/a/b")).expect("makes");
-        free.delete(&path("/a")).expect("deletes");
+        free.delete(&path("/a"), &Pass::default()).expect("deletes");
         assert_eq!(free.look(&path("/a")), Ok(None));
     }
 
@@ -232,15 +342,15 @@ mod tests {
         let area = area(temp.path(), true);
         area.make_folders(&path("/a/b")).expect("makes");
         std::fs::write(temp.path().join("a/b/f"), "content").expect("writes");
-        assert_eq!(area.copy(&path("/a"), &path("/c"), false, true), Ok(Outcome::Created));
+        assert_eq!(area.copy(&path("/a"), &path("/c"), false, true, &Pass::default()), Ok(Outcome::Created));
         assert_eq!(std::fs::read_to_string(temp.path().join("c/b/f")).expect("reads"), "content");
-        assert_eq!(area.copy(&path("/a"), &path("/c"), false, true), Err(Fault::Exists));
-        assert_eq!(area.copy(&path("/a"), &path("/c"), true, false), Ok(Outcome::Replaced));
+        assert_eq!(area.copy(&path("/a"), &path("/c"), false, true, &Pass::default()), Err(Fault::Exists));
+        assert_eq!(area.copy(&path("/a"), &path("/c"), true, false, &Pass::default()), Ok(Outcome::Replaced));
         assert_eq!(area.look(&path("/c/b")), Ok(None));
-        assert_eq!(area.relocate(&path("/a/b/f"), &path("/c"), true), Ok(Outcome::Replaced));
-        assert_eq!(area.relocate(&path("/a"), &path("/x/y"), true), Err(Fault::NoParent));
-        assert_eq!(area.relocate(&path("/a"), &path("/a/b/z"), true), Err(Fault::Os(Errno::INVAL)));
-        assert_eq!(area.relocate(&path("/none"), &path("/n"), true), Err(Fault::Os(Errno::NOENT)));
+        assert_eq!(area.relocate(&path("/a/b/f"), &path("/c"), true, &Pass::default()), Ok(Outcome::Replaced));
+        assert_eq!(area.relocate(&path("/a"), &path("/x/y"), true, &Pass::default()), Err(Fault::NoParent));
+        assert_eq!(area.relocate(&path("/a"), &path("/a/b/z"), true, &Pass::default()), Err(Fault::Os(Errno::INVAL)));
+        assert_eq!(area.relocate(&path("/none"), &path("/n"), true, &Pass::default()), Err(Fault::Os(Errno::NOENT)));
         assert_eq!(std::fs::read_to_string(temp.path().join("c")).expect("reads"), "content");
     }
 

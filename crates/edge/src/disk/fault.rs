@@ -1,6 +1,7 @@
 //! Why the filesystem did not do what was asked.
 
 use dte_protocol_webdav::digest::Digest;
+use dte_protocol_webdav::path::ResourcePath;
 use rustix::io::Errno;
 
 /// A failure of file work.
@@ -22,6 +23,11 @@ pub enum Fault {
     Digest { stated: Digest, computed: Digest },
     #[error("the upload was cut short")]
     CutShort,
+    /// With the path below `/dav` at which the lock is.
+    #[error("{0} is locked, and the request does not show the lock's token as its holder")]
+    Locked(ResourcePath),
+    #[error("the storage takes no more properties for this file or folder")]
+    NoRoomForProperties,
     #[error("the file changed while it was read")]
     Changed,
 }

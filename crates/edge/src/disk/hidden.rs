@@ -1,7 +1,8 @@
 //! The hidden folder of an area, where files are until they are whole.
 //!
 //! It lies in the area itself, so that giving a file its name never copies it. Each engine has a folder of its own in there
-//! and holds a lock on it as long as it lives; what belongs to no living engine is removed at the next start.
+//! and holds a lock on it as long as it lives; what belongs to no living engine is removed at the next start. Beside those
+//! folders lies the file with the locks that clients hold.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +59,11 @@ impl Hidden {
 
     pub fn dir(&self) -> &OwnedFd {
         &self.dir
+    }
+
+    /// The folder that all engines share which serve the area, opened anew. Files in it stay over a restart.
+    pub fn shared(&self) -> Result<OwnedFd> {
+        open_dir(&self.parent, ".")
     }
 
     /// Removes whatever has this name.

@@ -7,11 +7,14 @@ pub mod durable;
 pub mod fault;
 pub mod hidden;
 pub mod intake;
+pub mod kept;
+pub mod locks;
 pub mod opened;
 pub mod part;
 pub mod store;
 pub mod sums;
 pub mod tree;
+pub mod usage;
 pub mod workers;
 
 pub use area::Area;

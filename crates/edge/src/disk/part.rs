@@ -12,8 +12,9 @@ use rustix::fs;
 use rustix::io::Errno;
 
 use super::area::{Outcome, SharedArea};
-use super::{Fault, sums};
+use super::{Fault, kept, sums};
 use crate::model::facts::Facts;
+use crate::model::lock::Pass;
 
 /// A file on its way in.
 pub struct Part {
@@ -31,6 +32,8 @@ pub struct Terms {
     pub digests: Vec<Digest>,
     /// Whether an existing file may be replaced.
     pub may_replace: bool,
+    /// What gets by locks.
+    pub pass: Pass,
 }
 
 /// A file that is there now.
@@ -77,17 +80,31 @@ impl Part {
         for digest in &digests {
             sums::store(&self.file, digest, &facts);
         }
+        if terms.may_replace && kept::are_used(&self.area.root) {
+            self.take_over_properties(path)?;
+        }
         if self.area.treatment.fsync {
             fs::fsync(&self.file)?;
         }
-        let outcome = self.take_name(path, terms.may_replace)?;
+        let outcome = self.take_name(path, terms)?;
         self.area.sync_folder(&path.parent().unwrap_or_default())?;
         Ok(Published { outcome, facts, digests })
     }
 
-    fn take_name(&mut self, path: &ResourcePath, may_replace: bool) -> Result<Outcome, Fault> {
-        let area = self.area.clone();
+    /// Other content has the properties of what it replaces.
+    fn take_over_properties(&self, path: &ResourcePath) -> Result<(), Fault> {
+        match self.area.root.open_read(path) {
+            Ok(old) => kept::carry_over(old, &self.file),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn take_name(&mut self, path: &ResourcePath, terms: &Terms) -> Result<Outcome, Fault> {
+        let (area, may_replace) = (self.area.clone(), terms.may_replace);
+        let _held = area.unlocked(&area.naming(path)?, &terms.pass)?;
         let (parent, name) = match area.root.open_parent(path) {
+            Err(Errno::NOENT) if !area.treatment.create_parents => return Err(Fault::NoParent),
             Err(Errno::NOENT) => {
                 area.make_folders(&path.parent().ok_or(Fault::IsFolder)?)?;
                 area.root.open_parent(path)?

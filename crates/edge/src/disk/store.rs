@@ -15,9 +15,13 @@ use super::opened::Opened;
 use super::part::Terms;
 use super::{Fault, on_disk, sums};
 use crate::model::facts::Facts;
+use crate::model::lock::Pass;
 
-/// Files of an area.
-pub struct AreaStore(pub SharedArea);
+/// Files of an area, for somebody who shows these tokens of locks.
+pub struct AreaStore {
+    pub area: SharedArea,
+    pub pass: Pass,
+}
 
 fn explain(fault: Fault, path: &ResourcePath) -> Error {
     let errno = match &fault {
@@ -26,6 +30,8 @@ fn explain(fault: Fault, path: &ResourcePath) -> Error {
         Fault::IsFolder => Errno::EISDIR,
         Fault::NotEmpty => Errno::ENOTEMPTY,
         Fault::NoParent => Errno::ENOENT,
+        Fault::Locked(_) => Errno::EACCES,
+        Fault::NoRoomForProperties => Errno::ENOSPC,
         Fault::Length { .. } | Fault::CutShort => Errno::ECONN,
         Fault::Digest { .. } => Errno::ECHECKSUM,
         Fault::Changed => Errno::EIO,
@@ -43,7 +49,7 @@ impl AreaStore {
         path: &ResourcePath,
         work: impl FnOnce(&SharedArea, &ResourcePath) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        let (area, inner) = (self.0.clone(), path.clone());
+        let (area, inner) = (self.area.clone(), path.clone());
         on_disk(move || work(&area, &inner)).await.map_err(|fault| explain(fault, path))
     }
 
@@ -91,8 +97,13 @@ impl ByteStore for AreaStore {
             {
                 return Err(Error::new(Errno::ENOSPC, path.to_string()));
             }
-            let terms = Terms { length: content.bytes, digests: content.digests, may_replace: content.overwrite };
-            match take_in(self.0.clone(), path.clone(), terms, Vec::new(), content.stream).await {
+            let terms = Terms {
+                length: content.bytes,
+                digests: content.digests,
+                may_replace: content.overwrite,
+                pass: self.pass.clone(),
+            };
+            match take_in(self.area.clone(), path.clone(), terms, Vec::new(), content.stream).await {
                 Ok(published) => Ok(Written { stated: published.digests }),
                 Err(Untaken::Content(error)) => Err(error),
                 Err(Untaken::Disk(fault)) => Err(explain(fault, path)),
@@ -106,11 +117,16 @@ impl ByteStore for AreaStore {
     }
 
     fn delete<'a>(&'a self, path: &'a ResourcePath) -> Answer<'a, ()> {
-        Box::pin(self.disk(path, |area, path| area.delete(path)))
+        let pass = self.pass.clone();
+        Box::pin(self.disk(path, move |area, path| area.delete(path, &pass)))
     }
 
     fn make_folder<'a>(&'a self, path: &'a ResourcePath) -> Answer<'a, ()> {
-        Box::pin(self.disk(path, |area, path| area.make_folders(path)))
+        let pass = self.pass.clone();
+        Box::pin(self.disk(path, move |area, path| {
+            drop(area.unlocked(&area.naming(path)?, &pass)?);
+            area.make_folders(path)
+        }))
     }
 
     fn checksum<'a>(&'a self, path: &'a ResourcePath, algorithm: Algorithm) -> Answer<'a, Option<Digest>> {

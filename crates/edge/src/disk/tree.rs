@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result};
 
-use super::sums;
+use super::{Fault, kept, sums};
 use dte_storage::beneath::create_at;
+
+type Copied = std::result::Result<(), Fault>;
 
 /// Deeper folders are not copied.
 const MAX_DEPTH: usize = 128;
@@ -45,7 +47,7 @@ pub fn remove(parent: impl AsFd, name: &str) -> Result<()> {
 
 /// Copies a file, or a folder with all that is in it, to a name that is free. Links and special files are left out.
 /// With `deep` false a folder is copied without its members. `durable` syncs everything.
-pub fn copy(from: impl AsFd, name: &str, to: impl AsFd, new: &str, deep: bool, durable: bool) -> Result<()> {
+pub fn copy(from: impl AsFd, name: &str, to: impl AsFd, new: &str, deep: bool, durable: bool) -> Copied {
     copy_level(from.as_fd(), name, to.as_fd(), new, Mood { deep, durable }, 0)
 }
 
@@ -62,9 +64,9 @@ fn copy_level(
     new: &str,
     mood: Mood,
     depth: usize,
-) -> Result<()> {
+) -> Copied {
     if depth > MAX_DEPTH {
-        return Err(Errno::LOOP);
+        return Err(Errno::LOOP.into());
     }
     let stat = fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(stat.st_mode) {
@@ -78,14 +80,15 @@ fn copy_level(
                 }
                 copy_level(source.as_fd(), &inner, target.as_fd(), &inner, mood, depth + 1)?;
             }
-            if mood.durable { fs::fsync(&target) } else { Ok(()) }
+            kept::carry_over(&source, &target)?;
+            if mood.durable { Ok(fs::fsync(&target)?) } else { Ok(()) }
         }
         _ => Ok(()),
     }
 }
 
 /// Copies by reference where the filesystem can, else inside the kernel.
-fn copy_file(from: impl AsFd, name: &str, to: impl AsFd, new: &str, durable: bool) -> Result<()> {
+fn copy_file(from: impl AsFd, name: &str, to: impl AsFd, new: &str, durable: bool) -> Copied {
     let source = fs::openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let target = create_at(to, new)?;
     loop {
@@ -96,11 +99,12 @@ fn copy_file(from: impl AsFd, name: &str, to: impl AsFd, new: &str, durable: boo
                 copy_by_hand(&source, &target)?;
                 break;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     sums::carry_over(&source, &target);
-    if durable { fs::fsync(&target) } else { Ok(()) }
+    kept::carry_over(&source, &target)?;
+    if durable { Ok(fs::fsync(&target)?) } else { Ok(()) }
 }
 
 fn copy_by_hand(source: &OwnedFd, target: &OwnedFd) -> Result<()> {

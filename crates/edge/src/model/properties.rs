@@ -1,12 +1,14 @@
 //! The properties of a resource that PROPFIND answers.
 
 use dte_protocol_webdav::digest::Digest;
+use dte_protocol_webdav::lock::SUPPORTED;
 use dte_protocol_webdav::multistatus::Value;
 use dte_protocol_webdav::propfind::Wanted;
 use dte_protocol_webdav::xml::Name;
 use dte_protocol_webdav::{DAV, DCACHE, LCGDM, STORM};
 
 use super::facts::Facts;
+use super::kept::Kept;
 use super::media::type_of;
 
 /// Room in the filesystem.
@@ -24,9 +26,14 @@ pub struct Described<'a> {
     pub adler32: Option<&'a Digest>,
     /// Known for folders, if it was looked for.
     pub room: Option<Room>,
+    /// The content of `lockdiscovery`.
+    pub locks: &'a str,
+    /// What clients left there, if it was looked for.
+    pub kept: &'a Kept,
 }
 
-/// What `allprop` gives: those of RFC 4918 and two of StoRM that clients rely on. Quotas and checksums are for asking by name.
+/// What `allprop` gives: those of RFC 4918 and two of StoRM that clients rely on. Quotas, checksums and which locks there can be
+/// are for asking by name, and locks are told where there are any: listings are long.
 const ALL: &[(&str, &str)] = &[
     (DAV, "displayname"),
     (DAV, "resourcetype"),
@@ -70,7 +77,8 @@ pub fn select(wanted: &Wanted, resource: &Described<'_>) -> (Vec<(Name, Value)>,
     match wanted {
         Wanted::Named(names) => {
             for name in names {
-                match value_of(&name.namespace, &name.local, resource) {
+                let kept = || resource.kept.get(name).cloned().map(Value::Kept);
+                match value_of(&name.namespace, &name.local, resource).or_else(kept) {
                     Some(value) => found.push((name.clone(), value)),
                     None => missing.push(name.clone()),
                 }
@@ -78,11 +86,13 @@ pub fn select(wanted: &Wanted, resource: &Described<'_>) -> (Vec<(Name, Value)>,
         }
         Wanted::All(more) => {
             let more = more.iter().map(|name| (name.namespace.as_str(), name.local.as_str()));
+            let more = more.chain((!resource.locks.is_empty()).then_some((DAV, "lockdiscovery")));
             for (namespace, local) in ALL.iter().copied().chain(more) {
                 if let Some(value) = value_of(namespace, local, resource) {
                     found.push((Name::new(namespace, local), value));
                 }
             }
+            found.extend(resource.kept.0.iter().map(|(name, value)| (name.clone(), Value::Kept(value.clone()))));
         }
         Wanted::Names => {
             for (namespace, local) in ALL.iter().chain(BY_NAME) {
@@ -90,9 +100,18 @@ pub fn select(wanted: &Wanted, resource: &Described<'_>) -> (Vec<(Name, Value)>,
                     found.push((Name::new(namespace, local), Value::Empty));
                 }
             }
+            found.extend(resource.kept.0.iter().map(|(name, _)| (name.clone(), Value::Empty)));
         }
     }
     (found, missing)
+}
+
+/// Whether an answer needs what clients left with resources.
+pub fn needs_kept(wanted: &Wanted) -> bool {
+    match wanted {
+        Wanted::All(_) | Wanted::Names => true,
+        Wanted::Named(names) => names.iter().any(|name| !is_live(name)),
+    }
 }
 
 fn value_of(namespace: &str, local: &str, resource: &Described<'_>) -> Option<Value> {
@@ -100,7 +119,7 @@ fn value_of(namespace: &str, local: &str, resource: &Described<'_>) -> Option<Va
     let text = |text: String| Some(Value::Text(text));
     match (namespace, local) {
         (DAV, "displayname") => text(resource.name.to_owned()),
-        (DAV, "resourcetype") if facts.is_folder() => Some(Value::Xml("<D:collection/>")),
+        (DAV, "resourcetype") if facts.is_folder() => Some(Value::Xml("<D:collection/>".into())),
         (DAV, "resourcetype") => Some(Value::Empty),
         (DAV, "getcontentlength") if facts.is_folder() => None,
         (DAV, "getcontentlength") => text(facts.size.to_string()),
@@ -110,7 +129,9 @@ fn value_of(namespace: &str, local: &str, resource: &Described<'_>) -> Option<Va
         // Filesystems tell no birth in a portable way; the last change is the closest that is true.
         (DAV, "creationdate") => text(facts.modified().format("%Y-%m-%dT%H:%M:%SZ")),
         (DAV, "getetag") => text(facts.etag().to_string()),
-        (DAV, "supportedlock" | "lockdiscovery") => Some(Value::Empty),
+        (DAV, "supportedlock") => Some(Value::Xml(SUPPORTED.into())),
+        (DAV, "lockdiscovery") if resource.locks.is_empty() => Some(Value::Empty),
+        (DAV, "lockdiscovery") => Some(Value::Xml(resource.locks.to_owned().into())),
         (DAV, "quota-used-bytes") => text(resource.room?.used.to_string()),
         (DAV, "quota-available-bytes") => text(resource.room?.available.to_string()),
         (STORM, "iscollection") => text(if facts.is_folder() { "TRUE" } else { "FALSE" }.to_owned()),
@@ -126,6 +147,7 @@ fn value_of(namespace: &str, local: &str, resource: &Described<'_>) -> Option<Va
 mod tests {
     use super::*;
     use crate::model::facts::Kind;
+    use dte_protocol_webdav::fragment::Fragment;
 
     fn file() -> Facts {
         Facts { kind: Kind::File, size: 5, inode: 1, modified_nanos: 784_111_777_000_000_000, mode: 0o100_644 }
@@ -135,22 +157,31 @@ mod tests {
     fn files_and_folders() {
         let facts = file();
         let sum = Digest::adler32(1);
-        let described = Described { name: "a.csv", facts: &facts, adler32: Some(&sum), room: None };
+        let left = Fragment { lang: None, xml: "left".into() };
+        let kept = Kept(vec![(Name::new("urn:k", "note"), left.clone())]);
+        let described =
+            Described { name: "a.csv", facts: &facts, adler32: Some(&sum), room: None, locks: "", kept: &kept };
         let (all, missing) = select(&Wanted::All(vec![Name::new(STORM, "Checksum")]), &described);
         assert!(missing.is_empty());
         assert!(all.contains(&(Name::new(DAV, "getcontentlength"), Value::Text("5".into()))));
         assert!(all.contains(&(Name::new(STORM, "Checksum"), Value::Text("00000001".into()))));
         assert!(all.contains(&(Name::new(LCGDM, "mode"), Value::Text("100644".into()))));
+        assert!(all.contains(&(Name::new("urn:k", "note"), Value::Kept(left))));
+        assert!(!all.iter().any(|(name, _)| name.local == "lockdiscovery"));
         let asked = Wanted::Named(vec![Name::new(DAV, "quota-used-bytes"), Name::new("urn:x", "y")]);
         assert_eq!(select(&asked, &described).1.len(), 2);
         assert_eq!(needs(&asked), (false, true));
         let folder = Facts { kind: Kind::Folder, size: 0, ..facts };
         let room = Some(Room { used: 7, available: 8 });
-        let described = Described { name: "a", facts: &folder, adler32: None, room };
+        let described =
+            Described { name: "a", facts: &folder, adler32: None, room, locks: "<D:activelock/>", kept: &kept };
         let (found, _) = select(&asked, &described);
         assert_eq!(found[0].1, Value::Text("7".into()));
+        let (all, _) = select(&Wanted::All(Vec::new()), &described);
+        assert!(all.contains(&(Name::new(DAV, "lockdiscovery"), Value::Xml("<D:activelock/>".into()))));
         let (names, _) = select(&Wanted::Names, &described);
         assert!(names.iter().all(|(name, value)| name.local != "getcontentlength" && *value == Value::Empty));
+        assert!(names.iter().any(|(name, _)| name.local == "note"));
         assert!(is_live(&Name::new(DAV, "anything")) && !is_live(&Name::new("urn:x", "y")));
     }
 }

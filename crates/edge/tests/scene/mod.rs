@@ -81,7 +81,10 @@ impl Scene {
     pub fn hidden(&self, area: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for engine in std::fs::read_dir(self.folder(area).join(".dte-tmp")).expect("lists").flatten() {
-            found.extend(std::fs::read_dir(engine.path()).expect("lists").flatten().map(|entry| entry.path()));
+            // Beside the engines' folders is the file with the locks.
+            if engine.path().is_dir() {
+                found.extend(std::fs::read_dir(engine.path()).expect("lists").flatten().map(|entry| entry.path()));
+            }
         }
         found
     }
