@@ -16,10 +16,12 @@
 //! * [`container`]: the plugin that runs them as containers;
 //! * [`batch`]: what all batch systems have in common;
 //! * [`slurm`], [`htcondor`]: the plugins that run them as batch jobs;
+//! * [`arc`]: the plugin that runs them as jobs of a computing element;
 //! * [`kubernetes`]: the plugin that runs them in another cluster;
 //! * [`place`], [`ssh`]: where run folders are and commands run: here, or at a login node.
 //! * [`interlink`]: the plugin that hands pods to another interLink server or plugin.
 
+pub mod arc;
 pub mod asked;
 pub mod batch;
 pub mod container;
@@ -63,6 +65,7 @@ pub enum SiteConfig {
     Container(container::ContainerConfig),
     Interlink(interlink::InterlinkConfig),
     Kubernetes(Box<kubernetes::KubernetesConfig>),
+    Arc(Box<arc::ArcConfig>),
 }
 
 /// Opens every configured site. Pods that ran when the engine last stopped are adopted on the way.
@@ -77,6 +80,7 @@ pub async fn open_sites(config: &ComputeConfig, context: &SiteContext) -> Result
             SiteConfig::Slurm(slurm) => slurm::open((**slurm).clone(), context).await?,
             SiteConfig::Htcondor(condor) => htcondor::open((**condor).clone(), context).await?,
             SiteConfig::Kubernetes(cluster) => kubernetes::KubernetesSite::open((**cluster).clone(), context).await?,
+            SiteConfig::Arc(element) => arc::ArcSite::open((**element).clone(), context).await?,
             SiteConfig::Interlink(there) => interlink::InterlinkSite::open(there.clone(), context).await?,
         };
         if sites.iter().any(|other| other.name() == opened.name()) {

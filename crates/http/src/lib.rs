@@ -15,6 +15,7 @@
 
 pub mod client;
 pub mod config;
+mod curve;
 pub mod door;
 pub mod extract;
 mod forwarded;
@@ -37,6 +38,7 @@ pub use listen::{ListenError, Listeners, ServerHandle};
 pub use page::{Page, PageOf};
 pub use problem::Problem;
 pub use request::{PeerAddress, RequestId, current_request_id, with_request_id};
+pub use tls::{TlsError, TlsFiles};
 
 /// The names of the configuration sections of this crate, to be checked by the composition root.
 pub const SECTIONS: &[dte_base::config::Section] =

@@ -32,34 +32,69 @@ pub(crate) fn install_provider() {
 
 /// What our listeners show. HTTP/2 is offered before HTTP/1.1.
 pub(crate) fn server(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
-    let bad = |file: &Path| {
-        let file = file.to_owned();
-        move |error: rustls::pki_types::pem::Error| TlsError::File { file, message: error.to_string() }
-    };
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_file_iter(cert).map_err(bad(cert))?.collect::<Result<_, _>>().map_err(bad(cert))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(bad(key))?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+        .with_single_cert(certificates(cert)?, private_key(key)?)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// What we trust when we call out: the machine's root certificates, read once at the first call.
-pub(crate) fn client() -> Result<ClientConfig, TlsError> {
+/// What one place that we call has of its own: a root to be trusted beside the machine's, and who we are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM, one or several certificates.
+    pub roots: Option<PathBuf>,
+    /// PEM: a certificate with those above it, and its key, which may be in the same file.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// What we trust and show where these files count.
+pub(crate) fn client_with(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
+    let (mut added, _) = roots.add_parsable_certificates(found.certs);
+    if let Some(file) = &files.roots {
+        for certificate in certificates(file)? {
+            roots.add(certificate)?;
+            added += 1;
+        }
+    }
     if added == 0 {
         let cause = found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
         return Err(TlsError::NoRoots(cause));
     }
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let mut provider = rustls::crypto::ring::default_provider();
+    if *files != TlsFiles::default() {
+        // Who has an authority of its own may have old habits, too.
+        provider.kx_groups.push(&crate::curve::Secp521r1);
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match &files.identity {
+        Some((certificate, key)) => config.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?,
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+fn unusable(file: &Path) -> impl FnOnce(rustls::pki_types::pem::Error) -> TlsError {
+    let file = file.to_owned();
+    move |error| TlsError::File { file, message: error.to_string() }
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let all = CertificateDer::pem_file_iter(file).map_err(unusable(file))?;
+    all.collect::<Result<_, _>>().map_err(unusable(file))
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(file).map_err(unusable(file))
+}
+
+/// What we trust when we call out: the machine's root certificates, read once at the first call.
+pub(crate) fn client() -> Result<ClientConfig, TlsError> {
+    client_with(&TlsFiles::default())
 }

@@ -22,12 +22,12 @@ mod poll;
 pub(crate) mod resources;
 pub mod runtime;
 mod settings;
-mod settle;
+pub(crate) mod settle;
 mod site;
 pub(crate) mod state;
 mod submit;
 pub(crate) mod system;
-mod transfer;
+pub(crate) mod transfer;
 
 pub use settings::{Settings, WallsSetting};
 pub use site::BatchSite;

@@ -12,10 +12,11 @@ use super::state::{JobState, Verdict};
 use super::system::Past;
 use crate::host::outcome::Outcome;
 use crate::place::{Order, PlaceError, Seen};
+use crate::pod::PodPlan;
 use crate::report::{ContainerState, Phase, PodReport};
 
 /// What a runner says that was told to end by somebody it does not know.
-const TOLD_TO_END: &str = "Terminated";
+pub(crate) const TOLD_TO_END: &str = "Terminated";
 
 impl Inner {
     /// The outcome of a pod may be there.
@@ -111,7 +112,7 @@ impl Inner {
         };
         let said = [why, seen.complaint].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
         let verdict = state.verdict(self.system.name(), code, seen.started, &said);
-        let report = outcome(&record, seen.state, verdict, seen.cancelled.map(|how| how.reason), seen.started);
+        let report = outcome(&record.plan, seen.state, verdict, seen.cancelled.map(|how| how.reason), seen.started);
         self.place.order(Order::Conclude { uid, report: Box::new(report) }).await?;
         self.news(uid).await
     }
@@ -124,22 +125,22 @@ impl Inner {
             exit_code: 143,
             signal: Some(15),
         };
-        let report = outcome(record, None, verdict, Some(reason.to_owned()), false);
+        let report = outcome(&record.plan, None, verdict, Some(reason.to_owned()), false);
         self.place.order(Order::Conclude { uid, report: Box::new(report) }).await?;
         self.news(uid).await
     }
 }
 
 /// The outcome of a pod whose runner wrote none. `last`: how it went when last heard of.
-fn outcome(
-    record: &Record,
+pub(crate) fn outcome(
+    plan: &PodPlan,
     last: Option<PodReport>,
     verdict: Verdict,
     cancelled: Option<String>,
     started: bool,
 ) -> PodReport {
     let now = Timestamp::now();
-    let mut report = last.unwrap_or_else(|| PodReport { started: None, ..Outcome::new(&record.plan, now).state() });
+    let mut report = last.unwrap_or_else(|| PodReport { started: None, ..Outcome::new(plan, now).state() });
     let reason = cancelled.unwrap_or_else(|| verdict.reason.to_owned());
     let end = |state: &mut ContainerState| {
         let began = match state {

@@ -77,7 +77,7 @@ impl Inner {
 }
 
 /// Files beneath `root`, by their paths beneath it.
-fn files(root: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn files(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![PathBuf::new()];
     while let Some(beneath) = open.pop() {

@@ -36,6 +36,12 @@ impl Connector {
     pub(crate) fn new(guard: Option<Guard>, timeout: Duration) -> Self {
         Connector(Arc::new(Settings { guard, timeout, tls: OnceLock::new() }))
     }
+
+    /// The same with TLS of its own.
+    pub(crate) fn with_tls(self, config: ClientConfig) -> Self {
+        let Settings { guard, timeout, .. } = &*self.0;
+        Connector(Arc::new(Settings { guard: guard.clone(), timeout: *timeout, tls: OnceLock::from(Arc::new(config)) }))
+    }
 }
 
 impl Settings {

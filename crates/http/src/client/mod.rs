@@ -24,6 +24,7 @@ use url::Url;
 use crate::config::{HttpConfig, MAIN_LISTENER};
 use crate::front::{Entrance, Front};
 use crate::request::{HOP_LIMIT, X_DTE_HOPS, X_REQUEST_ID, current_hops, current_request_id};
+use crate::tls::{TlsError, TlsFiles};
 
 use connect::Connector;
 use guard::Guard;
@@ -101,6 +102,16 @@ struct Own {
 impl Client {
     /// A client that knows the public URL but does not yet serve anything: [`Client::attach`] does.
     pub fn new(config: &HttpConfig, public_url: Url) -> Self {
+        Client::build(config, public_url, |connector| connector)
+    }
+
+    /// A client for one place that has a root certificate of its own, or wants to see one of ours. The files are read now.
+    pub fn with_tls(config: &HttpConfig, public_url: Url, files: &TlsFiles) -> Result<Self, TlsError> {
+        let tls = crate::tls::client_with(files)?;
+        Ok(Client::build(config, public_url, |connector| connector.with_tls(tls.clone())))
+    }
+
+    fn build(config: &HttpConfig, public_url: Url, finish: impl Fn(Connector) -> Connector) -> Self {
         crate::tls::install_provider();
         let pool = |guard: Option<Guard>| {
             legacy::Client::builder(TokioExecutor::new())
@@ -109,7 +120,7 @@ impl Client {
                 .timer(TokioTimer::new())
                 // XRootD 5.5 passes over headers whose names have no capitals.
                 .http1_title_case_headers(true)
-                .build(Connector::new(guard, config.outbound.connect_timeout.0))
+                .build(finish(Connector::new(guard, config.outbound.connect_timeout.0)))
         };
         let shared = Shared {
             public_url,

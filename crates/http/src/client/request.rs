@@ -6,10 +6,11 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use dte_base::secret::Secret;
 use futures_util::StreamExt;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncReadExt;
 use url::Url;
 
 use super::{Client, ClientError};
@@ -18,6 +19,8 @@ use super::{Client, ClientError};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Answers that are read as a whole, unless the caller says otherwise.
 const WHOLE_ANSWER: usize = 64 << 20;
+/// Of a file, at a time.
+const PIECE: usize = 256 << 10;
 /// How much of an error's body is kept for the message.
 const ERROR_TEXT: usize = 4 << 10;
 
@@ -125,6 +128,16 @@ impl RequestBuilder {
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = Content::Stream(body.into());
         self
+    }
+
+    /// A file of `length` bytes as a streamed body. The other side is told the length, so a file that became shorter breaks the call off.
+    pub fn file(self, file: tokio::fs::File, length: u64) -> Self {
+        let pieces = futures_util::stream::try_unfold(file.take(length), |mut file| async move {
+            let mut piece = BytesMut::with_capacity(PIECE);
+            let read = file.read_buf(&mut piece).await?;
+            Ok::<_, std::io::Error>((read > 0).then(|| (piece.freeze(), file)))
+        });
+        self.header(CONTENT_LENGTH, HeaderValue::from(length)).body(Body::from_stream(pieces))
     }
 
     /// A body that is in memory.
