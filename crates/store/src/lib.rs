@@ -40,4 +40,4 @@ pub use options::{Options, StoreUrl};
 pub use store::Store;
 pub use tx::Tx;
 pub use value::{FromValue, Row, Value};
-pub use work::{Claim, DeadLetter, Lane, NewWork, Outcome, Parked, QueueDepth, Worker};
+pub use work::{Claim, DeadLetter, Lane, NewWork, Outcome, Parked, QueueDepth, Standing, Worker};

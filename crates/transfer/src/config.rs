@@ -33,6 +33,8 @@ pub struct Settings {
     pub streamed: bool,
     /// A copy of a file of unknown size is given up after this long.
     pub max_duration: Span,
+    /// How often it is decided anew how many files each configured link is given at once.
+    pub optimise_every: Span,
     /// Jobs that ended longer ago are forgotten.
     pub retention: Span,
 }
@@ -50,6 +52,7 @@ impl Default for Settings {
             stall: seconds(60),
             streamed: true,
             max_duration: seconds(6 * 3_600),
+            optimise_every: seconds(60),
             retention: seconds(7 * 86_400),
         }
     }

@@ -21,7 +21,7 @@ use crate::{Error, Migration, Tx, params};
 pub use claim::Claim;
 pub use dead::{DeadLetter, QueueDepth};
 pub use park::Parked;
-pub use plan::Lane;
+pub use plan::{Lane, Standing};
 pub use worker::{Outcome, Worker};
 
 pub(crate) const MIGRATIONS: &[Migration] =

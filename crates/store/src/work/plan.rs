@@ -8,7 +8,8 @@ use std::sync::Arc;
 use dte_base::time::Timestamp;
 
 use super::claim::{Claim, read_claim};
-use crate::{Error, Tx, params};
+use super::{DEAD, LEASED};
+use crate::{Error, Row, Tx, params};
 
 /// A lane of a queue at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,4 +74,33 @@ pub(super) fn choose(tx: &mut Tx<'_>, queue: &str, count: usize, plan: &Plan) ->
         chosen.extend(tx.query(&sql, &params![queue, &lane.name, now, wanted], read_claim)?);
     }
     Ok(chosen)
+}
+
+/// Where a piece of work stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub lane: String,
+    /// A worker has it.
+    pub is_claimed: bool,
+    /// It failed too often.
+    pub is_dead: bool,
+    /// Not before this.
+    pub run_at: Timestamp,
+    /// Work of its lane that comes before it, counted up to the number that was asked for.
+    pub before: usize,
+}
+
+impl Tx<'_> {
+    /// Where a piece of work stands, if it is waiting, running or dead. `most` is how far what comes before it is counted.
+    pub fn standing(&mut self, queue: &str, id: &str, most: usize) -> Result<Option<Standing>, Error> {
+        let sql = "SELECT lane, state, run_at FROM work WHERE queue = ?1 AND id = ?2";
+        let read = |row: &Row| Ok((row.get::<String>(0)?, row.get::<i64>(1)?, row.get::<Timestamp>(2)?));
+        let Some((lane, state, run_at)) = self.query_opt(sql, &params![queue, id], read)? else { return Ok(None) };
+        let before = self.query_one(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM work WHERE queue = ?1 AND state = 0 AND lane = ?2 AND run_at < ?3 LIMIT ?4) AS earlier",
+            &params![queue, &lane, run_at, most],
+            |row| row.get(0),
+        )?;
+        Ok(Some(Standing { lane, is_claimed: state == LEASED, is_dead: state == DEAD, run_at, before }))
+    }
 }

@@ -1,9 +1,11 @@
 //! The rules of bulk transfer: what a submission means, how jobs and files change state, which failures are worth another
-//! try, when that try comes. Plain types and pure functions.
+//! try, when that try comes; whose turn it is, how many a link is given, and why a file waits. Plain types and pure functions.
 
 pub mod ban;
+pub mod explain;
 pub mod failure;
 pub mod lane;
+pub mod optimiser;
 pub mod params;
 pub mod place;
 pub mod reader;

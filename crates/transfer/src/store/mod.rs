@@ -1,7 +1,8 @@
 //! The only place with this service's SQL.
 //!
 //! [`submit`] writes jobs, [`row`] reads them and [`list`] finds them, [`begin`], [`finish`] and [`advance`] move files and jobs
-//! from state to state with the events of [`outcome`] that tell of it, [`cancel`] stops, [`ban`] keeps out, [`storages`] is what an administrator says of them, [`reap`] forgets.
+//! from state to state with the events of [`outcome`] that tell of it, [`cancel`] stops, [`ban`] keeps out, [`storages`] and [`rules`] are what an
+//! administrator says of them and of links, [`optimum`] is what was measured, [`reap`] forgets.
 
 pub mod advance;
 pub mod ban;
@@ -9,6 +10,7 @@ pub mod begin;
 pub mod cancel;
 pub mod finish;
 pub mod list;
+pub mod optimum;
 pub mod outcome;
 pub mod reap;
 pub mod row;

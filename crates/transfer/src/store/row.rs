@@ -152,7 +152,7 @@ pub fn files(tx: &mut Tx<'_>, job_id: Uuid) -> Result<Vec<FileRow>, Error> {
 }
 
 /// Some of the files of a job that have not ended.
-pub(super) fn open_files(tx: &mut Tx<'_>, job_id: Uuid, limit: usize) -> Result<Vec<FileRow>, Error> {
+pub fn open_files(tx: &mut Tx<'_>, job_id: Uuid, limit: usize) -> Result<Vec<FileRow>, Error> {
     let sql = format!(
         "SELECT {FILE_COLUMNS} FROM transfer_files WHERE job_id = ?1 AND finished IS NULL ORDER BY file_id LIMIT ?2"
     );

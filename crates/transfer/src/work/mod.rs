@@ -1,8 +1,9 @@
-//! The reconcilers: movers, dispatch of large jobs, reaper.
+//! The reconcilers: movers, dispatch of large jobs, optimiser, reaper.
 
 mod copy;
 mod dispatch;
 mod mover;
+pub mod optimise;
 pub mod planner;
 mod reap;
 mod storage;
@@ -20,5 +21,6 @@ pub async fn start(shared: &Arc<Shared>, tasks: &Tasks) -> Result<(), OpenError>
     mover::start(shared, tasks);
     dispatch::start(shared, tasks);
     reap::start(shared, tasks).await?;
+    optimise::start(shared, tasks).await?;
     Ok(())
 }
