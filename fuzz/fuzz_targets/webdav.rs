@@ -66,6 +66,7 @@ fn kept(text: &str) {
     };
     let owner = parse_lock(text.as_bytes()).ok().flatten().and_then(|request| request.owner);
     values.extend(owner.map(|owner| (Name::new("DAV:", "owner"), owner)));
+    assert!(values.iter().all(|(name, value)| multistatus::is_sound(name, value)), "{values:?}");
     let mut answer = Multistatus::new();
     let found: Vec<_> = values.iter().map(|(name, value)| (name.clone(), Value::Kept(value.clone()))).collect();
     answer.resource("/a", &found, &[]);

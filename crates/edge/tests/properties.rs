@@ -108,6 +108,28 @@ async fn who_may() {
 }
 
 #[tokio::test]
+async fn what_others_left_spoils_no_answer() {
+    let scene = Scene::new().await;
+    scene.put("/local/f", b"x").await;
+    patch(&scene, "/local/f", &set("a", "1")).await;
+    let file = std::fs::File::open(scene.folder("local").join("f")).expect("opens");
+    let leave = |value: &str| {
+        rustix::fs::fsetxattr(&file, "user.dte.properties", value.as_bytes(), rustix::fs::XattrFlags::empty())
+    };
+    leave(
+        r#"[{"namespace":"urn:x","name":"good","xml":"2"},{"namespace":"urn:x","name":"a","xml":"</X:a></D:prop>"},
+        {"namespace":"DAV:","name":"getetag","xml":"forged"},{"namespace":"urn:x","name":"a b","xml":""}]"#,
+    )
+    .expect("sets");
+    let text = find(&scene, "/local/", "1", ALL).await;
+    assert!(dte_protocol_webdav::multistatus::parse(&text).is_ok_and(|found| found.len() == 2), "{text}");
+    assert!(text.contains(">2</X:good>") && !text.contains("forged") && !text.contains("X:a"), "{text}");
+    leave("nonsense").expect("sets");
+    let text = find(&scene, "/local/", "1", ALL).await;
+    assert!(dte_protocol_webdav::multistatus::parse(&text).is_ok_and(|found| found.len() == 2), "{text}");
+}
+
+#[tokio::test]
 async fn an_area_can_insist_on_parents() {
     let config =
         "[edge]\nfsync = false\n[[edge.areas]]\nname = \"strict\"\npath = \"storage/strict\"\ncreate_parents = false\n";

@@ -7,7 +7,7 @@ use dte_base::time::Timestamp;
 use url::Url;
 
 use crate::etag::ETagList;
-use crate::fragment::{Fragment, escape_attribute};
+use crate::fragment::{Fragment, contents_at, escape_attribute};
 use crate::header::parse_http_date;
 use crate::path::ResourcePath;
 use crate::xml::{self, BadXml, Element, MAX_ANSWER_ELEMENTS, Name, escape};
@@ -106,6 +106,21 @@ impl Multistatus {
     }
 }
 
+/// How deep a property's content is in an answer: `multistatus`, `response`, `propstat`, `prop`, and the property itself.
+const PROPERTY_DEPTH: usize = 5;
+
+/// Whether a property that was kept somewhere can stand in an answer and says there what it says. What did not come through
+/// [`crate::propfind::parse_proppatch`] may be anything.
+pub fn is_sound(name: &Name, value: &Fragment) -> bool {
+    let mut out = Multistatus::new();
+    out.resource("/", &[(name.clone(), Value::Kept(value.clone()))], &[]);
+    let text = out.finish();
+    let Ok(root) = xml::parse(&text, xml::MAX_REQUEST_ELEMENTS) else { return false };
+    let prop = root.child("response").and_then(|one| one.child("propstat")).and_then(|stat| stat.child("prop"));
+    let read = prop.and_then(|prop| prop.children.first()).is_some_and(|element| element.name == *name);
+    read && contents_at(&text, PROPERTY_DEPTH).is_ok_and(|contents| contents == std::slice::from_ref(value))
+}
+
 /// A resource as a client reads it from a multistatus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
@@ -196,6 +211,20 @@ mod tests {
         assert_eq!(read[1].size, Some(5_000_000_000));
         assert_eq!(read[1].modified, Some(Timestamp::from_seconds(784_111_777)));
         assert_eq!(read[1].etag.as_deref(), Some("\"1-2\""));
+    }
+
+    #[test]
+    fn what_would_break_out_of_an_answer() {
+        let name = Name::new("urn:x", "a");
+        let value = |xml: &str| Fragment { lang: None, xml: xml.into() };
+        assert!(is_sound(&name, &value("a &lt; <y:b xmlns:y=\"urn:y\" c=\"1\"></y:b>")));
+        assert!(is_sound(&name, &Fragment { lang: Some("de".into()), xml: String::new() }));
+        for bad in ["<b>", "</X:a><X:a>", "</X:a></D:prop></D:propstat>", "<y:b></y:b>", "&x;", "\u{1}", "<!-- x -->"] {
+            assert!(!is_sound(&name, &value(bad)), "{bad}");
+        }
+        for local in ["a b", "", "a/><evil", "1"] {
+            assert!(!is_sound(&Name::new("urn:x", local), &value("")), "{local}");
+        }
     }
 
     #[test]

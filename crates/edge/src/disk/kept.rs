@@ -6,6 +6,7 @@
 use std::os::fd::AsFd;
 
 use dte_protocol_webdav::fragment::Fragment;
+use dte_protocol_webdav::multistatus::is_sound;
 use dte_protocol_webdav::xml::Name;
 use rustix::fs::{self, XattrFlags};
 use rustix::io::Errno;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fault;
 use crate::model::kept::Kept;
+use crate::model::properties::is_live;
 
 const ATTRIBUTE: &str = "user.dte.properties";
 const MARK: &str = "user.dte.has-properties";
@@ -42,7 +44,8 @@ fn raw(file: impl AsFd) -> Result<Option<Vec<u8>>, Errno> {
             buffer.truncate(length);
             Ok(Some(buffer))
         }
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        // What is longer than we write is not ours.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -53,12 +56,14 @@ pub fn read(file: impl AsFd) -> Result<Kept, Fault> {
     let written: Vec<Written> = match serde_json::from_slice(&bytes) {
         Ok(written) => written,
         Err(error) => {
-            tracing::warn!(%error, "the properties of a file cannot be read");
-            return Err(Fault::Os(Errno::IO));
+            tracing::warn!(%error, "the properties of a file are none that we wrote, and are passed over");
+            return Ok(Kept::default());
         }
     };
     let property = |one: Written| (Name::new(&one.namespace, &one.name), Fragment { lang: one.lang, xml: one.xml });
-    Ok(Kept(written.into_iter().map(property).collect()))
+    let kept: Vec<(Name, Fragment)> = written.into_iter().map(property).collect();
+    // Whoever else may write in the folder could have left anything here; nothing of it may spoil an answer.
+    Ok(Kept(kept.into_iter().filter(|(name, value)| !is_live(name) && is_sound(name, value)).collect()))
 }
 
 /// Writes the properties. [`Fault::NoRoomForProperties`] when the filesystem, or our own limit, takes no more.

