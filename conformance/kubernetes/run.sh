@@ -204,13 +204,29 @@ check "strangers are refused" is "$(status_of "https://127.0.0.1:$own/pods")" 40
 check "who may not is refused" is "$(status_of --cert "$pki/scheduler.crt" --key "$pki/scheduler.key" "https://127.0.0.1:$own/containerLogs/default/hello/main")" 403
 check "a token that may not is refused" is "$(status_of -H "Authorization: Bearer $(k create token default)" "https://127.0.0.1:$own/pods")" 403
 
-# --- exec
+# --- inside a pod
+# Tells its size when that changes, reads a line, then the key that ends the input.
+talker='trap "echo now \$(stty size)" WINCH; test -t 0 -a -t 1 && echo terminal; until [ "$(stty size)" = "24 80" ]; do sleep 0.1; done
+  echo sized; until read line; do :; done; echo got $line; read other || true; echo end; exit 7'
+at_terminal() {
+  local code=0
+  printf '%s\n' 'expect terminal' 'expect sized' 'size 101 33' 'expect now 33 101' 'type hello' 'expect got hello' 'key 04' 'expect end' |
+    python3 "$here/terminal.py" "$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig" exec -it stays -- /bin/sh -c "$talker" || code=$?
+  is "$code" 7
+}
 pod stays /bin/sh -c 'echo up; exec sleep 600' >/dev/null
 check "a pod that stays" within 30 in_phase stays Running
 if k exec stays -- /bin/true 2>"$work/exec.err"; then
   check "kubectl exec" bash -c "$(declare -f k); work=$work; [ \"\$(k exec stays -- /bin/echo inside)\" = inside ]"
   check "with standard input" bash -c "$(declare -f k); work=$work; [ \"\$(echo typed | k exec -i stays -- /bin/cat)\" = typed ]"
   check "with its exit code" bash -c "$(declare -f k); work=$work; k exec stays -- /bin/sh -c 'exit 5'; [ \$? = 5 ]"
+  head -c 5000000 /dev/urandom >"$work/much"
+  check "much in and out at once" bash -c "$(declare -f k); work=$work; k exec -i stays -- /bin/cat <$work/much | cmp - $work/much"
+  check "kubectl exec -it: a terminal, its size and its keys" at_terminal
+  mkdir -p "$work/tree/deep"
+  cp "$work/much" "$work/tree/deep/"
+  copied() { k cp "$work/tree" stays:/tmp/tree && k cp stays:/tmp/tree "$work/back" && diff -r "$work/tree" "$work/back"; }
+  check "kubectl cp, there and back" copied
 else
   skip "kubectl exec: $(tail -n 1 "$work/exec.err")"
 fi

@@ -488,6 +488,9 @@ pub struct Exec {
     /// Pass the standard input on
     #[arg(short = 'i', long)]
     pub stdin: bool,
+    /// Give the program a terminal: this one, or one of its own if there is none here
+    #[arg(short = 't', long)]
+    pub tty: bool,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub command: Vec<String>,

@@ -13,6 +13,7 @@ mod logs;
 mod manifest;
 mod pods;
 mod run;
+mod session;
 mod sites;
 pub mod token;
 mod trace;

@@ -4,10 +4,12 @@
 //! and errors are plain text, which ends up in the pod's status message.
 
 mod answer;
+mod channels;
 mod create;
 mod delete;
 mod events;
 mod exec;
+mod guest;
 mod list;
 mod logs;
 mod ping;
