@@ -10,9 +10,10 @@ root=$(cd "$here/../.." && pwd)
 bin=${DTE_BIN:-${CARGO_TARGET_DIR:-$root/target}/debug/dte}
 work=$(mktemp -d "${TMPDIR:-/tmp}/dte-kubernetes.XXXXXX")
 chmod 711 "$work"
-engine='' kubelet='' started='' slurm=''
+engine='' kubelet='' started='' slurm='' forward=''
 finish() {
   local status=$?
+  [ -z "$forward" ] || kill "$forward" 2>/dev/null || true
   [ -z "$kubelet" ] || kill "$kubelet" 2>/dev/null || true
   [ -z "$engine" ] || kill "$engine" 2>/dev/null || true
   [ -z "$started" ] || "$here/cluster.sh" stop "$work/cluster" || true
@@ -229,6 +230,38 @@ if k exec stays -- /bin/true 2>"$work/exec.err"; then
   check "kubectl cp, there and back" copied
 else
   skip "kubectl exec: $(tail -n 1 "$work/exec.err")"
+fi
+
+# --- its ports
+serve='import functools, http.server as h; s = h.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(h.SimpleHTTPRequestHandler, directory="/tmp"))
+print(s.server_port, flush=True); s.serve_forever()'
+if k exec stays -- /bin/true 2>"$work/exec.err"; then
+  pod serves /usr/bin/python3 -c "$serve" >/dev/null
+  its_port() { k logs serves | sed -n 1p | grep -x '[0-9]*'; }
+  check "a pod that serves" within 60 its_port
+  inside=$(its_port || true)
+  # The engine's own port too, which is none of the pod's.
+  "$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig" port-forward pod/serves ":$inside" ":$port" >"$work/forward.out" 2>"$work/forward.err" &
+  forward=$!
+  listens() { is "$(grep -c 'from 127.0.0.1:' "$work/forward.out")" 2; }
+  check "kubectl port-forward" within 30 listens
+  local_of() { sed -n "s/^Forwarding from 127.0.0.1:\([0-9]*\) -> $1\$/\1/p" "$work/forward.out"; }
+  served() {
+    k cp "$work/much" serves:/tmp/much || return 1
+    local n
+    for n in 1 2 3 4 5 6; do curl -sf --max-time 60 -o "$work/served.$n" "http://127.0.0.1:$(local_of "$inside")/much" & done
+    for n in 1 2 3 4 5 6; do within 60 cmp "$work/much" "$work/served.$n" || return 1; done
+  }
+  check "six connections of one session at once" served
+  stranger() { ! curl -s --max-time 30 "http://127.0.0.1:$(local_of "$port")/healthz" && within 30 grep -F 'no process of the pod listens' "$work/forward.err"; }
+  check "ports of others on the machine are not the pod's" stranger
+  # kubectl ends the whole session after an error.
+  kill "$forward" 2>/dev/null || true
+  wait "$forward" 2>/dev/null || true
+  forward=''
+  k delete pod serves --wait=false --grace-period=1 >/dev/null
+else
+  skip "kubectl port-forward: $(tail -n 1 "$work/exec.err")"
 fi
 
 # --- links and kills

@@ -10,7 +10,8 @@ use http::header::{AUTHORIZATION, CONNECTION, HeaderValue, UPGRADE};
 use http::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -136,6 +137,40 @@ async fn say(
             }
         };
         to.send(Message::Binary(message.into())).await?;
+    }
+}
+
+/// Carries a connection both ways, each direction to its own end.
+pub async fn carry(socket: Socket, stream: TcpStream) -> Result<(), Failure> {
+    let (mut to, mut from) = socket.split();
+    let (mut reading, mut writing) = stream.into_split();
+    let sent = async {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let length = reading.read(&mut piece).await?;
+            let message = if length == 0 { vec![CLOSE, STDIN] } else { [&[STDIN], &piece[..length]].concat() };
+            to.send(Message::Binary(message.into())).await?;
+            if length == 0 {
+                // What comes back decides when all is over.
+                return std::future::pending::<Result<(), Failure>>().await;
+            }
+        }
+    };
+    let heard = async {
+        while let Some(message) = from.next().await {
+            let Message::Binary(bytes) = message? else { continue };
+            match bytes.split_first() {
+                Some((&STDOUT, rest)) => writing.write_all(rest).await?,
+                Some((&CLOSE, [STDOUT])) => writing.shutdown().await?,
+                Some((&END, rest)) if !rest.is_empty() => return ended(&serde_json::from_slice(rest)?).map(drop),
+                _ => {}
+            }
+        }
+        Err(Failure::new("the engine ended the connection"))
+    };
+    tokio::select! {
+        outcome = sent => outcome,
+        outcome = heard => outcome,
     }
 }
 
