@@ -10,9 +10,10 @@ root=$(cd "$here/../.." && pwd)
 bin=${DTE_BIN:-${CARGO_TARGET_DIR:-$root/target}/debug/dte}
 work=$(mktemp -d "${TMPDIR:-/tmp}/dte-kubernetes.XXXXXX")
 chmod 711 "$work"
-engine='' kubelet='' started='' slurm=''
+engine='' kubelet='' started='' slurm='' forward=''
 finish() {
   local status=$?
+  [ -z "$forward" ] || kill "$forward" 2>/dev/null || true
   [ -z "$kubelet" ] || kill "$kubelet" 2>/dev/null || true
   [ -z "$engine" ] || kill "$engine" 2>/dev/null || true
   [ -z "$started" ] || "$here/cluster.sh" stop "$work/cluster" || true
@@ -204,15 +205,63 @@ check "strangers are refused" is "$(status_of "https://127.0.0.1:$own/pods")" 40
 check "who may not is refused" is "$(status_of --cert "$pki/scheduler.crt" --key "$pki/scheduler.key" "https://127.0.0.1:$own/containerLogs/default/hello/main")" 403
 check "a token that may not is refused" is "$(status_of -H "Authorization: Bearer $(k create token default)" "https://127.0.0.1:$own/pods")" 403
 
-# --- exec
+# --- inside a pod
+# Tells its size when that changes, reads a line, then the key that ends the input.
+talker='trap "echo now \$(stty size)" WINCH; test -t 0 -a -t 1 && echo terminal; until [ "$(stty size)" = "24 80" ]; do sleep 0.1; done
+  echo sized; until read line; do :; done; echo got $line; read other || true; echo end; exit 7'
+at_terminal() {
+  local code=0
+  printf '%s\n' 'expect terminal' 'expect sized' 'size 101 33' 'expect now 33 101' 'type hello' 'expect got hello' 'key 04' 'expect end' |
+    python3 "$here/terminal.py" "$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig" exec -it stays -- /bin/sh -c "$talker" || code=$?
+  is "$code" 7
+}
 pod stays /bin/sh -c 'echo up; exec sleep 600' >/dev/null
 check "a pod that stays" within 30 in_phase stays Running
 if k exec stays -- /bin/true 2>"$work/exec.err"; then
   check "kubectl exec" bash -c "$(declare -f k); work=$work; [ \"\$(k exec stays -- /bin/echo inside)\" = inside ]"
   check "with standard input" bash -c "$(declare -f k); work=$work; [ \"\$(echo typed | k exec -i stays -- /bin/cat)\" = typed ]"
   check "with its exit code" bash -c "$(declare -f k); work=$work; k exec stays -- /bin/sh -c 'exit 5'; [ \$? = 5 ]"
+  head -c 5000000 /dev/urandom >"$work/much"
+  check "much in and out at once" bash -c "$(declare -f k); work=$work; k exec -i stays -- /bin/cat <$work/much | cmp - $work/much"
+  check "kubectl exec -it: a terminal, its size and its keys" at_terminal
+  mkdir -p "$work/tree/deep"
+  cp "$work/much" "$work/tree/deep/"
+  copied() { k cp "$work/tree" stays:/tmp/tree && k cp stays:/tmp/tree "$work/back" && diff -r "$work/tree" "$work/back"; }
+  check "kubectl cp, there and back" copied
 else
   skip "kubectl exec: $(tail -n 1 "$work/exec.err")"
+fi
+
+# --- its ports
+serve='import functools, http.server as h; s = h.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(h.SimpleHTTPRequestHandler, directory="/tmp"))
+print(s.server_port, flush=True); s.serve_forever()'
+if k exec stays -- /bin/true 2>"$work/exec.err"; then
+  pod serves /usr/bin/python3 -c "$serve" >/dev/null
+  its_port() { k logs serves | sed -n 1p | grep -x '[0-9]*'; }
+  check "a pod that serves" within 60 its_port
+  inside=$(its_port || true)
+  # The engine's own port too, which is none of the pod's.
+  "$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig" port-forward pod/serves ":$inside" ":$port" >"$work/forward.out" 2>"$work/forward.err" &
+  forward=$!
+  listens() { is "$(grep -c 'from 127.0.0.1:' "$work/forward.out")" 2; }
+  check "kubectl port-forward" within 30 listens
+  local_of() { sed -n "s/^Forwarding from 127.0.0.1:\([0-9]*\) -> $1\$/\1/p" "$work/forward.out"; }
+  served() {
+    k cp "$work/much" serves:/tmp/much || return 1
+    local n
+    for n in 1 2 3 4 5 6; do curl -sf --max-time 60 -o "$work/served.$n" "http://127.0.0.1:$(local_of "$inside")/much" & done
+    for n in 1 2 3 4 5 6; do within 60 cmp "$work/much" "$work/served.$n" || return 1; done
+  }
+  check "six connections of one session at once" served
+  stranger() { ! curl -s --max-time 30 "http://127.0.0.1:$(local_of "$port")/healthz" && within 30 grep -F 'no process of the pod listens' "$work/forward.err"; }
+  check "ports of others on the machine are not the pod's" stranger
+  # kubectl ends the whole session after an error.
+  kill "$forward" 2>/dev/null || true
+  wait "$forward" 2>/dev/null || true
+  forward=''
+  k delete pod serves --wait=false --grace-period=1 >/dev/null
+else
+  skip "kubectl port-forward: $(tail -n 1 "$work/exec.err")"
 fi
 
 # --- links and kills

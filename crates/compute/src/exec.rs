@@ -1,4 +1,4 @@
-//! Running a program in a container that runs already: what `kubectl exec` and `dte exec` ask for.
+//! Sessions in a pod that runs already: a program (what `kubectl exec` and `dte exec` ask for), or a connection to one of its ports.
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -16,7 +16,7 @@ pub struct ExecOrder {
     pub tty: bool,
 }
 
-/// What is sent to the program.
+/// What is sent to the program, or over the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecInput {
     Stdin(Vec<u8>),
@@ -29,11 +29,13 @@ pub enum ExecInput {
     },
 }
 
-/// What comes from the program. [`ExecOutput::Exit`] is the last.
+/// What comes back. [`ExecOutput::Exit`] or [`ExecOutput::Failed`] is the last; a connection that was closed exits with 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecOutput {
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),
+    /// Nothing more comes on its output, and its input is still read: of connections only.
+    StdoutEnd,
     /// Its exit code, 128 and the signal's number where a signal ended it.
     Exit {
         exit_code: i32,
@@ -44,7 +46,8 @@ pub enum ExecOutput {
     },
 }
 
-/// A program that runs. Dropping `input` closes its standard input; dropping `output` ends the program.
+/// A program that runs, or a connection. Dropping `input` closes its standard input (that direction of the connection); dropping
+/// `output` ends it.
 #[derive(Debug)]
 pub struct ExecSession {
     pub input: mpsc::Sender<ExecInput>,

@@ -197,6 +197,16 @@ pub trait Site: Send + Sync {
         Box::pin(async move { Err(SiteError::Refused(format!("this site cannot run programs in pod {}", order.uid))) })
     }
 
+    /// A connection to a port on which a process of this pod listens, at the pod's own loopback address. Only what the pod itself
+    /// listens on is reached, never another service of the site. Sites that cannot refuse.
+    fn forward(&self, uid: Uuid, port: u16) -> Answer<'_, ExecSession> {
+        Box::pin(async move {
+            Err(SiteError::Refused(format!(
+                "this site cannot forward port {port} of pod {uid}: it has no way into its network"
+            )))
+        })
+    }
+
     /// Forgets an ended pod and frees its place. Unknown pods are fine.
     fn remove(&self, uid: Uuid) -> Answer<'_, ()>;
 }

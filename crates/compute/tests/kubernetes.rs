@@ -253,6 +253,7 @@ async fn programs(engine: &Engine) {
             ExecOutput::Stdout(bytes) => out.extend(bytes),
             ExecOutput::Stderr(bytes) => err.extend(bytes),
             ExecOutput::Exit { exit_code } => code = Some(exit_code),
+            ExecOutput::StdoutEnd => {}
             ExecOutput::Failed { message } => panic!("{message}"),
         }
     }

@@ -1,6 +1,6 @@
 //! The command line: what may be typed, and which command it means.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,6 +88,8 @@ pub enum Command {
     Logs(Logs),
     /// Run a program in a container of a pod that runs
     Exec(Exec),
+    /// Let ports here lead to ports on which a pod's own processes listen
+    PortForward(PortForward),
     /// The places where pods run: what they have, and how busy they are
     Sites,
     /// Be a node of a Kubernetes cluster whose pods run at a site
@@ -488,9 +490,43 @@ pub struct Exec {
     /// Pass the standard input on
     #[arg(short = 'i', long)]
     pub stdin: bool,
+    /// Give the program a terminal: this one, or one of its own if there is none here
+    #[arg(short = 't', long)]
+    pub tty: bool,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PortForward {
+    /// The pod's name or UID
+    pub name: String,
+    /// The port here and the pod's; without the first the same one, with an empty one any that is free
+    #[arg(required = true, value_parser = port_pair, value_name = "[LOCAL:]REMOTE")]
+    pub ports: Vec<PortPair>,
+    /// Where to listen; who reaches this address reaches the pod's port
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDR")]
+    pub address: IpAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortPair {
+    pub local: u16,
+    pub remote: u16,
+}
+
+fn port_pair(text: &str) -> Result<PortPair, String> {
+    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("{text:?} is not a port"));
+    let (local, remote) = match text.split_once(':') {
+        None => (port(text)?, port(text)?),
+        Some(("", remote)) => (0, port(remote)?),
+        Some((local, remote)) => (port(local)?, port(remote)?),
+    };
+    if remote == 0 {
+        return Err("the pod's port must not be 0".to_owned());
+    }
+    Ok(PortPair { local, remote })
 }
 
 #[derive(Debug, Args)]

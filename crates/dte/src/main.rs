@@ -1,7 +1,8 @@
 //! `dte`: the command line and the composition root. The only crate that knows every service.
 //!
 //! Rooms: [`cli`] (what may be typed), [`command`] (a file each), [`services`] (which there are), [`engine`] (one in this
-//! process), [`remote`] (one that runs elsewhere), [`settings`], [`show`] (tables and JSON), [`failure`].
+//! process), [`remote`] (one that runs elsewhere), [`settings`], [`show`] (tables and JSON), [`failure`],
+//! [`terminal`] (the one in front of a person, handed to a pod).
 //!
 //! The program is also the shim under which pods run: it then knows nothing of all this.
 
@@ -14,6 +15,7 @@ mod remote;
 mod services;
 mod settings;
 mod show;
+mod terminal;
 
 use std::process::ExitCode;
 

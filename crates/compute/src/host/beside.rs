@@ -1,5 +1,5 @@
-//! What the init runs beside the containers' programs: probes, hooks, programs that somebody asked for; and how one container is
-//! asked to end.
+//! What the init runs beside the containers' programs: probes, hooks, programs and connections that somebody asked for; and how one
+//! container is asked to end.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::channel::News;
 use super::checks::{Kind, Verdict};
 use super::init::Init;
-use super::member::Ending;
+use super::member::{Ending, Member};
 use super::spawn::{Streams, spawn};
 use super::spec::Launch;
 use super::tree::ignore_gone;
@@ -34,6 +34,17 @@ pub enum Purpose {
     PostStart,
     PreStop,
     Exec(u64),
+    Forward(u64),
+}
+
+impl Purpose {
+    /// Who asked for it at the shim's door.
+    pub fn guest(self) -> Option<u64> {
+        match self {
+            Purpose::Exec(id) | Purpose::Forward(id) => Some(id),
+            Purpose::Probe(_) | Purpose::PostStart | Purpose::PreStop => None,
+        }
+    }
 }
 
 impl Init {
@@ -78,7 +89,7 @@ impl Init {
 
     /// What ran beside a container has ended.
     pub(super) fn helped(&mut self, purpose: Purpose, index: usize, run: u32, exit_code: i32) -> io::Result<()> {
-        if let Purpose::Exec(id) = purpose {
+        if let Some(id) = purpose.guest() {
             return self.channel.tell(&News::ExecEnded { id, exit_code });
         }
         let is_good = exit_code == 0;
@@ -100,7 +111,7 @@ impl Init {
                 let Some(pid) = member.pid() else { return Ok(()) };
                 Ok(ignore_gone(killpg(pid, Signal::SIGTERM))?)
             }
-            Purpose::Exec(_) => Ok(()),
+            Purpose::Exec(_) | Purpose::Forward(_) => Ok(()),
         }
     }
 
@@ -118,20 +129,36 @@ impl Init {
     }
 
     pub(super) fn exec(&mut self, id: u64, container: usize, argv: Vec<String>, tty: bool) -> io::Result<()> {
+        let running = self.members.get(container).filter(|member| member.is_running());
+        let doing = |member: &Member| Launch { terminal: tty, ..member.launch.doing(&Action::Exec { argv }) };
+        let found = running.map(|member| (container, doing(member)));
+        self.receive(Purpose::Exec(id), found.ok_or("the container does not run"))
+    }
+
+    /// The network is the pod's, so any container that runs will do.
+    pub(super) fn forward(&mut self, id: u64, port: u16) -> io::Result<()> {
+        let running = self.members.iter().position(Member::is_running);
+        let doing = |index: usize| Launch { forward: Some(port), ..self.members[index].launch.clone() };
+        let found = running.map(|index| (index, doing(index)));
+        self.receive(Purpose::Forward(id), found.ok_or("no container of the pod runs"))
+    }
+
+    /// Starts what a guest asked for, in the container of that number; its files came along with the order.
+    fn receive(&mut self, purpose: Purpose, wanted: Result<(usize, Launch), &str>) -> io::Result<()> {
         let files: Vec<OwnedFd> = (0..3).filter_map(|_| self.channel.files.pop_front()).collect();
+        let id = purpose.guest().unwrap_or_default();
         let refused = |message: &str| News::ExecFailed { id, message: message.to_owned() };
-        let Some(member) = self.members.get(container).filter(|member| member.is_running()) else {
-            return self.channel.tell(&refused("the container does not run"));
+        let (member, launch) = match wanted {
+            Ok(wanted) => wanted,
+            Err(why) => return self.channel.tell(&refused(why)),
         };
         let Ok([input, output, errors]) = <[OwnedFd; 3]>::try_from(files) else {
             return self.channel.tell(&refused("its input and output did not come along"));
         };
-        let streams = Streams { input: input.into(), output: output.into(), errors: errors.into() };
-        let launch = Launch { terminal: tty, ..member.launch.doing(&Action::Exec { argv }) };
-        match spawn(&launch, streams) {
+        match spawn(&launch, Streams { input: input.into(), output: output.into(), errors: errors.into() }) {
             Ok(pid) => {
-                let run = member.run;
-                self.helpers.push(Helper { pid, purpose: Purpose::Exec(id), member: container, run, until: None });
+                let run = self.members[member].run;
+                self.helpers.push(Helper { pid, purpose, member, run, until: None });
                 Ok(())
             }
             Err(error) => self.channel.tell(&refused(&error.to_string())),

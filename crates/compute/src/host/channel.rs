@@ -34,7 +34,9 @@ pub enum Order {
     Resume,
     /// Run a program in a container; its standard input, output and error come along.
     Exec { id: u64, container: usize, argv: Vec<String>, tty: bool },
-    /// Nobody waits for that program any more.
+    /// Connect with a port on which a process of the pod listens; input, output and errors come along.
+    Forward { id: u64, port: u16 },
+    /// Nobody waits for that program or connection any more.
     EndExec { id: u64 },
 }
 
@@ -59,7 +61,7 @@ pub enum News {
         is_up: bool,
         is_ready: bool,
     },
-    /// A program that was run in a container has ended, or could not be started.
+    /// A program that was run in a container, or a connection, has ended or could not be started.
     ExecEnded {
         id: u64,
         exit_code: i32,

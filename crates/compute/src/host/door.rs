@@ -1,7 +1,8 @@
-//! The shim's door: a socket in the run folder on which the engine asks for a program to be run in a container.
+//! The shim's door: a socket in the run folder on which the engine asks for a program to be run in a container, or for a connection
+//! to one of the pod's ports.
 //!
 //! Whoever knocks sends one [`Ask`] with three open files, and keeps the connection: the answer comes on it, and letting it go
-//! ends the program. The run folder is closed to everybody but the engine's user, and the pod does not see the socket.
+//! ends what was asked for. The run folder is closed to everybody but the engine's user, and the pod does not see the socket.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,16 +13,26 @@ use serde::{Deserialize, Serialize};
 use super::channel::{Channel, Order};
 use super::folder::RunFolder;
 
-/// Programs that may run in one pod at a time in this way.
-const MOST_GUESTS: usize = 32;
+/// Programs and connections that one pod may have at a time in this way.
+const MOST_GUESTS: usize = 64;
 const NAME: &str = "door";
 
-/// What is asked for. Standard input, output and error come along.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Ask {
-    pub container: usize,
-    pub argv: Vec<String>,
-    pub tty: bool,
+/// What is asked for. Standard input, output and error come along. A shim is as old as its pod, so the kinds are told apart by
+/// their fields, as the first one had them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Ask {
+    Exec { container: usize, argv: Vec<String>, tty: bool },
+    Forward { port: u16 },
+}
+
+impl Ask {
+    fn order(self, id: u64) -> Order {
+        match self {
+            Ask::Exec { container, argv, tty } => Order::Exec { id, container, argv, tty },
+            Ask::Forward { port } => Order::Forward { id, port },
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,19 +71,24 @@ impl Door {
     /// Takes in who knocks, and what they ask: orders for the init, with the files that belong to them.
     pub fn look(&mut self) -> Vec<(Order, Vec<OwnedFd>)> {
         while let Ok((stream, _)) = self.listener.accept() {
-            if self.guests.len() < MOST_GUESTS && stream.set_nonblocking(true).is_ok() {
-                self.guests.push(Guest { id: self.next, channel: Channel::on(stream) });
-                self.next += 1;
+            if stream.set_nonblocking(true).is_err() {
+                continue;
             }
+            let mut channel = Channel::on(stream);
+            if self.guests.len() >= MOST_GUESTS {
+                let message = format!("there are {MOST_GUESTS} programs and connections in the pod already");
+                // Who has gone meanwhile need not be told.
+                drop(channel.tell(&Reply::Failed { message }));
+                continue;
+            }
+            self.guests.push(Guest { id: self.next, channel });
+            self.next += 1;
         }
         let mut orders = Vec::new();
         self.guests.retain_mut(|guest| match guest.channel.receive::<Ask>() {
             Ok(Some(asked)) => {
-                for Ask { container, argv, tty } in asked {
-                    orders.push((
-                        Order::Exec { id: guest.id, container, argv, tty },
-                        guest.channel.files.drain(..).collect(),
-                    ));
+                for ask in asked {
+                    orders.push((ask.order(guest.id), guest.channel.files.drain(..).collect()));
                 }
                 true
             }
@@ -101,4 +117,22 @@ pub fn knock(folder: &RunFolder, ask: &Ask, files: &[BorrowedFd<'_>]) -> io::Res
     let mut channel = Channel::on(stream.try_clone()?);
     channel.tell_with(ask, files)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shims_of_all_ages_understand() {
+        let first = r#"{"container":1,"argv":["ls"],"tty":false}"#;
+        let exec = Ask::Exec { container: 1, argv: vec!["ls".into()], tty: false };
+        assert_eq!(serde_json::to_string(&exec).expect("text"), first);
+        assert_eq!(serde_json::from_str::<Ask>(first).expect("an ask"), exec);
+        let forward = Ask::Forward { port: 80 };
+        assert_eq!(
+            serde_json::from_str::<Ask>(&serde_json::to_string(&forward).expect("text")).expect("an ask"),
+            forward
+        );
+    }
 }

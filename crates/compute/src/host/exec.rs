@@ -20,7 +20,7 @@ use nix::sys::signal::SigSet;
 
 use super::folder::{INPUTS, OUTPUTS, RunFolder, TMP, WORK};
 use super::spec::{Launch, Walls};
-use super::{action, mounts, sandbox};
+use super::{action, forward, mounts, sandbox};
 
 /// Exit codes of shells for programs that could not be started.
 const CANNOT_EXECUTE: u8 = 126;
@@ -58,6 +58,14 @@ fn run(number: &Path) -> Result<ExitCode, StartError> {
         // Zero is whoever writes it.
         std::fs::write(group, "0").map_err(at("its control group"))?;
     }
+    // Only who still has its privileges sees whose sockets there are.
+    let connection = match launch.forward.map(|port| forward::connect(port, &launch.walls)).transpose() {
+        Ok(connection) => connection,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     if let Some(mounts) = &launch.mounts {
         let folder = RunFolder::at(&launch.folder);
         let owner = launch.walls.user();
@@ -72,9 +80,10 @@ fn run(number: &Path) -> Result<ExitCode, StartError> {
     if launch.terminal {
         take_terminal().map_err(at("its terminal"))?;
     }
-    match &launch.action {
-        Some(action) => Ok(action::perform(action)),
-        None => execute(&launch).map(|never| match never {}),
+    match (connection, &launch.action) {
+        (Some(connection), _) => forward::carry(connection).map_err(at("the connection")),
+        (None, Some(action)) => Ok(action::perform(action)),
+        (None, None) => execute(&launch).map(|never| match never {}),
     }
 }
 

@@ -290,8 +290,9 @@ impl Init {
     fn ended(&mut self, container: usize, exit_code: i32, signal: Option<i32>) -> io::Result<()> {
         let of_all = self.out_of_memory && signal == Some(Signal::SIGKILL as i32);
         let out_of_memory = of_all || (self.members[container].was_out_of_memory() && exit_code != 0);
-        // Nothing goes on in a container whose program has ended.
-        for helper in self.helpers.iter().filter(|helper| helper.member == container) {
+        // Nothing goes on in a container whose program has ended. A connection belongs to the pod, and ends at its other end.
+        let is_inside = |helper: &&Helper| helper.member == container && !matches!(helper.purpose, Purpose::Forward(_));
+        for helper in self.helpers.iter().filter(is_inside) {
             ignore_gone(killpg(helper.pid, Signal::SIGKILL))?;
         }
         let policy = if self.stopping { RestartPolicy::Never } else { self.policy };
@@ -332,8 +333,9 @@ impl Init {
                     tree::signal_all(Signal::SIGCONT);
                 }
                 Order::Exec { id, container, argv, tty } => self.exec(id, container, argv, tty)?,
+                Order::Forward { id, port } => self.forward(id, port)?,
                 Order::EndExec { id } => {
-                    for helper in self.helpers.iter().filter(|helper| helper.purpose == Purpose::Exec(id)) {
+                    for helper in self.helpers.iter().filter(|helper| helper.purpose.guest() == Some(id)) {
                         ignore_gone(killpg(helper.pid, Signal::SIGKILL))?;
                     }
                 }

@@ -21,6 +21,7 @@ mod door;
 mod exec;
 mod fit;
 pub mod folder;
+mod forward;
 mod grpc;
 mod hidden;
 mod init;

@@ -78,6 +78,11 @@ impl Site for HostSite {
         Box::pin(async move { inner.exec(order).await })
     }
 
+    fn forward(&self, uid: Uuid, port: u16) -> Answer<'_, ExecSession> {
+        let inner = self.inner.clone();
+        Box::pin(async move { inner.forward(uid, port).await })
+    }
+
     fn remove(&self, uid: Uuid) -> Answer<'_, ()> {
         let inner = self.inner.clone();
         Box::pin(blocking(move || inner.remove(uid)))

@@ -1,7 +1,9 @@
-//! The engine's side of a program that is run in a container: pipes or a terminal on one side, messages on the other.
+//! The engine's side of a program that is run in a container, or of a connection to one of its ports: pipes or a terminal on one
+//! side, messages on the other.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +12,12 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::door::{Ask, Reply, knock};
 use super::folder::RunFolder;
 use super::site::{Inner, State, blocking};
-use super::spec::Walls;
+use super::spec::{RunSpec, Walls};
 use crate::exec::{ExecInput, ExecOrder, ExecOutput, ExecSession};
 use crate::site::SiteError;
 
@@ -26,9 +29,19 @@ const PIECE: usize = 32 << 10;
 /// A program that has ended may have left something behind that holds its output open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// Bytes that are kept of why a connection could not be.
+const LONGEST_COMPLAINT: u64 = 1_024;
+
+/// Our ends of the pipes of a process in the pod.
+struct Pipes<W, R> {
+    input: W,
+    output: R,
+    errors: R,
+}
+
 /// Our ends.
 enum Ends {
-    Pipes { input: OwnedFd, output: OwnedFd, errors: OwnedFd },
+    Pipes(Pipes<OwnedFd, OwnedFd>),
     Terminal(OwnedFd),
 }
 
@@ -36,27 +49,25 @@ impl Inner {
     pub(super) async fn exec(self: &Arc<Self>, order: ExecOrder) -> Result<ExecSession, SiteError> {
         let site = self.clone();
         let (stream, ends, stdin) = blocking(move || {
-            let stdin = order.stdin;
-            let (stream, ends) = site.knock(&order)?;
-            Ok((stream, ends, stdin))
+            let (stream, ends) = site.ask_for_program(&order)?;
+            Ok((stream, ends, order.stdin))
         })
         .await?;
         let failed = |error| SiteError::Io { what: "running a program in a pod".into(), source: error };
         let (input, commands) = mpsc::channel(UNDER_WAY);
         let (tell, output) = mpsc::channel(UNDER_WAY);
-        stream.set_nonblocking(true).map_err(failed)?;
-        let stream = tokio::net::UnixStream::from_std(stream).map_err(failed)?;
+        let stream = ready(stream).map_err(failed)?;
         match ends {
-            Ends::Pipes { input, output, errors } => {
-                let input = pipe::Sender::from_owned_fd(input).map_err(failed)?;
-                let output = pipe::Receiver::from_owned_fd(output).map_err(failed)?;
-                let errors = pipe::Receiver::from_owned_fd(errors).map_err(failed)?;
+            Ends::Pipes(pipes) => {
+                let Pipes { input, output, errors } = pipes.ready().map_err(failed)?;
                 self.tasks.spawn("program in a pod", async move {
                     let said = async {
                         tokio::join!(say(output, &tell, ExecOutput::Stdout), say(errors, &tell, ExecOutput::Stderr));
                     };
                     let fed = feed(commands, stdin.then_some(input), None);
-                    talk(stream, said, fed, &tell).await;
+                    if let Some(end) = talk(stream, said, fed, &tell).await {
+                        drop(tell.send(end).await);
+                    }
                 });
             }
             Ends::Terminal(master) => {
@@ -66,16 +77,61 @@ impl Inner {
                     let said = say(tokio::fs::File::from_std(reading.into()), &tell, ExecOutput::Stdout);
                     let writing = tokio::fs::File::from_std(master.into());
                     let fed = feed(commands, stdin.then_some(writing), Some(sizes));
-                    talk(stream, said, fed, &tell).await;
+                    if let Some(end) = talk(stream, said, fed, &tell).await {
+                        drop(tell.send(end).await);
+                    }
                 });
             }
         }
         Ok(ExecSession { input, output })
     }
 
-    fn knock(&self, order: &ExecOrder) -> Result<(std::os::unix::net::UnixStream, Ends), SiteError> {
-        let uid = order.uid;
-        let failed = |error| SiteError::Io { what: format!("running a program in pod {uid}"), source: error };
+    /// A connection. Its two directions are the input and output of a process in the pod: one socket, because who reads a pipe into
+    /// which another process splices waits for that process, with its whole thread.
+    pub(super) async fn forward(self: &Arc<Self>, uid: Uuid, port: u16) -> Result<ExecSession, SiteError> {
+        let site = self.clone();
+        let (stream, ours, complaints) = blocking(move || {
+            let failed = |error| SiteError::Io { what: format!("port {port} of pod {uid}"), source: error };
+            let (folder, _) = site.running(uid)?;
+            let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+            let (complaints, their_complaints) = UnixStream::pair().map_err(failed)?;
+            let files = [theirs.as_fd(), theirs.as_fd(), their_complaints.as_fd()];
+            let stream = knock(&folder, &Ask::Forward { port }, &files).map_err(failed)?;
+            Ok((stream, ours, complaints))
+        })
+        .await?;
+        let failed = |error| SiteError::Io { what: "a connection to a pod".into(), source: error };
+        let (input, commands) = mpsc::channel(UNDER_WAY);
+        let (tell, output) = mpsc::channel(UNDER_WAY);
+        let stream = ready(stream).map_err(failed)?;
+        let (from_pod, to_pod) = ready(ours).map_err(failed)?.into_split();
+        let complaints = ready(complaints).map_err(failed)?;
+        self.tasks.spawn("connection to a pod", async move {
+            let mut why = Vec::new();
+            let complained = async { complaints.take(LONGEST_COMPLAINT).read_to_end(&mut why).await };
+            let said = async {
+                let output = async {
+                    say(from_pod, &tell, ExecOutput::Stdout).await;
+                    drop(tell.send(ExecOutput::StdoutEnd).await);
+                };
+                let ((), _) = tokio::join!(output, complained);
+            };
+            let end = match talk(stream, said, feed(commands, Some(to_pod), None), &tell).await {
+                Some(ExecOutput::Exit { exit_code: 1.. }) => {
+                    let why = String::from_utf8_lossy(&why);
+                    let message = if why.is_empty() { "the connection was ended" } else { why.trim() };
+                    ExecOutput::Failed { message: message.to_owned() }
+                }
+                Some(end) => end,
+                None => return,
+            };
+            drop(tell.send(end).await);
+        });
+        Ok(ExecSession { input, output })
+    }
+
+    /// The folder of a pod that runs, and what its shim was told.
+    fn running(&self, uid: Uuid) -> Result<(RunFolder, RunSpec), SiteError> {
         let refused = |why: String| Err(SiteError::Refused(why));
         let folder = {
             let known = self.known();
@@ -86,11 +142,18 @@ impl Inner {
                 _ => return refused(format!("pod {uid} does not run")),
             }
         };
+        let spec = folder.spec().map_err(SiteError::io(format!("entering pod {uid}")))?;
+        Ok((folder, spec.ok_or(SiteError::Unknown(uid))?))
+    }
+
+    fn ask_for_program(&self, order: &ExecOrder) -> Result<(UnixStream, Ends), SiteError> {
+        let uid = order.uid;
+        let refused = |why: String| Err(SiteError::Refused(why));
+        let (folder, spec) = self.running(uid)?;
         let length: usize = order.argv.iter().map(String::len).sum();
         if order.argv.is_empty() || length > LONGEST_COMMAND || order.argv.iter().any(|word| word.contains('\0')) {
             return refused(format!("the command is empty, has a NUL, or is longer than {LONGEST_COMMAND} bytes"));
         }
-        let spec = folder.spec().map_err(failed)?.ok_or(SiteError::Unknown(uid))?;
         let first = spec.plan.init_containers.len();
         let container = match &order.container {
             Some(name) => spec.plan.all_containers().position(|container| container.name == *name),
@@ -99,35 +162,55 @@ impl Inner {
         let Some(container) = container else {
             return refused(format!("pod {uid} has no container {}", order.container.as_deref().unwrap_or_default()));
         };
-        let ask = Ask { container, argv: order.argv.clone(), tty: order.tty };
-        open_and_knock(&folder, &ask, &spec.walls).map_err(failed)
+        let ask = Ask::Exec { container, argv: order.argv.clone(), tty: order.tty };
+        let knocked =
+            if order.tty { on_terminal(&folder, &ask, &spec.walls) } else { on_pipes(&folder, &ask, &spec.walls) };
+        knocked.map_err(SiteError::io(format!("running a program in pod {uid}")))
     }
 }
 
-fn open_and_knock(folder: &RunFolder, ask: &Ask, walls: &Walls) -> io::Result<(std::os::unix::net::UnixStream, Ends)> {
-    let owner = match walls {
-        Walls::OtherUser { uid } => Some(*uid),
-        _ => None,
-    };
-    if ask.tty {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        grantpt(&master)?;
-        unlockpt(&master)?;
-        let theirs = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        hand_over(&theirs, owner)?;
-        let fd = theirs.as_fd();
-        return Ok((knock(folder, ask, &[fd, fd, fd])?, Ends::Terminal(master)));
+fn ready(stream: UnixStream) -> io::Result<tokio::net::UnixStream> {
+    stream.set_nonblocking(true)?;
+    tokio::net::UnixStream::from_std(stream)
+}
+
+fn on_terminal(folder: &RunFolder, ask: &Ask, walls: &Walls) -> io::Result<(UnixStream, Ends)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let theirs = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    hand_over(&theirs, walls.user())?;
+    let fd = theirs.as_fd();
+    Ok((knock(folder, ask, &[fd, fd, fd])?, Ends::Terminal(master)))
+}
+
+fn on_pipes(folder: &RunFolder, ask: &Ask, walls: &Walls) -> io::Result<(UnixStream, Ends)> {
+    let (theirs, pipes) = Pipes::new(walls.user())?;
+    Ok((knock(folder, ask, &theirs.each_ref().map(AsFd::as_fd))?, Ends::Pipes(pipes)))
+}
+
+impl Pipes<OwnedFd, OwnedFd> {
+    /// Three pipes: the ends of a process of `owner`'s, and ours.
+    fn new(owner: Option<u32>) -> io::Result<([OwnedFd; 3], Self)> {
+        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        let ((their_input, input), (output, their_output), (errors, their_errors)) = (pipe()?, pipe()?, pipe()?);
+        let theirs = [their_input, their_output, their_errors];
+        for end in &theirs {
+            hand_over(end, owner)?;
+        }
+        for ours in [&input, &output, &errors] {
+            rustix::fs::fcntl_setfl(ours, rustix::fs::fcntl_getfl(ours)? | rustix::fs::OFlags::NONBLOCK)?;
+        }
+        Ok((theirs, Pipes { input, output, errors }))
     }
-    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-    let ((their_input, input), (output, their_output), (errors, their_errors)) = (pipe()?, pipe()?, pipe()?);
-    for theirs in [&their_input, &their_output, &their_errors] {
-        hand_over(theirs, owner)?;
+
+    fn ready(self) -> io::Result<Pipes<pipe::Sender, pipe::Receiver>> {
+        Ok(Pipes {
+            input: pipe::Sender::from_owned_fd(self.input)?,
+            output: pipe::Receiver::from_owned_fd(self.output)?,
+            errors: pipe::Receiver::from_owned_fd(self.errors)?,
+        })
     }
-    for ours in [&input, &output, &errors] {
-        rustix::fs::fcntl_setfl(ours, rustix::fs::fcntl_getfl(ours)? | rustix::fs::OFlags::NONBLOCK)?;
-    }
-    let stream = knock(folder, ask, &[their_input.as_fd(), their_output.as_fd(), their_errors.as_fd()])?;
-    Ok((stream, Ends::Pipes { input, output, errors }))
 }
 
 /// So that `/dev/stdout` can be opened by the pod's user.
@@ -185,13 +268,14 @@ async fn feed(
 /// Control-D.
 const END_OF_INPUT: u8 = 4;
 
-/// Waits for the end of the program, or of whoever asked for it; then the connection goes, and with it the program.
+/// Waits for the end of the program, and says what the shim said of it. None: whoever asked for it has gone; then the shim's
+/// connection goes, and with it the program.
 async fn talk(
     stream: tokio::net::UnixStream,
     said: impl Future<Output = ()>,
     fed: impl Future<Output = ()>,
     tell: &mpsc::Sender<ExecOutput>,
-) {
+) -> Option<ExecOutput> {
     let mut line = String::new();
     let mut reader = BufReader::new(stream);
     tokio::pin!(said, fed);
@@ -203,16 +287,17 @@ async fn talk(
             _ = &mut reading => break,
             () = &mut said, if !all_said => all_said = true,
             () = &mut fed, if !all_fed => all_fed = true,
-            () = tell.closed() => return,
+            () = tell.closed() => return None,
         }
     }
     if !all_said {
         drop(tokio::time::timeout(LAST_WORDS, &mut said).await);
     }
-    let end = match serde_json::from_str::<Reply>(&line) {
+    Some(match serde_json::from_str::<Reply>(&line) {
         Ok(Reply::Ended { exit_code }) => ExecOutput::Exit { exit_code },
         Ok(Reply::Failed { message }) => ExecOutput::Failed { message },
-        Err(_) => ExecOutput::Failed { message: "the pod has ended".into() },
-    };
-    drop(tell.send(end).await);
+        Err(_) => ExecOutput::Failed {
+            message: "the pod has ended, or runs under an older engine's shim, which does not know this".into(),
+        },
+    })
 }

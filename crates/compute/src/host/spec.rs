@@ -93,6 +93,8 @@ pub struct Launch {
     pub action: Option<Action>,
     /// Standard input is a terminal that it gets for itself.
     pub terminal: bool,
+    /// In place of executing anything, carries bytes between standard input and output and this port of the pod's.
+    pub forward: Option<u16>,
 }
 
 impl Launch {
@@ -151,6 +153,7 @@ impl RunSpec {
             group: None,
             action: None,
             terminal: false,
+            forward: None,
         }
     }
 

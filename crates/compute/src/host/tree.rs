@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{Pid, getpid, getppid};
 
 /// Sends a signal to everything but ourselves.
 pub fn signal_all(signal: Signal) {
@@ -15,7 +15,8 @@ pub fn signal_all(signal: Signal) {
         return;
     }
     // Without a namespace: whoever descends from us. Orphans come to us, so that none gets away for long.
-    for process in processes().iter().filter(|process| descends_from_us(**process)) {
+    let us = getpid();
+    for process in processes().iter().filter(|process| descends_from(**process, us)) {
         let _ = kill(*process, signal);
     }
 }
@@ -28,7 +29,8 @@ pub fn resident_bytes() -> u64 {
         let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
         text.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * page)
     };
-    let ours = |pid: &&Pid| **pid != getpid() && (walled || descends_from_us(**pid));
+    let us = getpid();
+    let ours = |pid: &&Pid| **pid != us && (walled || descends_from(**pid, us));
     processes().iter().filter(ours).filter_map(resident).sum()
 }
 
@@ -43,12 +45,19 @@ fn processes() -> Vec<Pid> {
     names.map(Pid::from_raw).collect()
 }
 
-fn descends_from_us(process: Pid) -> bool {
-    let us = getpid();
+/// The pod's processes, as one of them sees them whose parent is the init; without that one itself.
+pub fn beside_us() -> Vec<Pid> {
+    let (us, init) = (getpid(), getppid());
+    let walled = init == Pid::from_raw(1);
+    let is_another = |pid: &Pid| *pid != us && *pid != init && (walled || descends_from(*pid, init));
+    processes().into_iter().filter(is_another).collect()
+}
+
+fn descends_from(process: Pid, ancestor: Pid) -> bool {
     let mut at = process;
     for _ in 0..1_000 {
         let Some(parent) = parent_of(at) else { return false };
-        if parent == us {
+        if parent == ancestor {
             return true;
         }
         at = parent;

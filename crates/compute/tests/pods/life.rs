@@ -166,6 +166,7 @@ async fn collect(bench: &Bench, order: &ExecOrder, input: &[ExecInput]) -> (Stri
             ExecOutput::Stdout(bytes) => said.push_str(&String::from_utf8_lossy(&bytes)),
             ExecOutput::Stderr(bytes) => complained.push_str(&String::from_utf8_lossy(&bytes)),
             ExecOutput::Exit { exit_code } => exit = Some(exit_code),
+            ExecOutput::StdoutEnd => {}
             ExecOutput::Failed { message } => complained.push_str(&message),
         }
     }

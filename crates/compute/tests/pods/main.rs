@@ -4,6 +4,7 @@
 mod bench;
 mod life;
 mod limits;
+mod ports;
 mod volumes;
 
 use std::time::Duration;

@@ -12,7 +12,9 @@ mod lake;
 mod logs;
 mod manifest;
 mod pods;
+mod port_forward;
 mod run;
+mod session;
 mod sites;
 pub mod token;
 mod trace;
@@ -44,6 +46,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Run(run) => return run::run(common, &run).await,
         Command::Pods(pods) => pods::pods(common, &pods).await?,
         Command::Logs(logs) => logs::logs(common, &logs).await?,
+        Command::PortForward(forward) => port_forward::port_forward(common, &forward).await?,
         Command::Exec(exec) => return exec::exec(common, &exec).await,
         Command::Sites => sites::sites(common).await?,
         Command::Vkubelet(vkubelet) => vkubelet::vkubelet(common, &vkubelet).await?,

@@ -4,10 +4,13 @@
 //! and errors are plain text, which ends up in the pod's status message.
 
 mod answer;
+mod channels;
 mod create;
 mod delete;
 mod events;
 mod exec;
+mod forward;
+mod guest;
 mod list;
 mod logs;
 mod ping;
@@ -53,6 +56,7 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         .get("/pods", READ, list::pods)
         .get("/events", READ, events::events)
         .get("/exec", MODIFY, exec::exec)
+        .get("/portForward", MODIFY, forward::forward)
         // The south side: this engine as the plugin of another's API server.
         .any("/plugin/create", CREATE, create::create)
         .any("/plugin/status", READ, status::plugin_status)

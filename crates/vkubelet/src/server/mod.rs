@@ -2,12 +2,14 @@
 //!
 //! * [`certificate`]: what is shown;
 //! * [`access`]: who may call: a client certificate of the cluster or a token, and what the cluster says they may do;
-//! * [`logs`], [`streams`], [`figures`]: the routes.
+//! * [`logs`], [`streams`], `forward` (with `spdy`), [`figures`]: the routes.
 
 pub mod access;
 pub mod certificate;
 pub mod figures;
+mod forward;
 pub mod logs;
+mod spdy;
 pub mod streams;
 
 use std::net::SocketAddr;
@@ -60,7 +62,7 @@ impl Server {
             .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::logs))
             .route("/exec/{namespace}/{pod}/{container}", any(streams::exec))
             .route("/attach/{namespace}/{pod}/{container}", any(streams::nowhere))
-            .route("/portForward/{namespace}/{pod}", any(streams::nowhere))
+            .route("/portForward/{namespace}/{pod}", any(forward::port_forward))
             .route("/stats/summary", get(figures::summary))
             .route("/metrics/resource", get(figures::resource))
             .fallback(|| async { (StatusCode::NOT_FOUND, "404 request not found") })

@@ -1,4 +1,4 @@
-//! `/exec`: a stream between a caller and a program in a container; `/attach` and `/portForward` are not had at a site.
+//! `/exec`: a stream between a caller and a program in a container; `/attach` is not had at a site.
 //!
 //! The API server passes WebSockets on to nodes that declare to understand them, and so does this kubelet: once the site has
 //! agreed, bytes are copied both ways and nothing is read on the way. Callers that speak SPDY are told that it is not had here.
@@ -29,7 +29,10 @@ pub async fn exec(
 }
 
 pub async fn nowhere() -> Refusal {
-    Refusal(StatusCode::NOT_IMPLEMENTED, "the sites of virtual nodes have no attach and no port-forward".to_owned())
+    Refusal(
+        StatusCode::NOT_IMPLEMENTED,
+        "the sites of virtual nodes have no attach: use kubectl exec, or kubectl logs -f".to_owned(),
+    )
 }
 
 async fn open(
@@ -70,7 +73,7 @@ async fn open(
 }
 
 /// Asks the site for the same stream.
-async fn ask(controller: &Controller, url: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
+pub(super) async fn ask(controller: &Controller, url: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
     let bad = |error: http::Error| Refusal(StatusCode::BAD_REQUEST, error.to_string());
     let mut wanted = http::Request::builder().method(Method::GET).uri(url).body(Body::empty()).map_err(bad)?;
     pass(headers, wanted.headers_mut());

@@ -1,0 +1,224 @@
+//! A session in a pod: the channels of Kubernetes (`v5.channel.k8s.io`) over a WebSocket, as the engine speaks them.
+
+use std::io::Read;
+
+use axum::body::Body;
+use dte_http::Reply;
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, StreamExt};
+use http::header::{AUTHORIZATION, CONNECTION, HeaderValue, UPGRADE};
+use http::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
+use tokio_tungstenite::tungstenite::protocol::Role;
+use url::Url;
+
+use crate::failure::Failure;
+use crate::remote::Remote;
+use crate::show;
+use crate::terminal::Terminal;
+
+const PROTOCOL: &str = "v5.channel.k8s.io";
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const END: u8 = 3;
+const RESIZE: u8 = 4;
+const CLOSE: u8 = 255;
+/// Bytes of the standard input that are sent at once.
+const PIECE: usize = 32 << 10;
+
+pub type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+
+/// Agrees on a WebSocket.
+pub async fn open(remote: &Remote, url: &Url) -> Result<Socket, Failure> {
+    let key = generate_key();
+    let mut shown = HeaderValue::from_str(&format!("Bearer {}", remote.token.expose()))?;
+    shown.set_sensitive(true);
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(url.as_str())
+        .header(AUTHORIZATION, shown)
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-protocol", PROTOCOL)
+        .header("sec-websocket-key", &key)
+        .body(Body::empty())?;
+    let answer = remote.client.send(request).await?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        Reply::from(answer).ok().await?;
+        return Err(Failure::new("the engine does not speak WebSockets there"));
+    }
+    let accepted = answer.headers().get("sec-websocket-accept").map(HeaderValue::as_bytes);
+    if accepted != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
+        return Err(Failure::new("the engine's answer to the WebSocket request is not one"));
+    }
+    let stream = TokioIo::new(hyper::upgrade::on(answer).await?);
+    Ok(WebSocketStream::from_raw_socket(stream, Role::Client, None).await)
+}
+
+/// The standard input in pieces, none at its end. It is read by a thread of its own, because nobody can call back who waits for a
+/// line that is never typed: the thread ends with the program.
+fn input() -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut input = std::io::stdin().lock();
+        let mut piece = vec![0; PIECE];
+        while let Ok(count @ 1..) = input.read(&mut piece) {
+            if sender.blocking_send(piece[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Copies input and output until the program ends; its exit code. Both directions go on beside each other.
+pub async fn talk(socket: Socket, has_input: bool, terminal: Option<&Terminal>) -> Result<u8, Failure> {
+    let (to, mut from) = socket.split();
+    let heard = async {
+        while let Some(message) = from.next().await {
+            match message? {
+                Message::Binary(bytes) => {
+                    if let Some(code) = hear(&bytes).await? {
+                        return Ok(code);
+                    }
+                }
+                Message::Close(_) => break,
+                _ => {}
+            }
+        }
+        Err(Failure::new("the engine ended the connection"))
+    };
+    tokio::select! {
+        outcome = heard => outcome,
+        outcome = say(to, has_input.then(input), terminal) => outcome,
+    }
+}
+
+/// Sends what is typed, and the terminal's size as it changes. Resolves only if that cannot go on.
+async fn say(
+    mut to: SplitSink<Socket, Message>,
+    mut input: Option<mpsc::Receiver<Vec<u8>>>,
+    terminal: Option<&Terminal>,
+) -> Result<u8, Failure> {
+    let mut watch = terminal.map(Terminal::watch).transpose()?;
+    loop {
+        let piece = async {
+            match &mut input {
+                Some(input) => input.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let resized = async {
+            match &mut watch {
+                Some(watch) => watch.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let message = tokio::select! {
+            piece = piece => match piece {
+                Some(piece) => [&[STDIN], &piece[..]].concat(),
+                None => {
+                    input = None;
+                    vec![CLOSE, STDIN]
+                }
+            },
+            size = resized => {
+                let (columns, rows) = size?;
+                [&[RESIZE], json!({ "Width": columns, "Height": rows }).to_string().as_bytes()].concat()
+            }
+        };
+        to.send(Message::Binary(message.into())).await?;
+    }
+}
+
+/// Carries a connection both ways, each direction to its own end.
+pub async fn carry(socket: Socket, stream: TcpStream) -> Result<(), Failure> {
+    let (mut to, mut from) = socket.split();
+    let (mut reading, mut writing) = stream.into_split();
+    let sent = async {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let length = reading.read(&mut piece).await?;
+            let message = if length == 0 { vec![CLOSE, STDIN] } else { [&[STDIN], &piece[..length]].concat() };
+            to.send(Message::Binary(message.into())).await?;
+            if length == 0 {
+                // What comes back decides when all is over.
+                return std::future::pending::<Result<(), Failure>>().await;
+            }
+        }
+    };
+    let heard = async {
+        while let Some(message) = from.next().await {
+            let Message::Binary(bytes) = message? else { continue };
+            match bytes.split_first() {
+                Some((&STDOUT, rest)) => writing.write_all(rest).await?,
+                Some((&CLOSE, [STDOUT])) => writing.shutdown().await?,
+                Some((&END, rest)) if !rest.is_empty() => return ended(&serde_json::from_slice(rest)?).map(drop),
+                _ => {}
+            }
+        }
+        Err(Failure::new("the engine ended the connection"))
+    };
+    tokio::select! {
+        outcome = sent => outcome,
+        outcome = heard => outcome,
+    }
+}
+
+/// Shows what a message says; the exit code when it is the last.
+async fn hear(bytes: &[u8]) -> Result<Option<u8>, Failure> {
+    let Some((channel, rest)) = bytes.split_first() else { return Ok(None) };
+    match *channel {
+        STDOUT => {
+            let mut out = tokio::io::stdout();
+            out.write_all(rest).await?;
+            out.flush().await?;
+        }
+        STDERR => {
+            let mut errors = tokio::io::stderr();
+            errors.write_all(rest).await?;
+            errors.flush().await?;
+        }
+        END if !rest.is_empty() => return ended(&serde_json::from_slice(rest)?).map(Some),
+        _ => {}
+    }
+    Ok(None)
+}
+
+/// What a `v1.Status` says of the program.
+fn ended(status: &Value) -> Result<u8, Failure> {
+    if status["status"] == "Success" {
+        return Ok(0);
+    }
+    let causes = status["details"]["causes"].as_array().map_or(&[][..], Vec::as_slice);
+    let code = causes.iter().find(|cause| cause["reason"] == "ExitCode").and_then(|cause| cause["message"].as_str());
+    match code.and_then(|code| code.parse::<i64>().ok()) {
+        Some(code) => Ok(u8::try_from(code).unwrap_or(1)),
+        None => Err(Failure::new(show::cell(&status["message"]))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn how_a_program_ended() {
+        assert_eq!(ended(&json!({"status": "Success"})).ok(), Some(0));
+        let failed = json!({"status": "Failure", "reason": "NonZeroExitCode",
+            "details": {"causes": [{"reason": "ExitCode", "message": "7"}]}});
+        assert_eq!(ended(&failed).ok(), Some(7));
+        assert!(ended(&json!({"status": "Failure", "message": "no such program"})).is_err());
+        assert_eq!(hear(&[]).await.ok(), Some(None));
+        assert_eq!(hear(&[END]).await.ok(), Some(None), "the first message is empty");
+    }
+}
