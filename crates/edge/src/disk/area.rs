@@ -1,6 +1,6 @@
 //! One storage area: a folder, how it is treated, and the changes that can be made in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dte_protocol_webdav::path::ResourcePath;
@@ -33,6 +33,8 @@ pub struct Area {
     /// For whom it is, as the report says.
     pub vos: Vec<String>,
     pub treatment: Treatment,
+    /// Where it is, as it was configured.
+    pub folder: PathBuf,
     pub root: Root,
     pub hidden: Hidden,
     pub locks: Locks,
@@ -54,12 +56,14 @@ impl Area {
         std::fs::create_dir_all(folder)?;
         let root = Root::open(folder, treatment.links)?;
         let hidden = Hidden::open(&root)?;
+        let root = root.hiding(HIDDEN);
         let locks = Locks::open(hidden.shared()?, treatment.fsync)?;
         let folders = FolderSync::default();
         Ok(Area {
             name: name.to_owned(),
             vos: vos.to_vec(),
             treatment,
+            folder: folder.to_owned(),
             root,
             hidden,
             locks,
