@@ -13,6 +13,8 @@ use quick_xml::name::ResolveResult;
 pub const MAX_DEPTH: usize = 32;
 /// Most elements that are read from a request; answers to clients may hold more.
 pub const MAX_REQUEST_ELEMENTS: usize = 1_000;
+/// Longest name of a namespace. It is short to use where it is declared, but each property that is named with it repeats it.
+const LONGEST_NAMESPACE: usize = 1_024;
 /// Most elements that are read from an answer.
 pub const MAX_ANSWER_ELEMENTS: usize = 4_000_000;
 
@@ -182,6 +184,9 @@ fn check_declarations(start: &BytesStart<'_>) -> Result<(), BadXml> {
         };
         let value: &str = attribute.value.as_ref();
         let meaning = unescape(value).map_err(|e| BadXml::Malformed(e.to_string()))?;
+        if meaning.len() > LONGEST_NAMESPACE {
+            return Err(BadXml::TooLarge);
+        }
         let is_its_own = prefix == "xml" && meaning == XML;
         if (!prefix.is_empty() && meaning.is_empty()) || (is_reserved(&meaning) && !is_its_own) {
             return Err(BadXml::Namespace(prefix.to_owned()));
@@ -268,6 +273,11 @@ mod tests {
             "text",
         ] {
             assert!(parse(text, 10).is_err(), "{text}");
+        }
+        for name in ["xmlns", "xmlns:p"] {
+            let declared = |length| parse(&format!("<a {name}='{}'/>", "n".repeat(length)), 10);
+            assert!(declared(LONGEST_NAMESPACE).is_ok());
+            assert!(matches!(declared(LONGEST_NAMESPACE + 1), Err(BadXml::TooLarge)));
         }
         assert!(matches!(parse(&"<a>".repeat(100), 1_000), Err(BadXml::TooLarge)));
         assert!(matches!(parse(&format!("<a>{}</a>", "<b/>".repeat(11)), 10), Err(BadXml::TooLarge)));
