@@ -94,7 +94,7 @@ pub struct ReportConfig {
     pub quality: Quality,
     /// Whether everybody may read the report. Otherwise it takes an administrator, as the records always do.
     pub public: bool,
-    /// How often all areas are looked through. Collectors expect at most 15 minutes.
+    /// How often all areas are looked through; a second is the least. Collectors expect at most 15 minutes.
     pub every: Span,
 }
 
@@ -176,6 +176,7 @@ pub enum AreaLinks {
     /// They do not exist for clients.
     #[default]
     Refused,
-    /// They are followed as long as they stay in the area.
+    /// They are followed as long as they stay in the area. A lock is for the path under which it was taken: what has a second
+    /// path through a link can be changed there.
     Within,
 }

@@ -1,6 +1,6 @@
 //! The areas of an edge.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,6 +69,7 @@ impl Edge {
                 areas.insert(name.to_owned(), open(name, &[], &storage.join(name), treatment)?);
             }
         }
+        check_nesting(&areas)?;
         let workers = Workers::start().map_err(|error| format!("the edge's threads do not start: {error}"))?;
         let public_url = client.public_url().clone();
         let third_party = ThirdParty::new(config.third_party.clone(), client, tasks);
@@ -118,6 +119,29 @@ fn check_name(settings: &AreaConfig) -> Result<(), String> {
     Ok(())
 }
 
+/// No area lies in another one: what is hidden, locked or permitted in one would lie open in the other.
+fn check_nesting(areas: &BTreeMap<String, SharedArea>) -> Result<(), String> {
+    let explain = |area: &Area, error: std::io::Error| format!("storage area {}: {error}", area.name);
+    let mut roots = HashMap::new();
+    for area in areas.values() {
+        let stat = rustix::fs::fstat(&area.root).map_err(|error| explain(area, error.into()))?;
+        if let Some(other) = roots.insert((stat.st_dev, stat.st_ino), &area.name) {
+            return Err(format!("[[edge.areas]] {} and {other} are the same folder", area.name));
+        }
+    }
+    for area in areas.values() {
+        let folder = std::fs::canonicalize(&area.folder).map_err(|error| explain(area, error))?;
+        for above in folder.ancestors().skip(1) {
+            // By number, so that no second name of a folder helps.
+            let Ok(stat) = rustix::fs::stat(above) else { continue };
+            if let Some(other) = roots.get(&(stat.st_dev, stat.st_ino)) {
+                return Err(format!("[[edge.areas]] {} lies in the area {other}; areas lie side by side", area.name));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn open(name: &str, vos: &[String], folder: &Path, treatment: Treatment) -> Result<SharedArea, String> {
     let area = Area::open(name, vos, folder, treatment);
     area.map(Arc::new).map_err(|error| format!("storage area {name} at {}: {error}", folder.display()))
@@ -140,6 +164,8 @@ mod tests {
     #[test]
     fn areas() {
         assert_eq!(open_with("").expect("opens"), ["home", "local"]);
+        let beside = "[[edge.areas]]\nname = \"a\"\npath = \"x/a\"\n[[edge.areas]]\nname = \"b\"\npath = \"x/ab\"\n";
+        assert_eq!(open_with(beside).expect("opens"), ["a", "b", "home", "local"]);
         let more = "[[edge.areas]]\nname = \"disk1\"\npath = \"d1\"\nrecursive_delete = true\n";
         assert_eq!(open_with(more).expect("opens"), ["disk1", "home", "local"]);
         for bad in [
@@ -148,6 +174,10 @@ mod tests {
             "[[edge.areas]]\nname = \"x\"\n",
             "[[edge.areas]]\nname = \"x\"\npath = \"x\"\n[[edge.areas]]\nname = \"x\"\npath = \"y\"\n",
             "[[edge.areas]]\nname = \"x\"\npath = \"x\"\nmode = \"facility\"\n",
+            "[[edge.areas]]\nname = \"x\"\npath = \"x\"\n[[edge.areas]]\nname = \"y\"\npath = \"x/y\"\n",
+            "[[edge.areas]]\nname = \"x\"\npath = \"x\"\n[[edge.areas]]\nname = \"y\"\npath = \"x\"\n",
+            "[[edge.areas]]\nname = \"x\"\npath = \"storage\"\n",
+            "[[edge.areas]]\nname = \"x\"\npath = \"storage/home/eva\"\n",
         ] {
             assert!(open_with(bad).is_err(), "{bad}");
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dte_base::tasks::Tasks;
 use dte_base::time::Timestamp;
@@ -14,11 +15,15 @@ use crate::edge::{Edge, HOME};
 use crate::model::report::{Measured, Report, report};
 use crate::model::star::records;
 
+/// However often the operator wants it: to look through everything without a break is no use to anybody.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// The latest numbers of all areas.
 pub struct Reporting {
     edge: Arc<Edge>,
     config: ReportConfig,
-    latest: Mutex<BTreeMap<String, Measured>>,
+    /// For each area that was looked at: what was found when that last worked.
+    latest: Mutex<BTreeMap<String, Option<Measured>>>,
 }
 
 impl Reporting {
@@ -36,16 +41,19 @@ impl Reporting {
                     };
                     match measure(area.clone(), working.time_of(&area.name).unwrap_or(started), goes_on).await {
                         Ok(Some(measured)) => {
-                            working.latest.lock().insert(area.name.clone(), measured);
+                            working.latest.lock().insert(area.name.clone(), Some(measured));
                         }
                         Ok(None) => return,
                         // The numbers from before stay, with their own time.
-                        Err(error) => tracing::warn!(area = area.name, %error, "an area could not be looked through"),
+                        Err(error) => {
+                            tracing::warn!(area = area.name, %error, "an area could not be looked through");
+                            working.latest.lock().entry(area.name.clone()).or_default();
+                        }
                     }
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(working.config.every.0) => {}
+                    () = tokio::time::sleep(working.config.every.0.max(LEAST)) => {}
                 }
             }
         });
@@ -57,13 +65,16 @@ impl Reporting {
     }
 
     fn time_of(&self, area: &str) -> Option<Timestamp> {
-        self.latest.lock().get(area).map(|measured| measured.when)
+        self.latest.lock().get(area)?.as_ref().map(|measured| measured.when)
     }
 
-    /// All areas, once every one was looked through.
+    /// All areas, once every one was looked at. One that cannot be looked through is left out.
     fn areas(&self) -> Option<Vec<Measured>> {
         let latest = self.latest.lock();
-        self.edge.areas().map(|area| latest.get(&area.name).cloned()).collect()
+        let looked_at: Option<Vec<Option<Measured>>> =
+            self.edge.areas().map(|area| latest.get(&area.name).cloned()).collect();
+        let found: Vec<Measured> = looked_at?.into_iter().flatten().collect();
+        (!found.is_empty()).then_some(found)
     }
 
     /// The storage resource report.

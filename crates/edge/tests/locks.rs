@@ -186,6 +186,63 @@ async fn shared_locks_and_new_names() {
     assert_eq!(two.unlock(&reader, "/local/new", &of_eva).await, 403);
 }
 
+fn shared_with(owner: &str) -> String {
+    SHARED.replace("</D:lockinfo>", &format!("{owner}</D:lockinfo>"))
+}
+
+#[tokio::test]
+async fn listings_stay_small() {
+    let two = Two::new().await;
+    let eva = &two.eva;
+    two.scene.put("/local/d/f", b"x").await;
+    let text = "o".repeat(1_900);
+    let body = shared_with(&format!("<D:owner>{text}</D:owner>"));
+    let ask =
+        |depth: &'static str| two.ask(eva, "LOCK", "/local/d/").header("depth", depth).bytes(body.clone().into_bytes());
+    for _ in 0..10 {
+        assert_eq!(status(ask("infinity")).await, 200);
+    }
+    assert_eq!(status(ask("infinity")).await, 507, "one person needs no more at one place");
+    assert_eq!(status(two.ask(&two.max, "LOCK", "/local/d/").bytes(SHARED)).await, 200, "others have theirs");
+    let locks_of = async |depth: &'static str, body: String| {
+        let reply = two.ask(eva, "PROPFIND", "/local/d/").header("depth", depth).bytes(body).send().await;
+        let text = reply.expect("an answer").text().await.expect("text");
+        assert!(dte_protocol_webdav::multistatus::parse(&text).is_ok());
+        text.split("<D:response>").skip(1).map(|one| one.matches("<D:activelock>").count()).collect::<Vec<_>>()
+    };
+    let named = format!("<propfind xmlns='DAV:'><prop>{}</prop></propfind>", "<lockdiscovery/>".repeat(900));
+    assert_eq!(locks_of("1", named).await, [11, 3], "a name counts once");
+    let all = "<propfind xmlns='DAV:'><allprop/><include><lockdiscovery/></include></propfind>";
+    assert_eq!(locks_of("1", all.into()).await, [11, 3]);
+    let other = "<propfind xmlns='DAV:'><prop><getetag/></prop></propfind>";
+    assert_eq!(locks_of("1", other.into()).await, [0, 0]);
+}
+
+#[tokio::test]
+async fn owners_are_small_sound_and_for_readers() {
+    let two = Two::new().await;
+    let eva = &two.eva;
+    two.scene.put("/local/f", b"x").await;
+    for (owner, expected) in [
+        (format!("<D:owner xml:lang='{}'/>", "l".repeat(2_049)), 413),
+        (format!("<D:owner xml:lang='{}'>{}</D:owner>", "l".repeat(1_000), "o".repeat(1_100)), 413),
+        ("<D:owner><p:a xmlns:p='&#104;ttp://www.w3.org/2000/xmlns/'/></D:owner>".into(), 400),
+        ("<D:owner xmlns:p='&#104;ttp://www.w3.org/XML/1998/namespace'><a p:b='1'/></D:owner>".into(), 400),
+        ("<D:owner>Eva of the ocean</D:owner>".into(), 200),
+    ] {
+        let request = two.ask(eva, "LOCK", "/local/f").bytes(shared_with(&owner).into_bytes());
+        assert_eq!(status(request).await, expected, "{owner}");
+    }
+    let looks = two.scene.engine.token_for("max", &["storage.create:/local"]).await;
+    let body = "<propfind xmlns='DAV:'><allprop/></propfind>";
+    for (who, hears) in [(&looks, false), (&two.max, true)] {
+        let reply = two.ask(who, "PROPFIND", "/local/f").header("depth", "0").bytes(body).send().await;
+        let text = reply.expect("an answer").text().await.expect("text");
+        assert!(text.contains("<D:activelock>"), "{text}");
+        assert_eq!(text.contains("Eva of the ocean"), hears, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn conditions() {
     let two = Two::new().await;

@@ -108,6 +108,38 @@ async fn who_may() {
 }
 
 #[tokio::test]
+async fn only_readers_hear_what_was_left() {
+    let scene = Scene::new().await;
+    scene.put("/local/d/f", b"x").await;
+    patch(&scene, "/local/d/f", &set("a", "secret")).await;
+    for (scope, hears) in
+        [("storage.create:/local", false), ("storage.read:/local", true), ("storage.read:/local/d", true)]
+    {
+        let token = scene.engine.token_for("eva", &[scope]).await;
+        for body in [ALL, "<propfind xmlns='DAV:'><prop><a xmlns='urn:x'/></prop></propfind>"] {
+            let request = scene.request_as(&token, "PROPFIND", "/local/d/f").header("depth", "0").bytes(body);
+            let text = request.send().await.expect("an answer").text().await.expect("text");
+            assert!(dte_protocol_webdav::multistatus::parse(&text).is_ok_and(|found| found.len() <= 1), "{text}");
+            assert_eq!(text.contains("secret"), hears, "{scope}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_has_an_end() {
+    let scene = Scene::new().await;
+    for number in 0..150 {
+        std::fs::write(scene.folder("local").join(number.to_string()), "").expect("writes");
+    }
+    let names: String = (0..900).map(|number| format!("<a{number}/>")).collect();
+    let body =
+        format!("<D:propfind xmlns:D='DAV:'><D:prop xmlns='{}'>{names}</D:prop></D:propfind>", "n".repeat(1_000));
+    let ask = |depth: &'static str| scene.request("PROPFIND", "/local/").header("depth", depth).bytes(body.clone());
+    assert_eq!(status(ask("0")).await, 207);
+    assert_eq!(status(ask("1")).await, 507, "a hundred megabytes and more");
+}
+
+#[tokio::test]
 async fn what_others_left_spoils_no_answer() {
     let scene = Scene::new().await;
     scene.put("/local/f", b"x").await;

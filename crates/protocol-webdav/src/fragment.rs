@@ -5,12 +5,10 @@ use quick_xml::NsReader;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::{QName, ResolveResult};
 
-use crate::xml::{BadXml, MAX_DEPTH, Name, escape, is_character, is_name, resolve};
+use crate::xml::{BadXml, MAX_DEPTH, Name, escape, is_character, is_name, is_reserved, resolve};
 
 /// Levels that an answer needs around a value.
 const ROOM_AROUND: usize = 8;
-/// What the prefix `xml` always means.
-const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
 /// The content of an element. It declares every namespace that it uses, so it means the same wherever it is put.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +58,9 @@ impl Walk {
             let attribute = attribute.map_err(|e| BadXml::Malformed(e.to_string()))?;
             if attribute.key.as_ref() == "xml:lang" {
                 lang = Some(value(&attribute)?).filter(|lang| !lang.is_empty());
+                if lang.as_ref().is_some_and(|lang| !lang.chars().all(is_character)) {
+                    return Err(BadXml::Malformed("xml:lang holds what XML cannot say".into()));
+                }
             }
         }
         self.langs.push(lang.clone());
@@ -134,7 +135,7 @@ impl Walk {
         if prefix == "xml" {
             return Ok(());
         }
-        if namespace == XML || !namespace.chars().all(is_character) {
+        if is_reserved(namespace) || !namespace.chars().all(is_character) {
             return Err(BadXml::Namespace(prefix.to_owned()));
         }
         let known = self.scope.iter().rev().flat_map(|frame| frame.iter().rev()).find(|(known, _)| known == prefix);
@@ -224,6 +225,10 @@ mod tests {
             "<a xmlns:p='u' xmlns:q='u'><b p:y='1' q:y='2'/></a>",
             "<a><b c='&unknown;'/></a>",
             "<a><b 1='x'/></a>",
+            "<a><b xmlns='&#104;ttp://www.w3.org/2000/xmlns/'/></a>",
+            "<a xmlns:p='&#104;ttp://www.w3.org/2000/xmlns/'><b p:c='1'/></a>",
+            "<a xmlns:p='&#104;ttp://www.w3.org/XML/1998/namespace'><b><p:c/></b></a>",
+            "<a xml:lang='\u{1}'/>",
         ] {
             assert!(contents_at(text, 1).is_err(), "{text}");
         }

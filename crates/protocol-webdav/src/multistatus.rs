@@ -99,6 +99,11 @@ impl Multistatus {
         };
     }
 
+    /// Bytes that were written so far.
+    pub fn written(&self) -> usize {
+        self.text.len()
+    }
+
     /// The finished document.
     pub fn finish(mut self) -> String {
         self.text.push_str("</D:multistatus>\n");
@@ -108,6 +113,8 @@ impl Multistatus {
 
 /// How deep a property's content is in an answer: `multistatus`, `response`, `propstat`, `prop`, and the property itself.
 const PROPERTY_DEPTH: usize = 5;
+/// Elements of an answer with one property, besides those in the property: no more than these.
+const ELEMENTS_AROUND: usize = 8;
 
 /// Whether a property that was kept somewhere can stand in an answer and says there what it says. What did not come through
 /// [`crate::propfind::parse_proppatch`] may be anything.
@@ -115,7 +122,7 @@ pub fn is_sound(name: &Name, value: &Fragment) -> bool {
     let mut out = Multistatus::new();
     out.resource("/", &[(name.clone(), Value::Kept(value.clone()))], &[]);
     let text = out.finish();
-    let Ok(root) = xml::parse(&text, xml::MAX_REQUEST_ELEMENTS) else { return false };
+    let Ok(root) = xml::parse(&text, xml::MAX_REQUEST_ELEMENTS + ELEMENTS_AROUND) else { return false };
     let prop = root.child("response").and_then(|one| one.child("propstat")).and_then(|stat| stat.child("prop"));
     let read = prop.and_then(|prop| prop.children.first()).is_some_and(|element| element.name == *name);
     read && contents_at(&text, PROPERTY_DEPTH).is_ok_and(|contents| contents == std::slice::from_ref(value))
@@ -218,6 +225,14 @@ mod tests {
         let name = Name::new("urn:x", "a");
         let value = |xml: &str| Fragment { lang: None, xml: xml.into() };
         assert!(is_sound(&name, &value("a &lt; <y:b xmlns:y=\"urn:y\" c=\"1\"></y:b>")));
+        assert!(
+            is_sound(&name, &value(&"<b></b>".repeat(xml::MAX_REQUEST_ELEMENTS - 4))),
+            "as much as a request takes"
+        );
+        for reserved in ["http://www.w3.org/2000/xmlns/", "http://www.w3.org/XML/1998/namespace"] {
+            assert!(!is_sound(&Name::new(reserved, "a"), &value("")));
+            assert!(!is_sound(&name, &value(&format!("<y:b xmlns:y=\"{}\"></y:b>", reserved.replace('h', "&#104;")))));
+        }
         assert!(is_sound(&name, &Fragment { lang: Some("de".into()), xml: String::new() }));
         for bad in ["<b>", "</X:a><X:a>", "</X:a></D:prop></D:propstat>", "<y:b></y:b>", "&x;", "\u{1}", "<!-- x -->"] {
             assert!(!is_sound(&name, &value(bad)), "{bad}");

@@ -1,5 +1,7 @@
 //! What a PROPFIND or PROPPATCH asks for (RFC 4918 sections 9.1, 9.2).
 
+use std::collections::HashSet;
+
 use crate::DAV;
 use crate::fragment::{Fragment, contents_at};
 use crate::xml::{self, BadXml, Element, MAX_REQUEST_ELEMENTS, Name};
@@ -24,7 +26,6 @@ pub fn parse_propfind(body: &[u8]) -> Result<Wanted, BadXml> {
         return Ok(Wanted::All(Vec::new()));
     }
     let root = document(body, "propfind")?;
-    let names = |element: &Element| element.children.iter().map(|child| child.name.clone()).collect::<Vec<_>>();
     if let Some(prop) = root.child("prop") {
         return Ok(Wanted::Named(names(prop)));
     }
@@ -35,6 +36,12 @@ pub fn parse_propfind(body: &[u8]) -> Result<Wanted, BadXml> {
         return Ok(Wanted::All(root.child("include").map(names).unwrap_or_default()));
     }
     Err(BadXml::Unexpected("propfind holds none of prop, allprop, propname"))
+}
+
+/// The names of an element's children, each once: a name that is there a thousand times asks for no more than one.
+fn names(element: &Element) -> Vec<Name> {
+    let mut seen = HashSet::new();
+    element.children.iter().map(|child| &child.name).filter(|name| seen.insert(*name)).cloned().collect()
 }
 
 /// One change that a PROPPATCH asks for, in order.
@@ -111,6 +118,18 @@ mod tests {
             parse_propfind(b"<D:propfind xmlns:D='DAV:'><D:propname/></D:propfind>").expect("reads"),
             Wanted::Names
         );
+        for (kind, end) in [("prop", "</D:prop>"), ("allprop/><D:include", "</D:include>")] {
+            let body = format!(
+                "<D:propfind xmlns:D='DAV:'><D:{kind}>{}<D:b/>{}{end}</D:propfind>",
+                "<D:a/>".repeat(300),
+                "<D:a/><a xmlns='urn:a'/>".repeat(200)
+            );
+            let once = vec![Name::new("DAV:", "a"), Name::new("DAV:", "b"), Name::new("urn:a", "a")];
+            let (Wanted::All(read) | Wanted::Named(read)) = parse_propfind(body.as_bytes()).expect("reads") else {
+                panic!("names")
+            };
+            assert_eq!(read, once);
+        }
         assert!(parse_propfind(STAT_BODY.as_bytes()).is_ok());
         for bad in ["<propfind xmlns='DAV:'/>", "<a/>", "<D:propfind xmlns:D='DAV:'><D:prop>", "nonsense"] {
             assert!(parse_propfind(bad.as_bytes()).is_err(), "{bad}");

@@ -13,6 +13,8 @@ use quick_xml::name::ResolveResult;
 pub const MAX_DEPTH: usize = 32;
 /// Most elements that are read from a request; answers to clients may hold more.
 pub const MAX_REQUEST_ELEMENTS: usize = 1_000;
+/// Longest name of a namespace. It is short to use where it is declared, but each property that is named with it repeats it.
+const LONGEST_NAMESPACE: usize = 1_024;
 /// Most elements that are read from an answer.
 pub const MAX_ANSWER_ELEMENTS: usize = 4_000_000;
 
@@ -70,6 +72,13 @@ pub enum BadXml {
 
 /// What the prefix `xmlns` means; no element is in it.
 const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
+/// What the prefix `xml` always means; no other prefix may.
+const XML: &str = "http://www.w3.org/XML/1998/namespace";
+
+/// Whether no prefix may be declared for a namespace (Namespaces in XML 1.0, section 3).
+pub(crate) fn is_reserved(namespace: &str) -> bool {
+    namespace == XMLNS || namespace == XML
+}
 
 /// Reads one document into a tree of at most `max_elements`.
 pub fn parse(text: &str, max_elements: usize) -> Result<Element, BadXml> {
@@ -137,7 +146,7 @@ fn element(namespace: &ResolveResult<'_>, start: &BytesStart<'_>) -> Result<Elem
     };
     let local = start.local_name().as_ref().to_owned();
     // Names come back in answers: one that is none in XML, or that is reserved, would spoil the answer.
-    if !is_name(&local) || namespace == XMLNS || !namespace.chars().all(is_character) {
+    if !is_name(&local) || is_reserved(&namespace) || !namespace.chars().all(is_character) {
         return Err(BadXml::Malformed(format!("{local:?} is not a name")));
     }
     Ok(Element { name: Name { namespace, local }, text: String::new(), children: Vec::new() })
@@ -162,14 +171,24 @@ pub(crate) fn is_character(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// A prefix bound to the empty namespace (`xmlns:x=""`) is an error in XML 1.0 namespaces.
+/// A prefix bound to the empty namespace (`xmlns:x=""`) is an error in XML 1.0 namespaces, as is one for a reserved namespace,
+/// however that is written.
 fn check_declarations(start: &BytesStart<'_>) -> Result<(), BadXml> {
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|e| BadXml::Malformed(e.to_string()))?;
         let key: &str = attribute.key.as_ref();
-        if let Some(prefix) = key.strip_prefix("xmlns:")
-            && attribute.value.is_empty()
-        {
+        let prefix = match key.strip_prefix("xmlns") {
+            Some("") => "",
+            Some(rest) if rest.starts_with(':') => &rest[1..],
+            _ => continue,
+        };
+        let value: &str = attribute.value.as_ref();
+        let meaning = unescape(value).map_err(|e| BadXml::Malformed(e.to_string()))?;
+        if meaning.len() > LONGEST_NAMESPACE {
+            return Err(BadXml::TooLarge);
+        }
+        let is_its_own = prefix == "xml" && meaning == XML;
+        if (!prefix.is_empty() && meaning.is_empty()) || (is_reserved(&meaning) && !is_its_own) {
             return Err(BadXml::Namespace(prefix.to_owned()));
         }
     }
@@ -244,10 +263,21 @@ mod tests {
             "<1/>",
             "<a xmlns=\"u\u{1}\"/>",
             "<xmlns:x/>",
+            "<xml:a/>",
+            "<a xmlns=\"http://www.w3.org/XML/1998/namespace\"/>",
+            "<a xmlns=\"&#104;ttp://www.w3.org/XML/1998/namespace\"/>",
+            "<p:a xmlns:p=\"&#104;ttp://www.w3.org/2000/xmlns/\"/>",
+            "<a xmlns:p=\"&#104;ttp://www.w3.org/2000/xmlns/\" p:b=\"1\"/>",
+            "<a xmlns:p=\"http://www.w3.org/XML/1998/namespac&#101;\"/>",
             "<xmlns:x=x xmlns=\"urn:y\"/>",
             "text",
         ] {
             assert!(parse(text, 10).is_err(), "{text}");
+        }
+        for name in ["xmlns", "xmlns:p"] {
+            let declared = |length| parse(&format!("<a {name}='{}'/>", "n".repeat(length)), 10);
+            assert!(declared(LONGEST_NAMESPACE).is_ok());
+            assert!(matches!(declared(LONGEST_NAMESPACE + 1), Err(BadXml::TooLarge)));
         }
         assert!(matches!(parse(&"<a>".repeat(100), 1_000), Err(BadXml::TooLarge)));
         assert!(matches!(parse(&format!("<a>{}</a>", "<b/>".repeat(11)), 10), Err(BadXml::TooLarge)));

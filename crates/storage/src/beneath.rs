@@ -3,7 +3,7 @@
 //! The kernel itself resolves with `openat2(RESOLVE_BENEATH)`; where a sandbox or an old kernel has no such call, the path is
 //! walked component by component without following any link.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,6 +34,8 @@ pub struct Root {
     dir: OwnedFd,
     links: Links,
     has_openat2: AtomicBool,
+    /// A folder directly in the root to which no link leads.
+    hidden: Option<String>,
 }
 
 impl AsFd for Root {
@@ -46,7 +48,26 @@ impl Root {
     /// Opens `path`, which must be a folder.
     pub fn open(path: &Path, links: Links) -> Result<Root> {
         let dir = fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Root { dir, links, has_openat2: AtomicBool::new(true) })
+        Ok(Root { dir, links, has_openat2: AtomicBool::new(true), hidden: None })
+    }
+
+    /// Closes a folder directly in the root to links that are followed. Paths that name it are the caller's to refuse.
+    #[must_use]
+    pub fn hiding(self, name: &str) -> Root {
+        Root { hidden: Some(name.to_owned()), ..self }
+    }
+
+    /// What was opened, unless it is in the hidden folder. The kernel knows where a path ended.
+    fn shown(&self, opened: OwnedFd) -> Result<OwnedFd> {
+        let Some(hidden) = self.hidden.as_ref().filter(|_| self.links == Links::Within) else { return Ok(opened) };
+        let place = |fd: BorrowedFd<'_>| {
+            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            std::fs::read_link(link).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        };
+        if place(opened.as_fd())?.starts_with(place(self.dir.as_fd())?.join(hidden)) {
+            return Err(Errno::NOENT);
+        }
+        Ok(opened)
     }
 
     /// Opens a file for reading; a folder opens too (tell by `fstat`). Never waits for a pipe's other end.
@@ -173,7 +194,7 @@ impl Root {
                 // Without CACHED this only means that a folder above was renamed while the kernel looked.
                 Err(Errno::AGAIN) if !resolve.contains(ResolveFlags::CACHED) => {}
                 Err(Errno::INTR) => {}
-                other => return other,
+                other => return other.and_then(|opened| self.shown(opened)),
             }
         }
         Err(Errno::AGAIN)

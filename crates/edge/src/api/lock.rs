@@ -6,11 +6,13 @@ use dte_base::id::new_id;
 use dte_base::time::Timestamp;
 use dte_http::Problem;
 use dte_identity::StorageOp;
+use dte_protocol_webdav::DAV;
 use dte_protocol_webdav::header::Depth;
 use dte_protocol_webdav::lock::{
     ActiveLock, LockRequest, answer as lock_answer, discovery, lock_token, parse_lock, timeout,
 };
-use dte_protocol_webdav::multistatus::CONTENT_TYPE as XML;
+use dte_protocol_webdav::multistatus::{CONTENT_TYPE as XML, is_sound};
+use dte_protocol_webdav::xml::Name;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
@@ -22,11 +24,13 @@ use crate::disk::area::Outcome;
 use crate::disk::locks::Denied;
 use crate::disk::part::{Part, Terms};
 use crate::disk::{Area, Fault};
-use crate::model::lock::{Lock, term};
+use crate::model::lock::{Lock, size_of_owner, term};
 
 const LOCK_TOKEN: HeaderName = HeaderName::from_static("lock-token");
-/// Longest text of an owner that is kept.
+/// Longest text of an owner that is kept, together with its language.
 const LONGEST_OWNER: usize = 2_048;
+/// Longest path that is locked; filesystems take no longer one either.
+const LONGEST_PATH: usize = 4_096;
 
 /// A lock keeps others from writing, so it needs the right to replace what is there.
 pub async fn lock(asked: Asked, body: Body) -> Result<Response, Problem> {
@@ -46,9 +50,7 @@ async fn give(asked: &Asked, place: Place, request: LockRequest, until: Timestam
         Some(Depth::Zero) => false,
         Some(Depth::One) => return Err(Problem::bad_request("Depth must be 0 or infinity here")),
     };
-    if request.owner.as_ref().is_some_and(|owner| owner.xml.len() > LONGEST_OWNER) {
-        return Err(Problem::too_large(format!("an owner of a lock has at most {LONGEST_OWNER} bytes")));
-    }
+    check_size(&place, &request)?;
     let mut lock = Lock {
         token: format!("urn:uuid:{}", new_id()),
         path: place.path.clone(),
@@ -85,6 +87,21 @@ async fn give(asked: &Asked, place: Place, request: LockRequest, until: Timestam
         }
         Err(denied) => Err(explain(&shared, denied)),
     }
+}
+
+/// What is kept of a lock is small, and can stand in every answer.
+fn check_size(place: &Place, request: &LockRequest) -> Result<(), Problem> {
+    if place.full.plain().len() > LONGEST_PATH {
+        return Err(Problem::bad_request(format!("a path that is locked has at most {LONGEST_PATH} bytes")));
+    }
+    let Some(owner) = &request.owner else { return Ok(()) };
+    if size_of_owner(owner) > LONGEST_OWNER {
+        return Err(Problem::too_large(format!("an owner of a lock has at most {LONGEST_OWNER} bytes")));
+    }
+    if !is_sound(&Name::new(DAV, "owner"), owner) {
+        return Err(Problem::bad_request("the owner of the lock is not XML that could be given back"));
+    }
+    Ok(())
 }
 
 /// A name that nothing has is locked by giving it to an empty file (RFC 4918 section 7.3). Its folder must be there.
@@ -145,19 +162,27 @@ fn explain(area: &Area, denied: Denied) -> Problem {
     }
 }
 
-/// Locks as `lockdiscovery` shows them to this client.
-pub fn shown_locks<'a>(asked: &Asked, area: &Area, locks: impl Iterator<Item = &'a Lock>) -> String {
+/// Locks as `lockdiscovery` shows them to this client: as many as there is room for in so many bytes, but one at least. Whoever
+/// may not read what is there does not hear what the holders say of themselves.
+pub fn shown_locks(asked: &Asked, area: &Area, locks: &[&Lock], with_owners: bool, room: usize) -> String {
     let now = Timestamp::now();
-    let with_roots: Vec<(&Lock, String)> =
-        locks.map(|lock| (lock, asked.href(&area.full(&lock.path).as_collection(lock.is_folder)))).collect();
-    discovery(with_roots.iter().map(|(lock, root)| ActiveLock {
-        token: &lock.token,
-        root,
-        scope: lock.scope,
-        is_deep: lock.is_deep,
-        owner: lock.owner.as_ref(),
-        seconds_left: lock.expires.since(now).as_secs(),
-    }))
+    let mut out = String::new();
+    for lock in locks {
+        let root = asked.href(&area.full(&lock.path).as_collection(lock.is_folder));
+        let one = discovery([ActiveLock {
+            token: &lock.token,
+            root: &root,
+            scope: lock.scope,
+            is_deep: lock.is_deep,
+            owner: lock.owner.as_ref().filter(|_| with_owners),
+            seconds_left: lock.expires.since(now).as_secs(),
+        }]);
+        if !out.is_empty() && out.len() + one.len() > room {
+            break;
+        }
+        out.push_str(&one);
+    }
+    out
 }
 
 fn shown(asked: &Asked, area: &Area, status: StatusCode, lock: &Lock, is_new: bool) -> Response {
@@ -166,6 +191,6 @@ fn shown(asked: &Asked, area: &Area, status: StatusCode, lock: &Lock, is_new: bo
     if is_new {
         headers.insert(LOCK_TOKEN, value(format!("<{}>", lock.token)));
     }
-    let body = lock_answer(&shown_locks(asked, area, std::iter::once(lock)));
+    let body = lock_answer(&shown_locks(asked, area, &[lock], true, 0));
     answer(status, headers, Body::from(body))
 }

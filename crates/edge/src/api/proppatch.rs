@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use dte_http::Problem;
 use dte_identity::StorageOp;
-use dte_protocol_webdav::multistatus::{Multistatus, Value};
+use dte_protocol_webdav::multistatus::{Multistatus, Value, is_sound};
 use dte_protocol_webdav::propfind::{Change, parse_proppatch};
 use dte_protocol_webdav::xml::Name;
 use http::StatusCode;
@@ -44,6 +44,7 @@ pub async fn proppatch(asked: Asked, body: Body) -> Result<Response, Problem> {
             let (status, guilty) = match blame {
                 Blame::Refused(Refused::Live(names)) => ("403 Forbidden", names),
                 Blame::Refused(Refused::TooMany(names)) => ("507 Insufficient Storage", names),
+                Blame::Unsound(names) => ("403 Forbidden", names),
                 Blame::NoRoom => ("507 Insufficient Storage", names.clone()),
             };
             names.retain(|name| !guilty.contains(name));
@@ -57,6 +58,20 @@ pub async fn proppatch(asked: Asked, body: Body) -> Result<Response, Problem> {
 enum Blame {
     Refused(Refused),
     NoRoom,
+    /// Values that would spoil an answer.
+    Unsound(Vec<Name>),
+}
+
+/// Values that cannot come back as they are. The reader refuses them already; this holds whatever it overlooks.
+fn unsound(changes: &[Change]) -> Vec<Name> {
+    let is_unsound = |change: &&Change| matches!(change, Change::Set(name, value) if !is_sound(name, value));
+    let mut names: Vec<Name> = Vec::new();
+    for name in changes.iter().filter(is_unsound).map(Change::name) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
 }
 
 fn change(place: &Place, pass: &Pass, changes: &[Change]) -> Result<(Facts, Result<(), Blame>), Fault> {
@@ -64,6 +79,10 @@ fn change(place: &Place, pass: &Pass, changes: &[Change]) -> Result<(Facts, Resu
     let facts = area.facts(&place.path)?;
     if facts.kind == Kind::Other || (place.full.is_collection() && !facts.is_folder()) {
         return Err(Fault::Os(rustix::io::Errno::NOENT));
+    }
+    let unsound = unsound(changes);
+    if !unsound.is_empty() {
+        return Ok((facts, Err(Blame::Unsound(unsound))));
     }
     let _held = area.unlocked(&[Touch::One(place.path.clone())], pass)?;
     // Of two changes at once neither is lost.
@@ -73,8 +92,17 @@ fn change(place: &Place, pass: &Pass, changes: &[Change]) -> Result<(Facts, Resu
     if let Err(refused) = present.change(changes) {
         return Ok((facts, Err(Blame::Refused(refused))));
     }
+    let is_first = !kept::are_used(&area.root);
     match kept::write(&area.root, &file, &present) {
-        Ok(()) => Ok((facts, Ok(()))),
+        Ok(()) => {
+            if area.treatment.fsync {
+                rustix::fs::fsync(&file)?;
+                if is_first {
+                    rustix::fs::fsync(&area.root)?;
+                }
+            }
+            Ok((facts, Ok(())))
+        }
         Err(Fault::NoRoomForProperties) => Ok((facts, Err(Blame::NoRoom))),
         Err(fault) => Err(fault),
     }

@@ -89,7 +89,7 @@ async fn check_room(place: &Place, terms: &Terms) -> Result<(), Problem> {
     }
     let (place, pass, length) = (place.clone(), terms.pass.clone(), terms.length.unwrap_or(0));
     let room = on_disk(move || {
-        drop(place.area.unlocked(&place.area.naming(&place.path)?, &pass)?);
+        drop(place.area.unlocked_name(&place.path, &[], &pass)?);
         Ok(place.area.room()?)
     });
     if room.await?.available < length { Err(full()) } else { Ok(()) }

@@ -71,7 +71,7 @@ impl From<Fault> for Problem {
                     .with("computed", computed.to_string())
             }
             Fault::Locked(path) => locked(text, "lock-token-submitted", &path),
-            Fault::NoRoomForProperties => Problem::insufficient_storage(text),
+            Fault::NoRoomForProperties | Fault::AnswerTooLong => Problem::insufficient_storage(text),
             Fault::Changed => Problem::conflict("the file changed while it was read"),
         }
     }

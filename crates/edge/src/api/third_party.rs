@@ -97,7 +97,7 @@ async fn look_at_target(asked: &Asked, place: &Place) -> Result<Option<crate::mo
     let (place, pass) = (place.clone(), asked.pass.clone());
     let looked = on_disk(move || {
         let area = &place.area;
-        drop(area.unlocked(&area.naming(&place.path)?, &pass)?);
+        drop(area.unlocked_name(&place.path, &[], &pass)?);
         if !area.treatment.create_parents && area.look(&place.path.parent().unwrap_or_default())?.is_none() {
             return Err(Fault::NoParent);
         }

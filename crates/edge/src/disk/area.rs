@@ -1,6 +1,6 @@
 //! One storage area: a folder, how it is treated, and the changes that can be made in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dte_protocol_webdav::path::ResourcePath;
@@ -33,6 +33,8 @@ pub struct Area {
     /// For whom it is, as the report says.
     pub vos: Vec<String>,
     pub treatment: Treatment,
+    /// Where it is, as it was configured.
+    pub folder: PathBuf,
     pub root: Root,
     pub hidden: Hidden,
     pub locks: Locks,
@@ -54,12 +56,14 @@ impl Area {
         std::fs::create_dir_all(folder)?;
         let root = Root::open(folder, treatment.links)?;
         let hidden = Hidden::open(&root)?;
-        let locks = Locks::open(hidden.shared()?, treatment.fsync)?;
+        let root = root.hiding(HIDDEN);
+        let locks = Locks::open(hidden.shared()?)?;
         let folders = FolderSync::default();
         Ok(Area {
             name: name.to_owned(),
             vos: vos.to_vec(),
             treatment,
+            folder: folder.to_owned(),
             root,
             hidden,
             locks,
@@ -109,7 +113,19 @@ impl Area {
 
     /// Holds the locks still for a change, if none of them is in its way.
     pub fn unlocked(&self, touches: &[Touch], pass: &Pass) -> Result<Held<'_>, Fault> {
+        self.passed(self.locks.hold()?, touches, pass)
+    }
+
+    /// The same for giving something this name, and for whatever else is changed with that.
+    pub fn unlocked_name(&self, path: &ResourcePath, more: &[Touch], pass: &Pass) -> Result<Held<'_>, Fault> {
         let held = self.locks.hold()?;
+        // Looked at under the hold, so that no lock comes between the look and the change.
+        let mut touches = if held.is_empty() { Vec::new() } else { self.naming(path)? };
+        touches.extend_from_slice(more);
+        self.passed(held, &touches, pass)
+    }
+
+    fn passed<'a>(&self, held: Held<'a>, touches: &[Touch], pass: &Pass) -> Result<Held<'a>, Fault> {
         match held.in_the_way(touches, pass) {
             Some(lock) => Err(Fault::Locked(self.full(&lock.path).as_collection(lock.is_folder))),
             None => Ok(held),
@@ -123,10 +139,7 @@ impl Area {
     }
 
     /// What is changed by giving something this name: what has it already, or the members of the folder that is there.
-    pub fn naming(&self, path: &ResourcePath) -> Result<Vec<Touch>, Errno> {
-        if self.locks.hold()?.is_empty() {
-            return Ok(Vec::new());
-        }
+    fn naming(&self, path: &ResourcePath) -> Result<Vec<Touch>, Errno> {
         if self.look(path)?.is_some() {
             return Ok(vec![Touch::Tree(path.clone())]);
         }
@@ -139,7 +152,7 @@ impl Area {
 
     /// Makes one folder; its parent must exist.
     pub fn make_folder(&self, path: &ResourcePath, pass: &Pass) -> Result<(), Fault> {
-        let held = self.unlocked(&self.naming(path)?, pass)?;
+        let held = self.unlocked_name(path, &[], pass)?;
         match self.root.make_folder(path) {
             Ok(()) => {}
             Err(Errno::EXIST) => return Err(Fault::Exists),
@@ -162,8 +175,9 @@ impl Area {
     pub fn delete(&self, path: &ResourcePath, pass: &Pass) -> Result<(), Fault> {
         let held = self.unlocked(&whole(path), pass)?;
         let rest = self.take_away(path)?;
+        let gone = held.tokens_within(path);
         drop(held);
-        self.locks.forget(path)?;
+        self.locks.forget(&gone);
         if let Some(name) = rest {
             self.hidden.discard(&name);
         }
@@ -196,16 +210,15 @@ impl Area {
         overwrite: bool,
         pass: &Pass,
     ) -> Result<Outcome, Fault> {
-        let mut touches = self.naming(to)?;
-        touches.extend(whole(from));
-        let held = self.unlocked(&touches, pass)?;
+        let held = self.unlocked_name(to, &whole(from), pass)?;
         self.facts(from)?;
         let (from_parent, from_name) = self.root.open_parent(from)?;
         let named = self.name_as(&from_parent, from_name, to, overwrite)?;
-        drop(held);
-        self.locks.forget(from)?;
+        let moved = held.tokens_within(from);
+        let settled = self.settle(named, held, to);
+        self.locks.forget(&moved);
         self.sync_parent(from)?;
-        self.settle(named, to)
+        settled
     }
 
     /// Copies a file or folder. It is made out of sight and appears whole.
@@ -218,7 +231,7 @@ impl Area {
         pass: &Pass,
     ) -> Result<Outcome, Fault> {
         // Looked at now as well, so that nothing is copied in vain.
-        drop(self.unlocked(&self.naming(to)?, pass)?);
+        drop(self.unlocked_name(to, &[], pass)?);
         if !overwrite && self.look(to)?.is_some() {
             return Err(Fault::Exists);
         }
@@ -227,11 +240,11 @@ impl Area {
         let dir = self.hidden.dir();
         let copied = tree::copy(&from_parent, from_name, dir, &name, deep, self.treatment.fsync);
         let named = copied.and_then(|()| {
-            let _held = self.unlocked(&self.naming(to)?, pass)?;
-            self.name_as(dir, &name, to, overwrite)
+            let held = self.unlocked_name(to, &[], pass)?;
+            Ok((self.name_as(dir, &name, to, overwrite)?, held))
         });
         match named {
-            Ok(named) => self.settle(named, to),
+            Ok((named, held)) => self.settle(named, held, to),
             Err(fault) => {
                 self.hidden.discard(&name);
                 Err(fault)
@@ -240,9 +253,12 @@ impl Area {
     }
 
     /// Ends what [`Area::name_as`] began. A lock of the name stays with the name, others belonged to what was replaced.
-    fn settle(&self, named: Named, to: &ResourcePath) -> Result<Outcome, Fault> {
+    /// Only locks that were there then are forgotten: somebody may lock the name as soon as the hold ends.
+    fn settle(&self, named: Named, held: Held<'_>, to: &ResourcePath) -> Result<Outcome, Fault> {
+        let gone = named.aside.as_ref().map(|_| held.tokens_below(to)).unwrap_or_default();
+        drop(held);
+        self.locks.forget(&gone);
         if let Some(old) = named.aside {
-            self.locks.forget_below(to)?;
             self.hidden.discard(&old);
         }
         self.sync_parent(to)?;

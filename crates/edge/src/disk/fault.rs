@@ -28,6 +28,8 @@ pub enum Fault {
     Locked(ResourcePath),
     #[error("the storage takes no more properties for this file or folder")]
     NoRoomForProperties,
+    #[error("the answer would be too long; ask for fewer properties, or for less at once")]
+    AnswerTooLong,
     #[error("the file changed while it was read")]
     Changed,
 }

@@ -127,3 +127,34 @@ fn clear(parent: &OwnedFd, own: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Area;
+    use crate::disk::area::Treatment;
+    use dte_storage::beneath::Links;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn no_link_leads_into_it() {
+        let temp = tempfile::tempdir().expect("temp");
+        let treatment = Treatment { fsync: false, recursive_delete: false, create_parents: true, links: Links::Within };
+        let area = Area::open("a", &[], temp.path(), treatment).expect("opens");
+        std::fs::write(temp.path().join(HIDDEN).join("locks.x"), "x").expect("writes");
+        std::fs::create_dir(temp.path().join("d")).expect("makes");
+        std::fs::write(temp.path().join("d/f"), "x").expect("writes");
+        for (to, name) in [(HIDDEN, "to"), (".", "dot"), (".dte-tmp/locks.x", "file"), ("d", "fine")] {
+            symlink(to, temp.path().join(name)).expect("links");
+        }
+        let path = |text: &str| ResourcePath::from_plain(text).expect("path");
+        for inside in ["/to", "/to/locks.x", "/dot/.dte-tmp", "/dot/.dte-tmp/locks.x", "/file", "/dot/to/locks.x"] {
+            assert_eq!(area.facts(&path(inside)), Err(Errno::NOENT), "{inside}");
+            assert_eq!(area.root.open_read(&path(inside)).map(drop), Err(Errno::NOENT), "{inside}");
+            assert!(area.root.open_read_cached(&path(inside)).is_err(), "{inside}");
+        }
+        assert_eq!(area.root.delete_file(&path("/to/locks.x")), Err(Errno::NOENT));
+        assert!(area.facts(&path("/fine/f")).is_ok() && area.facts(&path("/dot/d/f")).is_ok());
+        area.hidden.create().expect("the engine itself works there");
+    }
+}

@@ -98,10 +98,10 @@ fn store(file: impl AsFd, name: &str, bytes: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// The properties of one file or folder become those of another.
-pub fn carry_over(source: impl AsFd, target: impl AsFd) -> Result<(), Fault> {
+/// The properties of one file or folder become those of another; says whether there are any.
+pub fn carry_over(source: impl AsFd, target: impl AsFd) -> Result<bool, Fault> {
     match raw(source)? {
-        Some(bytes) => store(target, ATTRIBUTE, &bytes),
-        None => Ok(()),
+        Some(bytes) => store(target, ATTRIBUTE, &bytes).map(|()| true),
+        None => Ok(false),
     }
 }

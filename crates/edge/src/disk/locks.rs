@@ -2,27 +2,25 @@
 //! folder sees them. The copy in memory is read anew whenever the file is another one.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use dte_base::time::Timestamp;
-use dte_identity::UserRef;
-use dte_protocol_webdav::fragment::Fragment;
 use dte_protocol_webdav::lock::LockScope;
 use dte_protocol_webdav::path::ResourcePath;
-use dte_storage::beneath::{create_at, write_all};
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rustix::io::{Errno, Result};
-use serde::{Deserialize, Serialize};
 
+use super::lock_file::{BROKEN, LockFile, Version};
 use crate::model::lock::{Lock, Pass, Touch, in_the_way};
 
-/// The file in the hidden folder.
-const FILE: &str = "locks";
-/// What it is called while it is written; who writes holds a lock on the folder.
-const FRESH: &str = "locks.new";
-/// Most locks of an area, and of one person in it.
-const MOST: usize = 2_000;
-const MOST_OF_ONE: usize = 500;
+/// Most locks of an area, and of one person in it: nobody can take them all.
+const MOST: usize = 20_000;
+const MOST_OF_ONE: usize = 200;
+/// The same in bytes.
+const MOST_BYTES: usize = 32 << 20;
+const MOST_BYTES_OF_ONE: usize = 256 << 10;
+/// Most shared locks of one person at one place. One does; some clients are careless.
+const MOST_OF_ONE_HERE: usize = 10;
 
 /// Why there is no such lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,23 +37,22 @@ impl From<Errno> for Denied {
     }
 }
 
-/// Which file was read: another one has another number or another time.
-type Version = (u64, i64, i64, i64);
-
 #[derive(Default)]
 struct Kept {
     seen: Option<Version>,
-    locks: Vec<Lock>,
+    locks: Arc<[Lock]>,
 }
 
 /// The locks of an area.
 pub struct Locks {
-    folder: OwnedFd,
-    is_durable: bool,
+    file: LockFile,
+    /// Held by the one who writes the file; those who only look need not wait for a disk.
+    writing: Mutex<()>,
     kept: RwLock<Kept>,
 }
 
-/// As long as this is held, no lock is given or taken.
+/// As long as this is held, this engine tells nobody that a lock was given or taken, so what it does meanwhile was before that.
+/// Another engine that serves the same folder may give one at the same moment, and hears of it only at its next look.
 pub struct Held<'a>(RwLockReadGuard<'a, Kept>);
 
 impl Held<'_> {
@@ -65,6 +62,11 @@ impl Held<'_> {
         self.0.locks.iter().filter(move |lock| lock.expires > now)
     }
 
+    /// All locks, also those that have expired, to look at later.
+    pub fn table(&self) -> Arc<[Lock]> {
+        self.0.locks.clone()
+    }
+
     pub fn in_the_way(&self, touches: &[Touch], pass: &Pass) -> Option<&Lock> {
         in_the_way(self.all(), touches, pass)
     }
@@ -72,19 +74,44 @@ impl Held<'_> {
     pub fn is_empty(&self) -> bool {
         self.0.locks.is_empty()
     }
+
+    /// The tokens of the locks of `path` and of all that is in it.
+    pub fn tokens_within(&self, path: &ResourcePath) -> Vec<String> {
+        self.tokens_where(|lock| lock.path.is_within(path))
+    }
+
+    /// The tokens of the locks of all that is in `path`, without its own.
+    pub fn tokens_below(&self, path: &ResourcePath) -> Vec<String> {
+        self.tokens_where(|lock| lock.path.is_within(path) && lock.path.components() != path.components())
+    }
+
+    fn tokens_where(&self, is_meant: impl Fn(&Lock) -> bool) -> Vec<String> {
+        self.0.locks.iter().filter(|lock| is_meant(lock)).map(|lock| lock.token.clone()).collect()
+    }
 }
 
 impl Locks {
-    /// Opens the table in a hidden folder. `is_durable` says that a lock is on disk before it is given.
-    pub fn open(folder: OwnedFd, is_durable: bool) -> Result<Locks> {
-        let locks = Locks { folder, is_durable, kept: RwLock::default() };
-        drop(locks.hold()?);
+    /// Opens the table in a hidden folder. A damaged one is put aside: its locks are gone, but the area can be used.
+    pub fn open(folder: OwnedFd) -> Result<Locks> {
+        let locks = Locks { file: LockFile::new(folder), writing: Mutex::new(()), kept: RwLock::default() };
+        let turn = locks.file.turn()?;
+        match locks.hold() {
+            Ok(held) => drop(held),
+            Err(BROKEN) => {
+                locks.file.set_aside()?;
+                tracing::error!(
+                    "all locks of an area are gone; their file is `locks.damaged` in its hidden folder now"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+        drop(turn);
         Ok(locks)
     }
 
     pub fn hold(&self) -> Result<Held<'_>> {
         let kept = self.kept.read();
-        if kept.seen == self.version()? {
+        if kept.seen == self.file.version()? {
             return Ok(Held(kept));
         }
         drop(kept);
@@ -99,8 +126,7 @@ impl Locks {
             if let Some(other) = locks.iter().find(|other| other.conflicts_with(&lock)) {
                 return Err(Denied::Conflict(other.path.clone()));
             }
-            let of_one = locks.iter().filter(|other| other.is_held_by(&lock.holder)).count();
-            if locks.len() >= MOST || of_one >= MOST_OF_ONE {
+            if is_full(locks, &lock) {
                 return Err(Denied::TooMany);
             }
             locks.push(lock);
@@ -126,160 +152,74 @@ impl Locks {
         })
     }
 
-    /// What was at `path` is gone, and with it its locks and those of all that was in it.
-    pub fn forget(&self, path: &ResourcePath) -> Result<()> {
-        self.forget_where(|lock| lock.path.is_within(path))
-    }
-
-    /// All that was in `path` is gone, but `path` itself has something else now.
-    pub fn forget_below(&self, path: &ResourcePath) -> Result<()> {
-        self.forget_where(|lock| lock.path.is_within(path) && lock.path.components() != path.components())
-    }
-
-    fn forget_where(&self, is_gone: impl Fn(&Lock) -> bool) -> Result<()> {
-        if !self.hold()?.all().any(&is_gone) {
-            return Ok(());
+    /// What had these locks is gone, and so are they. What is gone stays gone if that fails: the locks then end by themselves.
+    pub fn forget(&self, tokens: &[String]) {
+        if tokens.is_empty() {
+            return;
         }
         let forgotten = self.change(|locks| {
-            locks.retain(|lock| !is_gone(lock));
+            locks.retain(|lock| !tokens.contains(&lock.token));
             Ok(())
         });
-        forgotten.map_err(|denied| if let Denied::Os(error) = denied { error } else { Errno::IO })
+        if let Err(denied) = forgotten {
+            tracing::error!(?denied, "locks of what is gone stay until they end");
+        }
     }
 
     fn change<T>(
         &self,
         work: impl FnOnce(&mut Vec<Lock>) -> std::result::Result<T, Denied>,
     ) -> std::result::Result<T, Denied> {
-        let mut kept = self.kept.write();
-        let _turn = Turn::of(&self.folder)?;
-        self.refresh(&mut kept)?;
+        let _writing = self.writing.lock();
+        let _turn = self.file.turn()?;
+        let present = self.hold()?.table();
         let now = Timestamp::now();
-        let mut locks: Vec<Lock> = kept.locks.iter().filter(|lock| lock.expires > now).cloned().collect();
+        let mut locks: Vec<Lock> = present.iter().filter(|lock| lock.expires > now).cloned().collect();
         let outcome = work(&mut locks)?;
-        if locks != kept.locks {
-            self.write(&locks)?;
-            *kept = Kept { seen: self.version()?, locks };
+        if locks[..] != present[..] {
+            self.file.write(&locks)?;
+            let seen = self.file.version()?;
+            *self.kept.write() = Kept { seen, locks: locks.into() };
         }
         Ok(outcome)
     }
 
-    fn version(&self) -> Result<Option<Version>> {
-        match fs::statat(&self.folder, FILE, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some((stat.st_ino, stat.st_ctime, i64::from(stat.st_ctime_nsec as u32), stat.st_size))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     fn refresh(&self, kept: &mut Kept) -> Result<()> {
-        let version = self.version()?;
+        let version = self.file.version()?;
         if kept.seen != version {
-            let locks = if version.is_some() { self.read()? } else { Vec::new() };
-            *kept = Kept { seen: version, locks };
+            let locks = if version.is_some() { self.file.read()? } else { Vec::new() };
+            *kept = Kept { seen: version, locks: locks.into() };
         }
         Ok(())
     }
-
-    fn read(&self) -> Result<Vec<Lock>> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = std::fs::File::from(fs::openat(&self.folder, FILE, flags, Mode::empty())?);
-        let written: Vec<Written> = serde_json::from_reader(std::io::BufReader::new(file)).map_err(|error| {
-            tracing::error!(%error, "the file `locks` in the hidden folder of an area is damaged; remove it, and all locks are gone");
-            Errno::IO
-        })?;
-        Ok(written.into_iter().filter_map(Written::lock).collect())
-    }
-
-    fn write(&self, locks: &[Lock]) -> Result<()> {
-        match fs::unlinkat(&self.folder, FRESH, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
-        }
-        let file = create_at(&self.folder, FRESH)?;
-        let written: Vec<Written> = locks.iter().map(Written::of).collect();
-        write_all(&file, &serde_json::to_vec(&written).map_err(|_| Errno::INVAL)?)?;
-        if self.is_durable {
-            fs::fsync(&file)?;
-        }
-        fs::renameat(&self.folder, FRESH, &self.folder, FILE)?;
-        if self.is_durable { fs::fsync(&self.folder) } else { Ok(()) }
-    }
 }
 
-/// The right to write the file, among all engines that serve the folder.
-struct Turn<'a>(&'a OwnedFd);
-
-impl Turn<'_> {
-    fn of(folder: &OwnedFd) -> Result<Turn<'_>> {
-        loop {
-            match fs::flock(folder, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Turn(folder)),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = fs::flock(self.0, FlockOperation::Unlock) {
-            tracing::error!(%error, "the hidden folder stays locked");
-        }
-    }
-}
-
-/// A lock as it is written.
-#[derive(Serialize, Deserialize)]
-struct Written {
-    token: String,
-    path: String,
-    folder: bool,
-    deep: bool,
-    shared: bool,
-    holder: UserRef,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    owner: Option<(Option<String>, String)>,
-    expires: i64,
-}
-
-impl Written {
-    fn of(lock: &Lock) -> Written {
-        Written {
-            token: lock.token.clone(),
-            path: lock.path.plain(),
-            folder: lock.is_folder,
-            deep: lock.is_deep,
-            shared: lock.scope == LockScope::Shared,
-            holder: lock.holder.clone(),
-            owner: lock.owner.as_ref().map(|owner| (owner.lang.clone(), owner.xml.clone())),
-            expires: lock.expires.as_micros(),
-        }
-    }
-
-    fn lock(self) -> Option<Lock> {
-        Some(Lock {
-            path: ResourcePath::from_plain(&self.path).ok()?,
-            token: self.token,
-            is_folder: self.folder,
-            is_deep: self.deep,
-            scope: if self.shared { LockScope::Shared } else { LockScope::Exclusive },
-            holder: self.holder,
-            owner: self.owner.map(|(lang, xml)| Fragment { lang, xml }),
-            expires: Timestamp::from_micros(self.expires),
-        })
-    }
+/// Whether there is no place for one more.
+fn is_full(locks: &[Lock], more: &Lock) -> bool {
+    let own = || locks.iter().filter(|lock| lock.is_held_by(&more.holder));
+    let here = |lock: &&Lock| lock.scope == LockScope::Shared && lock.path.components() == more.path.components();
+    let bytes_of_own: usize = own().map(Lock::bytes).sum();
+    locks.len() >= MOST
+        || own().count() >= MOST_OF_ONE
+        || own().filter(here).count() >= MOST_OF_ONE_HERE
+        || bytes_of_own + more.bytes() > MOST_BYTES_OF_ONE
+        || locks.iter().map(Lock::bytes).sum::<usize>() + more.bytes() > MOST_BYTES
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dte_identity::UserRef;
+    use dte_protocol_webdav::fragment::Fragment;
+
+    fn path(text: &str) -> ResourcePath {
+        ResourcePath::from_plain(text).expect("path")
+    }
 
     fn lock(at: &str, seconds: i64) -> Lock {
         Lock {
             token: format!("urn:{at}"),
-            path: ResourcePath::from_plain(at).expect("path"),
+            path: path(at),
             is_folder: false,
             is_deep: false,
             scope: LockScope::Exclusive,
@@ -289,31 +229,45 @@ mod tests {
         }
     }
 
+    fn open(folder: &std::path::Path) -> Locks {
+        Locks::open(OwnedFd::from(std::fs::File::open(folder).expect("opens"))).expect("opens")
+    }
+
     #[test]
     fn kept_over_a_restart_and_seen_by_others() {
         let temp = tempfile::tempdir().expect("temp");
-        let open =
-            || Locks::open(OwnedFd::from(std::fs::File::open(temp.path()).expect("opens")), true).expect("opens");
-        let (first, second) = (open(), open());
+        let (first, second) = (open(temp.path()), open(temp.path()));
         first.add(lock("/a", 600)).expect("locks");
-        let conflict = second.add(lock("/a", 600));
-        assert_eq!(conflict, Err(Denied::Conflict(ResourcePath::from_plain("/a").expect("path"))));
+        assert_eq!(second.add(lock("/a", 600)), Err(Denied::Conflict(path("/a"))));
         second.add(lock("/b/c", 600)).expect("locks");
         assert_eq!(first.hold().expect("reads").all().count(), 2);
         drop((first, second));
-        let third = open();
-        third.forget(&ResourcePath::from_plain("/b").expect("path")).expect("forgets");
+        let third = open(temp.path());
+        let gone = third.hold().expect("reads").tokens_within(&path("/b"));
+        third.forget(&gone);
         let left: Vec<Lock> = third.hold().expect("reads").all().cloned().collect();
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].owner.as_ref().map(|owner| owner.xml.as_str()), Some("<a></a>"));
         third.remove("urn:/a").expect("removes");
-        assert!(open().hold().expect("reads").is_empty());
+        assert!(open(temp.path()).hold().expect("reads").is_empty());
+    }
+
+    #[test]
+    fn only_locks_that_were_seen_are_forgotten() {
+        let temp = tempfile::tempdir().expect("temp");
+        let locks = open(temp.path());
+        locks.add(lock("/a/b", 60)).expect("locks");
+        let seen = locks.hold().expect("reads").tokens_below(&path("/a"));
+        let later = Lock { token: "urn:later".into(), ..lock("/a/c", 60) };
+        locks.add(later.clone()).expect("locks");
+        locks.forget(&seen);
+        assert_eq!(locks.hold().expect("reads").table()[..], [later]);
     }
 
     #[test]
     fn what_has_expired_is_no_lock() {
         let temp = tempfile::tempdir().expect("temp");
-        let locks = Locks::open(OwnedFd::from(std::fs::File::open(temp.path()).expect("opens")), false).expect("opens");
+        let locks = open(temp.path());
         locks.add(lock("/a", -1)).expect("locks");
         assert_eq!(locks.hold().expect("reads").all().count(), 0);
         assert_eq!(locks.prolong("urn:/a", Timestamp::now()).expect("asks"), None);
@@ -325,11 +279,47 @@ mod tests {
 
     #[test]
     fn one_person_has_so_many() {
+        let many: Vec<Lock> = (0..MOST_OF_ONE).map(|number| lock(&format!("/{number}"), 60)).collect();
+        assert!(!is_full(&many[1..], &lock("/more", 60)) && is_full(&many, &lock("/more", 60)));
+        let max = UserRef { issuer: "us".into(), subject: "max".into(), name: "max".into() };
+        assert!(!is_full(&many, &Lock { holder: max.clone(), ..lock("/more", 60) }), "others have theirs");
+        let shared = |holder: &UserRef| Lock { scope: LockScope::Shared, holder: holder.clone(), ..lock("/s", 60) };
+        let here = vec![shared(&max); MOST_OF_ONE_HERE];
+        assert!(is_full(&here, &shared(&max)) && !is_full(&here, &shared(&many[0].holder)));
+        let owner = Fragment { lang: Some("x".repeat(MOST_BYTES_OF_ONE / 3)), xml: String::new() };
+        let large = |at: &str| Lock { owner: Some(owner.clone()), ..lock(at, 60) };
+        assert!(!is_full(&[large("/a")], &large("/b")) && is_full(&[large("/a"), large("/b")], &large("/c")));
+    }
+
+    #[test]
+    fn a_damaged_file_is_put_aside() {
         let temp = tempfile::tempdir().expect("temp");
-        let locks = Locks::open(OwnedFd::from(std::fs::File::open(temp.path()).expect("opens")), false).expect("opens");
-        for number in 0..MOST_OF_ONE {
-            locks.add(lock(&format!("/{number}"), 60)).expect("locks");
-        }
-        assert_eq!(locks.add(lock("/more", 60)), Err(Denied::TooMany));
+        std::fs::write(temp.path().join("locks"), "[{\"token\":").expect("writes");
+        let locks = open(temp.path());
+        locks.add(lock("/a", 60)).expect("locks");
+        assert_eq!(open(temp.path()).hold().expect("reads").all().count(), 1);
+        assert!(temp.path().join("locks.damaged").exists());
+    }
+
+    #[test]
+    fn no_lock_is_told_while_they_are_held() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let temp = tempfile::tempdir().expect("temp");
+        let (locks, is_told) = (open(temp.path()), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let held = locks.hold().expect("holds");
+            scope.spawn(|| {
+                locks.add(lock("/a", 60)).expect("locks");
+                is_told.store(true, Ordering::SeqCst);
+            });
+            let begun = std::time::Instant::now();
+            while !temp.path().join("locks").exists() {
+                assert!(begun.elapsed() < std::time::Duration::from_secs(60), "whoever gives a lock writes meanwhile");
+                std::thread::yield_now();
+            }
+            assert!(!is_told.load(Ordering::SeqCst) && held.is_empty());
+            drop(held);
+        });
+        assert!(is_told.load(Ordering::SeqCst));
     }
 }

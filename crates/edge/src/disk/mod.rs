@@ -8,6 +8,7 @@ pub mod fault;
 pub mod hidden;
 pub mod intake;
 pub mod kept;
+pub mod lock_file;
 pub mod locks;
 pub mod opened;
 pub mod part;

@@ -80,9 +80,6 @@ impl Part {
         for digest in &digests {
             sums::store(&self.file, digest, &facts);
         }
-        if terms.may_replace && kept::are_used(&self.area.root) {
-            self.take_over_properties(path)?;
-        }
         if self.area.treatment.fsync {
             fs::fsync(&self.file)?;
         }
@@ -93,13 +90,20 @@ impl Part {
 
     /// Other content has the properties of what it replaces.
     fn take_over_properties(&self, path: &ResourcePath) -> Result<(), Fault> {
-        // What cannot be opened has none that anybody could see.
-        self.area.root.open_read(path).map_or(Ok(()), |old| kept::carry_over(old, &self.file))
+        let old = match self.area.root.open_read(path) {
+            Ok(old) => old,
+            // What is not there, or nobody may open, has none that anybody could see. Other failures must not lose them.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let is_changed = kept::carry_over(old, &self.file)?;
+        // The content is there already, so this is short.
+        if is_changed && self.area.treatment.fsync { Ok(fs::fsync(&self.file)?) } else { Ok(()) }
     }
 
     fn take_name(&mut self, path: &ResourcePath, terms: &Terms) -> Result<Outcome, Fault> {
         let (area, may_replace) = (self.area.clone(), terms.may_replace);
-        let _held = area.unlocked(&area.naming(path)?, &terms.pass)?;
+        let _held = area.unlocked_name(path, &[], &terms.pass)?;
         let (parent, name) = match area.root.open_parent(path) {
             Err(Errno::NOENT) if !area.treatment.create_parents => return Err(Fault::NoParent),
             Err(Errno::NOENT) => {
@@ -108,6 +112,11 @@ impl Part {
             }
             other => other?,
         };
+        // Nobody changes the properties of what is there until it is replaced.
+        let _turn = terms.may_replace.then(|| area.properties.lock());
+        if terms.may_replace && kept::are_used(&area.root) {
+            self.take_over_properties(path)?;
+        }
         let hidden = area.hidden.dir();
         let outcome = match rename_at(hidden, &self.name, &parent, name, false) {
             Ok(()) => Ok(Outcome::Created),

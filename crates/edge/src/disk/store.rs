@@ -31,7 +31,7 @@ fn explain(fault: Fault, path: &ResourcePath) -> Error {
         Fault::NotEmpty => Errno::ENOTEMPTY,
         Fault::NoParent => Errno::ENOENT,
         Fault::Locked(_) => Errno::EACCES,
-        Fault::NoRoomForProperties => Errno::ENOSPC,
+        Fault::NoRoomForProperties | Fault::AnswerTooLong => Errno::ENOSPC,
         Fault::Length { .. } | Fault::CutShort => Errno::ECONN,
         Fault::Digest { .. } => Errno::ECHECKSUM,
         Fault::Changed => Errno::EIO,
@@ -124,7 +124,7 @@ impl ByteStore for AreaStore {
     fn make_folder<'a>(&'a self, path: &'a ResourcePath) -> Answer<'a, ()> {
         let pass = self.pass.clone();
         Box::pin(self.disk(path, move |area, path| {
-            drop(area.unlocked(&area.naming(path)?, &pass)?);
+            drop(area.unlocked_name(path, &[], &pass)?);
             area.make_folders(path)
         }))
     }

@@ -45,9 +45,21 @@ impl Lock {
         overlap && (self.scope == LockScope::Exclusive || other.scope == LockScope::Exclusive)
     }
 
+    /// About as many bytes as it takes where it is kept.
+    pub fn bytes(&self) -> usize {
+        const REST: usize = 256;
+        let path: usize = self.path.components().iter().map(|part| part.len() + 1).sum();
+        REST + path + self.token.len() + self.owner.as_ref().map_or(0, size_of_owner)
+    }
+
     pub fn is_held_by(&self, person: &UserRef) -> bool {
         self.holder.issuer == person.issuer && self.holder.subject == person.subject
     }
+}
+
+/// Bytes of what a client said of a lock's owner.
+pub fn size_of_owner(owner: &Fragment) -> usize {
+    owner.xml.len() + owner.lang.as_ref().map_or(0, String::len)
 }
 
 /// What a request shows to get by locks: who asks, and the tokens that they named. A token alone is no right, since
@@ -87,7 +99,8 @@ impl Touch {
     }
 }
 
-/// The first lock that is in the way. Of shared locks at one place the token of one is enough.
+/// The first lock that is in the way. Of shared locks the token of one is enough, if that one is in force where the other is in
+/// the way.
 pub fn in_the_way<'a>(
     locks: impl Iterator<Item = &'a Lock> + Clone,
     touches: &[Touch],
@@ -96,7 +109,8 @@ pub fn in_the_way<'a>(
     for touch in touches {
         let passed = |lock: &Lock| {
             let shared_here = |other: &Lock| {
-                let same_place = other.covers(touch.path()) || other.covers(&lock.path);
+                let place = if lock.covers(touch.path()) { touch.path() } else { &lock.path };
+                let same_place = other.covers(place);
                 other.scope == LockScope::Shared && same_place && pass.is_for(other)
             };
             pass.is_for(lock) || (lock.scope == LockScope::Shared && locks.clone().any(shared_here))
@@ -170,6 +184,13 @@ mod tests {
             assert!(in_the_way(shared.iter(), &[Touch::One(path("/a/f"))], &pass).is_none());
         }
         assert!(in_the_way(shared.iter(), &[Touch::One(path("/a/g"))], &pass("max", &[&shared[1]])).is_some());
+        let folder = [lock("/a", true, Shared, "eva"), lock("/a", false, Shared, "max")];
+        assert!(
+            in_the_way(folder.iter(), &[Touch::One(path("/a/f"))], &pass("max", &[&folder[1]])).is_some(),
+            "not deep"
+        );
+        assert!(in_the_way(folder.iter(), &[Touch::One(path("/a"))], &pass("max", &[&folder[1]])).is_none());
+        assert!(in_the_way(shared.iter(), &[Touch::Tree(path("/"))], &pass("max", &[&shared[1]])).is_some());
         assert_eq!(term(Some(Duration::MAX)), LONGEST);
     }
 }

@@ -46,11 +46,13 @@ const ALL: &[(&str, &str)] = &[
     (LCGDM, "mode"),
 ];
 
+const LOCKS: (&str, &str) = (DAV, "lockdiscovery");
+
 const BY_NAME: &[(&str, &str)] = &[
     (DAV, "quota-used-bytes"),
     (DAV, "quota-available-bytes"),
     (DAV, "supportedlock"),
-    (DAV, "lockdiscovery"),
+    LOCKS,
     (STORM, "Checksum"),
     (DCACHE, "Checksums"),
 ];
@@ -86,7 +88,9 @@ pub fn select(wanted: &Wanted, resource: &Described<'_>) -> (Vec<(Name, Value)>,
         }
         Wanted::All(more) => {
             let more = more.iter().map(|name| (name.namespace.as_str(), name.local.as_str()));
-            let more = more.chain((!resource.locks.is_empty()).then_some((DAV, "lockdiscovery")));
+            // Each once, also where it is named besides.
+            let more = more.filter(|name| *name != LOCKS && !ALL.contains(name));
+            let more = more.chain((!resource.locks.is_empty()).then_some(LOCKS));
             for (namespace, local) in ALL.iter().copied().chain(more) {
                 if let Some(value) = value_of(namespace, local, resource) {
                     found.push((Name::new(namespace, local), value));
@@ -104,6 +108,15 @@ pub fn select(wanted: &Wanted, resource: &Described<'_>) -> (Vec<(Name, Value)>,
         }
     }
     (found, missing)
+}
+
+/// Whether an answer needs the locks.
+pub fn needs_locks(wanted: &Wanted) -> bool {
+    match wanted {
+        Wanted::All(_) => true,
+        Wanted::Names => false,
+        Wanted::Named(names) => names.iter().any(|name| name.is(LOCKS.0, LOCKS.1)),
+    }
 }
 
 /// Whether an answer needs what clients left with resources.
@@ -179,6 +192,9 @@ mod tests {
         assert_eq!(found[0].1, Value::Text("7".into()));
         let (all, _) = select(&Wanted::All(Vec::new()), &described);
         assert!(all.contains(&(Name::new(DAV, "lockdiscovery"), Value::Xml("<D:activelock/>".into()))));
+        let include = ["lockdiscovery", "getetag"].map(|local| Name::new(DAV, local)).to_vec();
+        assert!(needs_locks(&Wanted::Named(include.clone())) && !needs_locks(&asked));
+        assert_eq!(select(&Wanted::All(include), &described).0.len(), all.len(), "each once");
         let (names, _) = select(&Wanted::Names, &described);
         assert!(names.iter().all(|(name, value)| name.local != "getcontentlength" && *value == Value::Empty));
         assert!(names.iter().any(|(name, _)| name.local == "note"));
