@@ -1,6 +1,12 @@
 //! Which line a waiting file stands in: files that are equal to the scheduler stand in one line, the oldest first.
 
+use dte_base::id::derived_id;
 use serde::{Deserialize, Serialize};
+
+/// Bytes of the parts of a lane's name. Longer ones end in a digest; a host that there can be fits into what names a storage.
+const LONGEST_END: usize = 128;
+const LONGEST_STORAGE: usize = 300;
+const LONGEST_NAME: usize = 255;
 
 /// What the scheduler knows of a file. Its text is the lane of the file's work.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -17,9 +23,12 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// The lane as a text that orders lanes of one link together.
+    /// The lane as a text that orders lanes of one link together. It is a key of an index, so it is never long.
     pub fn name(&self) -> String {
         let Lane { from, to, source, destination, vo, activity, priority } = self;
+        let [from, to] = [from, to].map(|end| short(end, LONGEST_END));
+        let [source, destination] = [source, destination].map(|storage| short(storage, LONGEST_STORAGE));
+        let [vo, activity] = [vo, activity].map(|name| short(name, LONGEST_NAME));
         serde_json::json!([from, to, source, destination, vo, activity, priority]).to_string()
     }
 
@@ -47,6 +56,16 @@ impl Lane {
     }
 }
 
+/// A text as it is, or the beginning of it with a digest when it is long or would become so in a name.
+fn short(text: &str, most: usize) -> String {
+    if text.len() <= most && !text.contains(char::is_control) {
+        return text.to_owned();
+    }
+    let digest = derived_id(&[text]).simple().to_string();
+    let plain: String = text.chars().filter(|c| !c.is_control()).collect();
+    format!("{}~{digest}", &plain[..plain.floor_char_boundary(most - digest.len() - 1)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +87,22 @@ mod tests {
             (old.link(), old.from.as_str(), old.to.as_str()),
             (("https://a", "https://b"), "a:443/x", "b:8443/y")
         );
+    }
+
+    #[test]
+    fn names_are_short() {
+        let long = |c: &str| c.repeat(4_000);
+        let lane = Lane {
+            from: long("ä"),
+            to: long("\""),
+            source: long("s"),
+            destination: long("d"),
+            vo: long("\\"),
+            activity: "\u{1}".repeat(200),
+            priority: 5,
+        };
+        let other = Lane { vo: format!("{}x", lane.vo), ..lane.clone() };
+        assert!(lane.name().len() < 2_200 && lane.name() != other.name(), "{}", lane.name().len());
+        assert_eq!(Lane::read(&lane.name()).name(), lane.name());
     }
 }
