@@ -382,3 +382,24 @@ async fn several_claims_end_together_and_lost_ones_are_told() {
         assert!(tasks.stop_and_wait(Duration::from_secs(20)).await);
     }
 }
+
+#[tokio::test]
+async fn long_lanes_of_older_engines_do_not_stop_the_start() {
+    let Some(options) = dte_store::testing::postgres_options() else {
+        eprintln!("SKIPPED: long lanes ({} names no PostgreSQL)", dte_store::testing::POSTGRES_VARIABLE);
+        return;
+    };
+    let store = Store::open(&options).await.expect("opens");
+    let as_before = store.write(|tx| {
+        tx.execute("DROP INDEX work_lane", &[])?;
+        tx.execute("DELETE FROM store_migrations WHERE owner = 'store.work' AND version > 1", &[])?;
+        tx.enqueue(NewWork::new("old", "1", serde_json::json!({})))?;
+        let lane: String = (0..200).map(|k| dte_base::id::derived_id(&[&format!("{k}")]).to_string()).collect();
+        tx.execute("UPDATE work SET lane = ?1", &params![lane])
+    });
+    assert_eq!(as_before.await.map_err(|error: Error| error).expect("writes"), 1);
+    drop(store);
+    let store = Store::open(&options).await.expect("opens again");
+    let lanes = store.read(|tx| tx.lanes("old", 1)).await.map_err(|error: Error| error).expect("lanes");
+    assert_eq!((lanes.len(), lanes[0].name.len()), (1, 550));
+}

@@ -15,7 +15,7 @@ use dte_transfer::store::begin::{Assignment, Taken, begin};
 use dte_transfer::store::finish::{Ended, How, finish};
 use dte_transfer::store::row::{FileRow, JobRow};
 use dte_transfer::store::submit::{Inserted, Submitter, insert};
-use dte_transfer::store::{BAN_QUEUE, COPY_QUEUE, MIGRATIONS, ban, reap, row};
+use dte_transfer::store::{BAN_QUEUE, COPY_QUEUE, MIGRATIONS, ban, reap, row, rules};
 use serde_json::json;
 use tokio::sync::mpsc::Receiver;
 use uuid::Uuid;
@@ -184,5 +184,29 @@ async fn what_nobody_works_on_is_found() {
         assert_eq!(desk.rows().await.0.state, JobState::Finished);
         assert_eq!(write(&desk.store, reap::lost).await, reap::Lost::default());
         desk.close().await;
+    }
+}
+
+#[tokio::test]
+async fn storages_of_older_engines_get_their_one_name() {
+    for store in dte_store::testing::stores().await.expect("stores") {
+        store.migrate("transfer", &MIGRATIONS[..5]).await.expect("migrates");
+        let said = |tx: &mut Tx<'_>| {
+            for name in ["davs://a", "davs://b", "https://b", "dav://c"] {
+                let sql =
+                    "INSERT INTO transfer_banned_storages (storage, status, added, admin) VALUES (?1, 'WAIT', 0, 'x')";
+                tx.execute(sql, &params![name])?;
+                let sql = "INSERT INTO transfer_links (name, source, destination, min_active, max_active, mode)
+                           VALUES (?1, '*', ?1, 1, 1, 0)";
+                tx.execute(sql, &params![name])?;
+            }
+            Ok(())
+        };
+        write(&store, said).await;
+        store.migrate("transfer", MIGRATIONS).await.expect("migrates");
+        let bans = write(&store, ban::storages).await.into_iter().map(|ban| ban.storage);
+        assert_eq!(bans.collect::<Vec<_>>(), ["http://c", "https://a", "https://b"]);
+        let links = write(&store, rules::links).await.into_iter().map(|link| link.destination);
+        assert_eq!(links.collect::<Vec<_>>(), ["http://c", "https://a", "https://b"]);
     }
 }

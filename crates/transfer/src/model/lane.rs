@@ -3,6 +3,8 @@
 use dte_base::id::derived_id;
 use serde::{Deserialize, Serialize};
 
+use crate::model::place::storage_key;
+
 /// Bytes of the parts of a lane's name. Longer ones end in a digest; a host that there can be fits into what names a storage.
 const LONGEST_END: usize = 128;
 const LONGEST_STORAGE: usize = 300;
@@ -22,6 +24,8 @@ pub struct Lane {
     pub priority: i64,
 }
 
+type Parts = (String, String, String, String, String, String, i64);
+
 impl Lane {
     /// The lane as a text that orders lanes of one link together. It is a key of an index, so it is never long.
     pub fn name(&self) -> String {
@@ -34,8 +38,9 @@ impl Lane {
 
     /// Reads [`Lane::name`]. Older engines named links only; such files are of the VO and activity of nobody.
     pub fn read(name: &str) -> Lane {
-        if let Ok((from, to, source, destination, vo, activity, priority)) = serde_json::from_str(name) {
-            return Lane { from, to, source, destination, vo, activity, priority };
+        if let Ok((from, to, source, destination, vo, activity, priority)) = serde_json::from_str::<Parts>(name) {
+            let known = |storage: String| storage_key(&storage).unwrap_or(storage);
+            return Lane { from, to, source: known(source), destination: known(destination), vo, activity, priority };
         }
         let (from, to) = name.split_once("->").unwrap_or((name, name));
         let storage = |end: &str| format!("https://{}", end.split([':', '/']).next().unwrap_or_default());
@@ -82,6 +87,8 @@ mod tests {
             priority: 5,
         };
         assert_eq!(Lane::read(&lane.name()), lane);
+        let other = Lane { source: "davs://a".into(), ..lane.clone() };
+        assert_eq!(Lane::read(&other.name()), lane);
         let old = Lane::read("a:443/x->b:8443/y");
         assert_eq!(
             (old.link(), old.from.as_str(), old.to.as_str()),
