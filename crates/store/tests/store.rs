@@ -294,8 +294,7 @@ async fn a_plan_says_what_comes_next() {
         });
         until("a and c are done", async || ran.lock().expect("not poisoned").len() == 100).await;
         assert!(tasks.stop_and_wait(Duration::from_secs(10)).await);
-        let ran = ran.lock().expect("not poisoned");
-        assert!(ran.iter().all(|id| id.starts_with(['a', 'c'])));
+        assert!(ran.lock().expect("not poisoned").iter().all(|id| id.starts_with(['a', 'c'])));
         let lanes = store.read(|tx| tx.lanes("planned", 100)).await.expect("lanes");
         assert_eq!(lanes.iter().map(|lane| lane.due).collect::<Vec<_>>(), [50, 0]);
     }

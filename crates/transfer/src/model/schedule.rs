@@ -99,6 +99,9 @@ impl End {
     }
 }
 
+/// A link with something to begin: how many run on it, the oldest of its open lines, and its number.
+type Turn = Reverse<(usize, (Timestamp, usize), usize)>;
+
 /// The lines with all that is looked up once.
 struct Table<'a> {
     rules: &'a Rules,
@@ -228,10 +231,10 @@ impl<'a> Table<'a> {
     /// Gives `free` places.
     fn give(&mut self, clocks: &mut Clocks, free: usize) {
         // The open lines of each link. Limits are only reached, never left, so what is full once need not be looked at again.
-        let mut open: Vec<Vec<usize>> = self.links.iter_mut().map(|link| link.lines.clone()).collect();
+        let mut open: Vec<Vec<usize>> = self.links.iter().map(|link| link.lines.clone()).collect();
         let mut turns = BinaryHeap::new();
-        for link in 0..self.links.len() {
-            turns.extend(self.turn(link, &mut open[link]));
+        for (link, open) in open.iter_mut().enumerate() {
+            turns.extend(self.turn(link, open));
         }
         let mut given = 0;
         while given < free
@@ -251,7 +254,7 @@ impl<'a> Table<'a> {
     }
 
     /// When a link with something to begin has its turn: the fewer run, the earlier.
-    fn turn(&self, link: usize, open: &mut Vec<usize>) -> Option<Reverse<(usize, (Timestamp, usize), usize)>> {
+    fn turn(&self, link: usize, open: &mut Vec<usize>) -> Option<Turn> {
         let about = &self.links[link];
         if self.link_full(about) {
             return None;
