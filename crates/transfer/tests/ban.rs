@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use dte_protocol_fts::{FileState, FtsError, JobState, Submission};
+use dte_protocol_fts::{FileState, FileSubmission, FtsError, JobState, Submission};
 use fixture::{Fault, QUICK, World, status_and_json};
 use http::Method;
 use serde_json::json;
@@ -47,13 +47,19 @@ async fn a_banned_storage_ends_its_files_and_takes_no_more() {
         let refused = world.admin().submit(&world.copy("/local/a", "/local/y")).await.expect_err("banned");
         assert!(matches!(&refused, FtsError::Forbidden { .. }), "{refused}");
         assert!(refused.to_string().contains(&format!("{} is banned", storage(&world))), "{refused}");
+        // Another word for the same storage opens no door.
+        let other = |path: &str| world.url(path).replacen("http://", "dav://", 1);
+        let by_another_name = FileSubmission::new(other("/local/a"), other("/local/z"));
+        world.admin().submit(&Submission::of(vec![by_another_name.clone()])).await.expect_err("banned");
         let (_, listed) = status_and_json(world.get("/fts/ban/se").await).await;
         assert_eq!((&listed[0]["se"], &listed[0]["status"]), (&json!(storage(&world)), &json!("CANCEL")));
         assert_eq!((&listed[0]["admin_dn"], &listed[0]["vo"]), (&json!("admin"), &json!("*")));
 
         world.storage.heal();
-        let lifted = world.delete(&format!("/fts/ban/se?storage={}", storage(&world))).await;
+        let lifted = world.delete(&format!("/fts/ban/se?storage={}", storage(&world).replacen("http", "DAV", 1))).await;
         assert_eq!(lifted.status, 204);
+        let file = world.run(&Submission::of(vec![by_another_name])).await;
+        assert_eq!((file.file_state, file.source_se.as_deref()), (FileState::Finished, Some("dav://127.0.0.1")));
         let file = world.run(&world.copy("/local/a", "/local/y")).await;
         assert_eq!(file.file_state, FileState::Finished);
         assert_eq!(world.storage.content("/local/x"), None);

@@ -94,6 +94,8 @@ async fn what_is_said_is_kept_and_told() {
         for path in ["links/slow", "activity_shares/atlas", "se?se=https://a.example"] {
             assert_eq!(world.delete(&format!("/fts/config/{path}")).await.status, 204, "{path}");
         }
+        let told = get(&world, "/fts/config/audit").await;
+        assert_eq!(told[0]["config"], "delete https://a.example");
         for path in ["links", "shares"] {
             assert_eq!(get(&world, &format!("/fts/config/{path}")).await, json!([]));
         }

@@ -10,7 +10,7 @@ use dte_base::time::Timestamp;
 use serde_json::Value as Json;
 
 use super::park::{Lot, Parked};
-use super::plan::{self, Plan};
+use super::plan::{self, Planned};
 use crate::sql::Dialect;
 use crate::value::Row;
 use crate::work::LEASED;
@@ -68,7 +68,14 @@ const LOOKED_AT: usize = 512;
 pub(crate) enum Choice {
     /// The best by priority and time, so many of a lane at once.
     PerLane(usize),
-    Planned(Plan),
+    Planned(Arc<Planned>),
+}
+
+impl Choice {
+    /// Whether the last claim left lanes for the next.
+    pub(crate) fn looks_on(&self) -> bool {
+        matches!(self, Choice::Planned(plan) if plan.looks_on())
+    }
 }
 
 /// Claims up to `count` pieces of work. Claims of one queue follow each other, so a lane's limit holds across processes.

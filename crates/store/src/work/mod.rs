@@ -13,6 +13,7 @@ mod park;
 mod plan;
 mod worker;
 
+use dte_base::id::derived_id;
 use dte_base::time::Timestamp;
 use serde_json::Value as Json;
 
@@ -24,13 +25,20 @@ pub use park::Parked;
 pub use plan::{Lane, Standing};
 pub use worker::{Outcome, Worker};
 
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, sql: include_str!("0001.sql") }, Migration { version: 2, sql: include_str!("0002.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("0001.sql") },
+    // Before the index of version 2, which on PostgreSQL takes no longer rows; where that is already, it changes nothing.
+    Migration { version: 3, sql: include_str!("0003.sql") },
+    Migration { version: 2, sql: include_str!("0002.sql") },
+];
 
 /// The states as stored.
 pub(crate) const READY: i64 = 0;
 pub(crate) const LEASED: i64 = 1;
 pub(crate) const DEAD: i64 = 2;
+
+/// Bytes of the name of a lane. A row of an index of PostgreSQL has 2704 at most.
+const LONGEST_LANE: usize = 2_200;
 
 /// Work to be declared.
 #[derive(Clone, Debug)]
@@ -49,9 +57,15 @@ impl NewWork {
         NewWork { queue: queue.into(), id: id.into(), payload, lane: String::new(), priority: 0, run_at: None }
     }
 
-    /// Work of one lane is limited by [`Worker::per_lane`]. Without a lane there is no such limit.
+    /// Work of one lane is limited by [`Worker::per_lane`]. Without a lane there is no such limit. The name of a lane is a key
+    /// of an index: of one that is very long the end is replaced by a digest.
     pub fn lane(mut self, lane: impl Into<String>) -> Self {
         self.lane = lane.into();
+        if self.lane.len() > LONGEST_LANE {
+            let digest = derived_id(&[&self.lane]).simple().to_string();
+            self.lane.truncate(self.lane.floor_char_boundary(LONGEST_LANE - digest.len()));
+            self.lane.push_str(&digest);
+        }
         self
     }
 

@@ -13,6 +13,7 @@ use tokio::task::{Id, JoinSet};
 
 use crate::work::claim::Choice;
 use crate::work::park::Lot;
+use crate::work::plan::Planned;
 use crate::work::{Claim, DEAD, Lane, READY, claim};
 use crate::{Error, Store, Tx};
 
@@ -59,6 +60,7 @@ pub struct Worker {
     lease: Duration,
     backoff: Backoff,
     max_attempts: u32,
+    when_claimed: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Worker {
@@ -71,6 +73,7 @@ impl Worker {
             lease: Duration::from_secs(15),
             backoff: Backoff::default(),
             max_attempts: 10,
+            when_claimed: Arc::new(|| ()),
         }
     }
 
@@ -92,7 +95,14 @@ impl Worker {
         mut self,
         plan: impl Fn(&mut Tx<'_>, &[Lane], usize) -> Result<Vec<usize>, Error> + Send + Sync + 'static,
     ) -> Self {
-        self.choice = Choice::Planned(Arc::new(plan));
+        self.choice = Choice::Planned(Arc::new(Planned::new(plan)));
+        self
+    }
+
+    /// Told after each claim that holds. The transaction in which a plan is asked may be undone and run again, so what a plan
+    /// keeps is kept for good only here.
+    pub fn when_claimed(mut self, told: impl Fn() + Send + Sync + 'static) -> Self {
+        self.when_claimed = Arc::new(told);
         self
     }
 
@@ -128,7 +138,7 @@ impl Worker {
             while !stop.is_cancelled() {
                 let free = self.concurrency.saturating_sub(running.busy(&lot));
                 let claimed = self.claim(free).await;
-                let full_hand = claimed.len() == free;
+                let full_hand = claimed.len() == free || (!claimed.is_empty() && self.choice.looks_on());
                 for claim in claimed {
                     let claim = claim.within(&lot);
                     running.start(claim.clone(), handler(claim));
@@ -180,10 +190,16 @@ impl Worker {
         }
         let instance = self.store.instance().to_owned();
         let claimed = self.store.claim(move |tx| claim::claim(tx, queue, free, &choice, lease, &instance)).await;
-        claimed.unwrap_or_else(|error: Error| {
-            tracing::warn!(queue, %error, "work could not be claimed");
-            Vec::new()
-        })
+        match claimed {
+            Ok(claimed) => {
+                (self.when_claimed)();
+                claimed
+            }
+            Err::<_, Error>(error) => {
+                tracing::warn!(queue, %error, "work could not be claimed");
+                Vec::new()
+            }
+        }
     }
 
     /// How long nothing needs to be looked at, if no bell rings.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::api::error::FtsError;
 use crate::model::ban::BanStatus;
+use crate::model::place::storage_key;
 use crate::model::reader::Reader;
 use crate::shared::Shared;
 use crate::store::ban::{self, Enforced, StorageBan, Subject, UserBan};
@@ -47,15 +48,9 @@ fn text(members: &Map<String, Value>, name: &str) -> Option<String> {
     members.get(name).and_then(Value::as_str).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// `scheme://host`, as files name their storages.
+/// `scheme://host`, under the one name that a storage has.
 pub fn storage_element(text: String) -> Result<String, FtsError> {
-    let text = text.trim_end_matches('/');
-    match text.split_once("://") {
-        Some((scheme, host)) if !scheme.is_empty() && !host.is_empty() && !host.contains(['/', ' ']) => {
-            Ok(format!("{}://{}", scheme.to_ascii_lowercase(), host.to_ascii_lowercase()))
-        }
-        _ => Err(FtsError::bad(format!("Invalid storage: {text} (wanted: scheme://host)"))),
-    }
+    storage_key(&text).ok_or_else(|| FtsError::bad(format!("Invalid storage: {text} (wanted: scheme://host)")))
 }
 
 pub async fn ban_storage(

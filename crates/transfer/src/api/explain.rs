@@ -117,7 +117,8 @@ async fn answer(
 fn lines(shared: &Shared, tx: &mut Tx<'_>) -> Result<BTreeMap<String, Why>, Error> {
     let (concurrency, per_area) = (shared.settings.concurrency, shared.settings.per_link);
     let lanes = tx.lanes(COPY_QUEUE, concurrency)?;
-    let running: usize = lanes.iter().map(|lane| lane.running).sum();
+    // Each mover has places of its own.
+    let running = tx.held_by(COPY_QUEUE, shared.store.instance())?;
     let rules = shared.planner.rules(tx, per_area)?;
     let decision = shared.planner.preview(&rules, &lanes, concurrency.saturating_sub(running));
     Ok(lanes.into_iter().map(|lane| lane.name).zip(decision.why).collect())

@@ -198,6 +198,9 @@ fn weights(share: &Value) -> Result<BTreeMap<String, f64>, FtsError> {
     for part in parts {
         let part = part.as_object().ok_or_else(|| FtsError::bad("The share has to be a dictionary"))?;
         for (activity, weight) in part {
+            if activity.chars().count() > LONGEST_NAME {
+                return Err(FtsError::bad(format!("An activity is longer than {LONGEST_NAME} characters")));
+            }
             let weight = weight.as_f64().filter(|weight| weight.is_finite() && *weight >= 0.0);
             weights.insert(activity.clone(), weight.ok_or_else(|| FtsError::bad("Bad share value"))?);
         }

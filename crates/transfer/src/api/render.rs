@@ -4,6 +4,7 @@ use dte_protocol_fts::identifier::destination_id;
 use dte_protocol_fts::{File, FtsTime, Job};
 use serde_json::{Map, Value};
 
+use crate::model::place::StorageUrl;
 use crate::store::row::{FileRow, JobRow};
 
 /// What answers say of times in tape systems that are not asked for.
@@ -44,6 +45,11 @@ pub fn job(row: &JobRow, host: &str) -> Job {
     }
 }
 
+/// The storage of a URL as its submitter wrote it.
+fn written(url: &str, storage: &str) -> String {
+    StorageUrl::parse(url).map_or_else(|_| storage.to_owned(), |url| url.storage_as_written())
+}
+
 pub fn file(row: &FileRow, job: &JobRow) -> File {
     let seconds = match (row.started, row.finished) {
         (Some(started), Some(finished)) => Some(finished.since(started).as_secs_f64()),
@@ -62,8 +68,8 @@ pub fn file(row: &FileRow, job: &JobRow) -> File {
         file_state_initial: Some(row.initial_state),
         source_surl: row.source.clone(),
         dest_surl: row.destination.clone(),
-        source_se: Some(row.source_se.clone()),
-        dest_se: Some(row.dest_se.clone()),
+        source_se: Some(written(&row.source, &row.source_se)),
+        dest_se: Some(written(&row.destination, &row.dest_se)),
         vo_name: Some(job.vo.clone()),
         priority: Some(job.priority),
         activity: Some(row.activity.clone()),

@@ -148,8 +148,17 @@ fn number(name: &str, value: &Value) -> Result<Option<u32>, FtsError> {
     }
 }
 
-pub async fn forget(State(shared): State<Arc<Shared>>, Query(which): Query<Which>) -> Result<StatusCode, FtsError> {
+pub async fn forget(
+    State(shared): State<Arc<Shared>>,
+    principal: Principal,
+    Query(which): Query<Which>,
+) -> Result<StatusCode, FtsError> {
     let storage = named(which.se.ok_or_else(|| FtsError::bad("Missing se parameter"))?)?;
-    shared.store.write(move |tx| storages::forget(tx, &storage)).await?;
+    let dn = principal.subject.to_string();
+    let write = shared.store.write(move |tx| {
+        storages::forget(tx, &storage)?;
+        rules::note(tx, &dn, "se-config", &format!("delete {storage}"), Timestamp::now())
+    });
+    write.await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,6 +2,7 @@
 //! try, when that try comes; whose turn it is, how many a link is given, and why a file waits. Plain types and pure functions.
 
 pub mod ban;
+pub mod clocks;
 pub mod explain;
 pub mod failure;
 pub mod lane;

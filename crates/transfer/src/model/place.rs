@@ -91,15 +91,24 @@ impl StorageUrl {
         &self.address
     }
 
-    /// `scheme://hostname`: the storage element, without its port.
+    /// The storage element, by the name under which lines, rules and bans know it ([`storage_key`]), without its port.
     pub fn storage_element(&self) -> String {
+        format!("{}://{}", self.address.scheme(), self.host())
+    }
+
+    /// `scheme://hostname`: the storage element as the submitter wrote it.
+    pub fn storage_as_written(&self) -> String {
         let scheme = self.text.split(':').next().unwrap_or_default().to_ascii_lowercase();
         format!("{scheme}://{}", self.address.host_str().unwrap_or_default())
     }
 
+    fn host(&self) -> &str {
+        self.address.host_str().unwrap_or_default().trim_end_matches('.')
+    }
+
     /// `host:port/area`: one end of a link, the unit of fairness between transfers.
     pub fn link_end(&self) -> String {
-        let host = self.address.host_str().unwrap_or_default();
+        let host = self.host();
         let port = self.address.port_or_known_default().unwrap_or_default();
         let path = self.address.path();
         let below = path.strip_prefix(EDGE_PREFIX).unwrap_or_else(|| path.trim_start_matches('/'));
@@ -138,6 +147,25 @@ impl StorageUrl {
                 None => false,
             }
     }
+}
+
+/// The one name of a storage, of the many that people write: `davs://A.example.:443` is `https://a.example`. None for what is
+/// not `scheme://host`.
+pub fn storage_key(text: &str) -> Option<String> {
+    let (scheme, authority) = text.trim().trim_end_matches('/').split_once("://")?;
+    if !is_scheme(scheme) || authority.is_empty() || authority.contains(['/', '\\', '?', '#', '@', ' ']) {
+        return None;
+    }
+    let scheme = scheme.to_ascii_lowercase();
+    let plain = match scheme.as_str() {
+        "https" | "davs" | "webdavs" => "https",
+        "http" | "dav" | "webdav" => "http",
+        _ => return Some(format!("{scheme}://{}", authority.to_ascii_lowercase().trim_end_matches('.'))),
+    };
+    let url = Url::parse(&format!("{plain}://{authority}/")).ok()?;
+    let host = url.host_str()?.trim_end_matches('.');
+    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+    (!host.is_empty()).then(|| format!("{plain}://{host}{port}"))
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -182,7 +210,8 @@ mod tests {
         let url = StorageUrl::parse(" davs://host.example:8443/dav/local/a/b%20c/d ").expect("parses");
         assert_eq!(url.as_str(), "davs://host.example:8443/dav/local/a/b%20c/d");
         assert_eq!(url.address().as_str(), "https://host.example:8443/dav/local/a/b%20c/d");
-        assert_eq!(url.storage_element(), "davs://host.example");
+        assert_eq!(url.storage_element(), "https://host.example");
+        assert_eq!(url.storage_as_written(), "davs://host.example");
         assert_eq!(url.link_end(), "host.example:8443/local");
         assert_eq!(url.scope_path(), "/local/a/b%20c/d");
         assert_eq!((url.edge_path().as_deref(), url.scope_folder()), (Some("/local/a/b c/d"), "/local/a/b%20c"));
@@ -190,5 +219,20 @@ mod tests {
         assert_eq!((other.link_end().as_str(), other.scope_path()), ("h:80/pnfs", "/pnfs/x"));
         assert!(!other.may_carry_token());
         assert!(StorageUrl::parse("http://127.0.0.1:1/x").expect("parses").may_carry_token());
+    }
+
+    #[test]
+    fn a_storage_has_one_name() {
+        for text in ["https://a.example", "DAVS://A.Example.:443/", "webdavs://a.example", " https://a.example. "] {
+            assert_eq!(storage_key(text).as_deref(), Some("https://a.example"), "{text}");
+        }
+        assert_eq!(storage_key("dav://[::1]:80").as_deref(), Some("http://[::1]"));
+        assert_eq!(storage_key("http://a:443").as_deref(), Some("http://a:443"));
+        assert_eq!(storage_key("root://A.example.").as_deref(), Some("root://a.example"));
+        for text in ["a.example", "https://", "https://a/b", "https://u@a", "https://a b", "https://.", "://a"] {
+            assert_eq!(storage_key(text), None, "{text}");
+        }
+        let url = StorageUrl::parse("davs://A.example.:443/x/y").expect("parses");
+        assert_eq!((url.storage_element().as_str(), url.link_end().as_str()), ("https://a.example", "a.example:443/x"));
     }
 }

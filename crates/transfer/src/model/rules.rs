@@ -138,24 +138,37 @@ impl Rules {
         ]
     }
 
-    /// The weight of the lane's VO on its link: 1 where nothing is said of the link.
-    pub fn vo_weight(&self, lane: &Lane) -> f64 {
+    /// Whose share the lane's VO has on its link, and its weight. Where nothing is said of the link every VO has its own, of 1.
+    pub fn vo_share<'a>(&'a self, lane: &'a Lane) -> (&'a str, f64) {
         let of_link = |source: &str, destination: &str| {
-            let shares = self.vo_shares.iter().filter(|s| s.source == source && s.destination == destination);
-            let shares: Vec<&VoShare> = shares.collect();
-            let of = |vo: &str| shares.iter().find(|share| share.vo == vo).map(|share| f64::from(share.share));
-            (!shares.is_empty()).then(|| of(&lane.vo).or_else(|| of(PUBLIC)).unwrap_or(0.0))
+            let mut shares =
+                self.vo_shares.iter().filter(|s| s.source == source && s.destination == destination).peekable();
+            shares.peek()?;
+            let (mut named, mut public) = (None, None);
+            for share in shares {
+                let found = (share.vo.as_str(), f64::from(share.share));
+                if share.vo == lane.vo {
+                    named = Some(found);
+                } else if share.vo == PUBLIC {
+                    public = Some(found);
+                }
+            }
+            Some(named.or(public).unwrap_or(("", 0.0)))
         };
         let (source, destination) = lane.link();
         let links = [(source, destination), (source, ANY), (ANY, destination), (ANY, ANY)];
-        links.into_iter().find_map(|(source, destination)| of_link(source, destination)).unwrap_or(1.0)
+        links.into_iter().find_map(|(source, destination)| of_link(source, destination)).unwrap_or((&lane.vo, 1.0))
     }
 
-    /// The weight of the lane's activity within its VO; none where activities do not count.
-    pub fn activity_weight(&self, lane: &Lane) -> Option<f64> {
-        let shares = self.activity_shares.get(&lane.vo).or_else(|| self.activity_shares.get(ANY))?;
-        let named = shares.iter().find(|(name, _)| name.eq_ignore_ascii_case(&lane.activity));
-        let weight = named.map(|(_, weight)| *weight).or_else(|| shares.get(DEFAULT_ACTIVITY).copied());
-        Some(weight.unwrap_or(0.0))
+    /// Whose share the lane's activity has within its VO, and its weight; none where activities do not count.
+    pub fn activity_share(&self, lane: &Lane) -> Option<(&str, f64)> {
+        let weights = self.activity_shares.get(&lane.vo).or_else(|| self.activity_shares.get(ANY))?;
+        Some(named_activity(weights, &lane.activity).unwrap_or(("", 0.0)))
     }
+}
+
+/// The share that an activity has among these weights, and its name there.
+pub fn named_activity<'a>(weights: &'a BTreeMap<String, f64>, activity: &str) -> Option<(&'a str, f64)> {
+    let named = weights.iter().find(|(name, _)| name.eq_ignore_ascii_case(activity));
+    named.or_else(|| weights.get_key_value(DEFAULT_ACTIVITY)).map(|(name, weight)| (name.as_str(), *weight))
 }

@@ -14,6 +14,7 @@ const STAGING_METADATA_LIMIT: usize = 1024;
 const SCITAGS: std::ops::RangeInclusive<i64> = 65..=65_535;
 /// What answers show when no checksum was stated.
 const NO_CHECKSUM: &str = "ADLER32";
+const LONGEST_ACTIVITY: usize = 255;
 const DEFAULT_ACTIVITY: &str = "default";
 
 /// A job as wanted.
@@ -118,6 +119,10 @@ fn read_file(index: i64, members: &Map<String, Value>, tokens: &mut Vec<String>)
     if scitag.is_some_and(|tag| !SCITAGS.contains(&tag)) {
         return Err(Refusal::value("SciTag must be in the [65, 65535] range"));
     }
+    let activity = reader.text("activity")?.unwrap_or(DEFAULT_ACTIVITY);
+    if activity.chars().count() > LONGEST_ACTIVITY {
+        return Err(Refusal::value(format!("activity is longer than {LONGEST_ACTIVITY} characters")));
+    }
     let template = |source: &StorageUrl, destination: &StorageUrl| -> Result<NewFile, Refusal> {
         Ok(NewFile {
             index,
@@ -134,7 +139,7 @@ fn read_file(index: i64, members: &Map<String, Value>, tokens: &mut Vec<String>)
             metadata: reader.metadata("metadata", FILE_METADATA_LIMIT)?,
             staging_metadata: reader.object("staging_metadata", "Staging", STAGING_METADATA_LIMIT)?,
             archive_metadata: reader.object("archive_metadata", "Archive", STAGING_METADATA_LIMIT)?,
-            activity: reader.text("activity")?.unwrap_or(DEFAULT_ACTIVITY).to_owned(),
+            activity: activity.to_owned(),
             strategy,
             scitag,
         })
@@ -236,6 +241,14 @@ mod tests {
         assert_eq!(
             (delete.status.as_u16(), delete.message.as_str()),
             (405, "Deletion jobs are no longer supported by FTS")
+        );
+        let mut named = file("https://a/x", "https://b/x");
+        named["activity"] = "ä".repeat(255).into();
+        assert!(read(&json!({"files": [named]})).is_ok());
+        named["activity"] = "ä".repeat(256).into();
+        assert_eq!(
+            message(json!({"files": [named]})),
+            "Invalid value within the request: activity is longer than 255 characters"
         );
         let five: Vec<Value> = (0..5).map(|_| file("https://a/x", "https://b/x")).collect();
         assert_eq!(message(json!({"files": five})), "Too many files in one job, the limit is 4");

@@ -117,7 +117,7 @@ pub fn lift(tx: &mut Tx<'_>, subject: &Subject) -> Result<(), Error> {
     declare(tx, subject)
 }
 
-fn declare(tx: &mut Tx<'_>, subject: &Subject) -> Result<(), Error> {
+pub(super) fn declare(tx: &mut Tx<'_>, subject: &Subject) -> Result<(), Error> {
     tx.request(NewWork::new(BAN_QUEUE, subject.id(), json!({}))).map(|_| ())
 }
 

@@ -1,6 +1,6 @@
 //! Files whose turn has come: several at once, in one transaction of [`dte_store::Store::claim`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use dte_base::time::Timestamp;
 use dte_protocol_fts::{FileState, JobState, JobType};
@@ -49,14 +49,24 @@ pub fn begin(tx: &mut Tx<'_>, taken: &[Taken], host: &str, now: Timestamp) -> Re
     let jobs = row::jobs_of_files(tx, &ids)?;
     let files: HashMap<i64, FileRow> =
         row::files_by_id(tx, &ids)?.into_iter().map(|file| (file.file_id, file)).collect();
+    // Whoever lost a claim begins nothing, and the file's own claim may be in the same batch.
+    let held = tx.still_ours(&taken.iter().map(|taken| &taken.claim).collect::<Vec<_>>())?;
     let bans = Bans::of(tx, &jobs, &files)?;
+    let mut held_back = BTreeSet::new();
     let (mut answers, mut rows, mut over) = (Vec::with_capacity(taken.len()), Vec::new(), Vec::new());
-    for Taken { claim, file_id } in taken {
+    for (Taken { claim, file_id }, is_ours) in taken.iter().zip(held) {
+        if !is_ours {
+            answers.push(None);
+            continue;
+        }
         let known = files.get(file_id).and_then(|file| Some((file, jobs.get(&file.job_id)?)));
         let turn = known.map_or(Turn::Over, |(file, job)| bans.turn(file, job, now));
         let (Some((file, job)), Turn::Copy) = (known, &turn) else {
             if let Some((file, job)) = known {
                 put_aside(tx, job, file.clone(), &turn, now)?;
+                if matches!(turn, Turn::Hold(_)) {
+                    held_back.extend(bans.waiting_for(file).map(str::to_owned));
+                }
             }
             over.push(claim);
             answers.push(None);
@@ -81,6 +91,10 @@ pub fn begin(tx: &mut Tx<'_>, taken: &[Taken], host: &str, now: Timestamp) -> Re
         waiting.map(|job| values![job.job_id, JobState::Submitted.as_str(), JobState::Active.as_str()]).collect();
     for row in &waiting {
         tx.execute("UPDATE transfer_jobs SET state = ?3 WHERE job_id = ?1 AND state = ?2", row)?;
+    }
+    // A ban may have been lifted since it was read, and what it held released before this file was held: looked at once more.
+    for storage in held_back {
+        ban::declare(tx, &ban::Subject::Storage(storage))?;
     }
     tx.finished_many(&over)?;
     Ok(answers)
@@ -114,6 +128,14 @@ impl Bans {
             users: ban::banned_users(tx, &Vec::from_iter(users))?,
             storages: ban::banned_storages(tx, &Vec::from_iter(storages))?,
         })
+    }
+
+    /// The banned storages of a file.
+    fn waiting_for<'a>(&'a self, file: &'a FileRow) -> impl Iterator<Item = &'a str> {
+        [&file.source_se, &file.dest_se]
+            .into_iter()
+            .filter(|name| self.storages.contains_key(*name))
+            .map(String::as_str)
     }
 
     fn turn(&self, file: &FileRow, job: &JobRow, now: Timestamp) -> Turn {

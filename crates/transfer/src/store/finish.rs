@@ -1,6 +1,6 @@
 //! How copies ended: several at once, in one transaction of [`dte_store::Store::claim`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use dte_base::time::Timestamp;
 use dte_protocol_fts::{FileState, JobType};
@@ -40,21 +40,23 @@ pub fn finish(tx: &mut Tx<'_>, ended: &[Ended], host: &str, now: Timestamp) -> R
         row::files_by_id(tx, &ids)?.into_iter().map(|file| (file.file_id, file)).collect();
     // Files that ended in another way meanwhile stay as they are.
     files.retain(|_, file| file.state == FileState::Active);
-    let trying: Vec<&Ended> = ended
+    // Another mover that took a file over records how it ends, maybe in this very batch.
+    let held = tx.still_ours(&ended.iter().map(|ended| &ended.claim).collect::<Vec<_>>())?;
+    let goes_on = |(ended, is_ours): (&Ended, &bool)| {
+        *is_ours && matches!(ended.how, How::FailedForNow(_)) && files.contains_key(&ended.assignment.file.file_id)
+    };
+    let again: Vec<bool> = ended.iter().zip(&held).map(goes_on).collect();
+    let over: Vec<&Ended> = ended
         .iter()
-        .filter(|ended| matches!(ended.how, How::FailedForNow(_)) && files.contains_key(&ended.assignment.file.file_id))
+        .zip(held.iter().zip(&again))
+        .filter(|(_, (held, again))| **held && !**again)
+        .map(|(e, _)| e)
         .collect();
-    let held = tx.still_ours(&trying.iter().map(|ended| &ended.claim).collect::<Vec<_>>())?;
-    let again: HashSet<i64> =
-        trying.iter().zip(held).filter(|(_, held)| *held).map(|(ended, _)| ended.assignment.file.file_id).collect();
-    let over: Vec<&Ended> = ended.iter().filter(|ended| !again.contains(&ended.assignment.file.file_id)).collect();
-    let claims: Vec<&Claim> = over.iter().map(|ended| &ended.claim).collect();
-    let ours = tx.finished_many(&claims)?;
+    let ours = tx.finished_many(&over.iter().map(|ended| &ended.claim).collect::<Vec<_>>())?;
     let mut batch = Batch::default();
     for (ended, is_ours) in over.into_iter().zip(ours) {
-        let file = files.remove(&ended.assignment.file.file_id);
-        // Another mover that took the file over records how it ends.
-        if let Some(file) = file.filter(|_| is_ours)
+        if is_ours
+            && let Some(file) = files.remove(&ended.assignment.file.file_id)
             && let Some(job) = jobs.get(&file.job_id)
         {
             batch.end(job, file, &ended.how, now);
@@ -62,7 +64,7 @@ pub fn finish(tx: &mut Tx<'_>, ended: &[Ended], host: &str, now: Timestamp) -> R
     }
     batch.write(tx, now)?;
     let (mut waiting, mut retries) = (Vec::new(), Vec::new());
-    for ended in trying {
+    for (ended, _) in ended.iter().zip(&again).filter(|(_, again)| **again) {
         let (How::FailedForNow(failure), Some(file)) = (&ended.how, files.get(&ended.assignment.file.file_id)) else {
             continue;
         };
@@ -72,7 +74,7 @@ pub fn finish(tx: &mut Tx<'_>, ended: &[Ended], host: &str, now: Timestamp) -> R
     }
     tx.update_many("transfer_files", &["file_id"], &["state", "retries", "reason", "recoverable"], &waiting)?;
     tx.insert_new_many("transfer_retries", &["file_id", "attempt", "time", "reason", "host"], &retries)?;
-    Ok(ended.iter().map(|ended| again.contains(&ended.assignment.file.file_id)).collect())
+    Ok(again)
 }
 
 /// Files that end together.

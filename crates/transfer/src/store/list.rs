@@ -3,6 +3,7 @@
 use dte_base::time::Timestamp;
 use dte_store::{Error, Tx, Value};
 
+use crate::model::place::storage_key;
 use crate::store::row::{self, FileRow, JobRow};
 
 /// Files in one answer.
@@ -95,8 +96,9 @@ pub fn files(tx: &mut Tx<'_>, filter: &Filter) -> Result<Vec<FileRow>, Error> {
     let mut conditions = Conditions::default();
     conditions.equal("cred_id", filter.cred_id.as_ref());
     conditions.equal("vo", filter.vo.as_ref());
-    conditions.equal("f.source_se", filter.source_se.as_ref());
-    conditions.equal("f.dest_se", filter.dest_se.as_ref());
+    let key = |storage: &String| storage_key(storage).unwrap_or_else(|| storage.clone());
+    conditions.equal("f.source_se", filter.source_se.as_ref().map(key).as_ref());
+    conditions.equal("f.dest_se", filter.dest_se.as_ref().map(key).as_ref());
     conditions.equal("destination", filter.destination.as_ref());
     conditions.one_of("f.state", &filter.states);
     match filter.ended_since {

@@ -26,6 +26,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, sql: include_str!("0003.sql") },
     Migration { version: 4, sql: include_str!("0004.sql") },
     Migration { version: 5, sql: include_str!("0005.sql") },
+    Migration { version: 6, sql: include_str!("0006.sql") },
 ];
 
 /// The queue of the movers: one piece of work per file.

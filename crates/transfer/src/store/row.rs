@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::model::params::JobParams;
+use crate::model::place::storage_key;
 
 /// A job.
 #[derive(Clone, Debug)]
@@ -78,6 +79,7 @@ pub struct FileRow {
     pub initial_state: FileState,
     pub source: String,
     pub destination: String,
+    /// Under their one name ([`storage_key`]).
     pub source_se: String,
     pub dest_se: String,
     pub lane: String,
@@ -105,6 +107,12 @@ pub(super) const FILE_COLUMNS: &str = "file_id, job_id, file_index, state, initi
     dest_se, lane, activity, strategy, checksum, user_filesize, metadata, staging_metadata, archive_metadata, scitag, \
     hashed_id, bytes, adler32, reason, recoverable, retries, host, started, finished";
 
+/// The one name of a storage; older movers wrote others.
+fn storage(row: &Row, index: usize) -> Result<String, Error> {
+    let name: String = row.get(index)?;
+    Ok(storage_key(&name).unwrap_or(name))
+}
+
 pub(super) fn read_file(row: &Row) -> Result<FileRow, Error> {
     Ok(FileRow {
         file_id: row.get(0)?,
@@ -114,8 +122,8 @@ pub(super) fn read_file(row: &Row) -> Result<FileRow, Error> {
         initial_state: parsed(row, 4, "a file state")?,
         source: row.get(5)?,
         destination: row.get(6)?,
-        source_se: row.get(7)?,
-        dest_se: row.get(8)?,
+        source_se: storage(row, 7)?,
+        dest_se: storage(row, 8)?,
         lane: row.get(9)?,
         activity: row.get(10)?,
         strategy: row.get(11)?,

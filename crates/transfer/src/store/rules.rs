@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dte_base::time::Timestamp;
 use dte_store::{Error, Row, Tx, params};
 
-use crate::model::rules::{LinkRule, Mode, Rules, StorageRule, VoShare};
+use crate::model::rules::{ANY, LinkRule, Mode, Rules, StorageRule, VoShare};
 use crate::store::COPY_QUEUE;
 
 /// Changes that are told.
@@ -144,6 +144,17 @@ pub fn activity_shares(tx: &mut Tx<'_>) -> Result<Vec<ActivityShares>, Error> {
         let weights = weights.map_err(|_| Error::Column { index: 2, wanted: "weights of activities" })?;
         Ok(ActivityShares { vo: row.get(0)?, active: row.get(1)?, weights })
     })
+}
+
+/// The weights of activities that count for a VO.
+pub(super) fn weights_of(tx: &mut Tx<'_>, vo: &str) -> Result<Option<BTreeMap<String, f64>>, Error> {
+    let sql = "SELECT vo, shares FROM transfer_activity_shares WHERE active <> 0 AND (vo = ?1 OR vo = ?2)";
+    let found = tx.query(sql, &params![vo, ANY], |row| {
+        let weights = serde_json::from_str(&row.get::<String>(1)?);
+        let weights = weights.map_err(|_| Error::Column { index: 1, wanted: "weights of activities" })?;
+        Ok((row.get::<String>(0)?, weights))
+    })?;
+    Ok(found.into_iter().max_by_key(|(of, _)| of == vo).map(|(_, weights)| weights))
 }
 
 pub fn set_activity_shares(tx: &mut Tx<'_>, shares: &ActivityShares) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use dte_store::{Error, Row, Tx, params};
 
-use crate::model::rules::StorageRule;
+use crate::model::rules::{ANY, StorageRule};
 use crate::model::support::TpcSupport;
 use crate::store::rules::{changed, read_storage};
 
@@ -10,10 +10,11 @@ fn support(row: &Row, index: usize) -> Result<TpcSupport, Error> {
     row.get::<String>(index)?.parse().map_err(|_| Error::Column { index, wanted: "a word of tpc_support" })
 }
 
-/// What was said of this storage; the default when nothing was.
+/// What was said of this storage, or else of all; the default when nothing was.
 pub fn support_of(tx: &mut Tx<'_>, storage: &str) -> Result<TpcSupport, Error> {
-    let sql = "SELECT tpc_support FROM transfer_storages WHERE storage = ?1";
-    Ok(tx.query_opt(sql, &params![storage], |row| support(row, 0))?.unwrap_or_default())
+    let sql = "SELECT storage, tpc_support FROM transfer_storages WHERE storage = ?1 OR storage = ?2";
+    let said = tx.query(sql, &params![storage, ANY], |row| Ok((row.get::<String>(0)?, support(row, 1)?)))?;
+    Ok(said.into_iter().max_by_key(|(name, _)| name == storage).map(|(_, support)| support).unwrap_or_default())
 }
 
 /// All storages of which something was said, by name.

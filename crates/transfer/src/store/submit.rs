@@ -1,20 +1,20 @@
 //! Writes a new job, and hands its files to the movers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dte_base::time::Timestamp;
 use dte_identity::UserRef;
 use dte_protocol_fts::{FileState, JobState};
-use dte_store::{Error, NewWork, Tx, params, values};
+use dte_store::{Error, NewWork, Row, Tx, params, values};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::model::ban::BanStatus;
 use crate::model::lane::Lane;
+use crate::model::rules::{DEFAULT_ACTIVITY, named_activity};
 use crate::model::submission::{NewFile, NewJob};
-use crate::store::ban;
 use crate::store::row::FileRow;
-use crate::store::{COPY_QUEUE, DISPATCH_QUEUE};
+use crate::store::{COPY_QUEUE, DISPATCH_QUEUE, ban, rules};
 
 /// Jobs up to this size are handed over with their submission, larger ones in pieces of this size afterwards, so that no
 /// transaction holds the database for long and small jobs need not queue behind all of a large one.
@@ -64,8 +64,8 @@ pub fn insert(tx: &mut Tx<'_>, job_id: Uuid, job: &NewJob, by: &Submitter, now: 
             &by.user_dn,
             &by.cred_id,
             &by.vo,
-            common(&job.files, |file| file.source.storage_element()),
-            common(&job.files, |file| file.destination.storage_element()),
+            common(&job.files, |file| file.source.storage_as_written()),
+            common(&job.files, |file| file.destination.storage_as_written()),
             job.params.priority,
             job_params,
             now,
@@ -161,11 +161,10 @@ pub fn dispatch(tx: &mut Tx<'_>, job_id: Uuid) -> Result<Dispatched, Error> {
     // Movers count what ended in the same row.
     let lock = tx.for_update();
     let sql = format!(
-        "SELECT dispatched, priority FROM transfer_jobs WHERE job_id = ?1 AND finished IS NULL AND cancelled = 0{lock}"
+        "SELECT dispatched, priority, vo FROM transfer_jobs WHERE job_id = ?1 AND finished IS NULL AND cancelled = 0{lock}"
     );
-    let Some((done, priority)) =
-        tx.query_opt(&sql, &params![job_id], |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)))?
-    else {
+    let read = |row: &Row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?, row.get::<String>(2)?));
+    let Some((done, priority, vo)) = tx.query_opt(&sql, &params![job_id], read)? else {
         return Ok(Dispatched::All);
     };
     if done > 0 && waiting(tx, job_id, done)? >= PIECE {
@@ -176,8 +175,10 @@ pub fn dispatch(tx: &mut Tx<'_>, job_id: Uuid) -> Result<Dispatched, Error> {
         &params![job_id, done, PIECE],
         |row| Ok((row.get::<i64>(0)?, row.get::<String>(1)?, row.get::<String>(2)?)),
     )?;
+    let weights = rules::weights_of(tx, &vo)?;
     let waiting = next.iter().filter(|(.., state)| state == FileState::Submitted.as_str());
-    let work: Vec<NewWork> = waiting.map(|(file_id, lane, _)| copy_work(*file_id, lane, priority)).collect();
+    let work: Vec<NewWork> =
+        waiting.map(|(file_id, lane, _)| copy_work(*file_id, lane, priority, weights.as_ref())).collect();
     tx.enqueue_many(&work)?;
     let Some((last, ..)) = next.last() else { return Ok(Dispatched::All) };
     tx.execute("UPDATE transfer_jobs SET dispatched = ?2 WHERE job_id = ?1", &params![job_id, *last])?;
@@ -196,11 +197,16 @@ fn waiting(tx: &mut Tx<'_>, job_id: Uuid, last: i64) -> Result<usize, Error> {
 
 /// Declares the copy of a file whose turn has come.
 pub(super) fn enqueue_copy(tx: &mut Tx<'_>, file: &FileRow, priority: i64) -> Result<(), Error> {
-    tx.enqueue(copy_work(file.file_id, &file.lane, priority)).map(|_| ())
+    let weights = rules::weights_of(tx, &Lane::read(&file.lane).vo)?;
+    tx.enqueue(copy_work(file.file_id, &file.lane, priority, weights.as_ref())).map(|_| ())
 }
 
-fn copy_work(file_id: i64, lane: &str, priority: i64) -> NewWork {
+fn copy_work(file_id: i64, lane: &str, priority: i64, weights: Option<&BTreeMap<String, f64>>) -> NewWork {
+    let said = Lane::read(lane);
+    // Submitters say any activity that they like: only those that have a share have a line of their own.
+    let share = weights.and_then(|weights| named_activity(weights, &said.activity));
+    let activity = share.map_or(DEFAULT_ACTIVITY, |(name, _)| name).to_owned();
     // The job may have been given another priority since.
-    let lane = Lane { priority, ..Lane::read(lane) };
+    let lane = Lane { priority, activity, ..said };
     NewWork::new(COPY_QUEUE, file_id.to_string(), json!({})).lane(lane.name()).priority(priority)
 }

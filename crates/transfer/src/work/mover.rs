@@ -33,9 +33,11 @@ pub fn start(shared: &Arc<Shared>, tasks: &Tasks) {
     let plan = move |tx: &mut Tx<'_>, lanes: &[Lane], free: usize| {
         planning.planner.plan(tx, lanes, free, planning.settings.per_link)
     };
+    let claimed = Arc::clone(shared);
     let worker = Worker::new(&shared.store, COPY_QUEUE)
         .concurrency(settings.concurrency)
         .planned(plan)
+        .when_claimed(move || claimed.planner.claimed())
         .lease(LEASE)
         // What fails here is the database; files that fail are counted in their own rows.
         .max_attempts(u32::MAX);

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dte_store::{Error, Lane as Waiting, Tx};
 
+use crate::model::clocks::Clocks;
 use crate::model::lane::Lane;
 use crate::model::rules::Rules;
-use crate::model::schedule::{Clocks, Decision, Line, decide};
+use crate::model::schedule::{Decision, Line, decide, explained};
 use crate::store::rules;
 
 /// What is kept between decisions.
@@ -14,6 +15,8 @@ use crate::store::rules;
 pub struct Planner {
     rules: Mutex<Option<(i64, Arc<Rules>)>>,
     clocks: Mutex<Clocks>,
+    /// The clocks after a decision that does not hold yet: its transaction may be undone, and run again.
+    decided: Mutex<Option<Clocks>>,
 }
 
 impl Planner {
@@ -34,14 +37,23 @@ impl Planner {
     /// How many files of each lane begin.
     pub fn plan(&self, tx: &mut Tx<'_>, lanes: &[Waiting], free: usize, per_area: usize) -> Result<Vec<usize>, Error> {
         let rules = self.rules(tx, per_area)?;
-        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(decide(&rules, &lines(lanes), &mut clocks, free).begin)
+        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let begin = decide(&rules, &lines(lanes), &mut clocks, free);
+        *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = Some(clocks);
+        Ok(begin)
     }
 
-    /// What would be decided about `free` places now. Changes nothing.
+    /// The last plan was carried out.
+    pub fn claimed(&self) {
+        if let Some(clocks) = self.decided.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            *self.clocks.lock().unwrap_or_else(PoisonError::into_inner) = clocks;
+        }
+    }
+
+    /// What would be decided about `free` places now, and why. Changes nothing.
     pub fn preview(&self, rules: &Rules, lanes: &[Waiting], free: usize) -> Decision {
         let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        decide(rules, &lines(lanes), &mut clocks, free)
+        explained(rules, &lines(lanes), &mut clocks, free)
     }
 }
 
