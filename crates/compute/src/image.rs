@@ -14,7 +14,8 @@ const LONGEST_TAG: usize = 128;
 /// The name by which to ask for `image`, if a site with this list lets pods use it. An empty list allows all, as they are named.
 ///
 /// An entry stands for whole parts of names: a registry (`ghcr.io`), what is beneath a path (`ghcr.io/team`), an image
-/// with all or one of its tags (`docker.io/library/alpine:3.20`); or, with `*` at its end, for all names that begin so.
+/// with all or one of its tags (`docker.io/library/alpine:3.20`); or, with `*` at its end, for all names that begin so. Where it
+/// names a tag, no digest may follow: container programs go by the digest then, and the tag would say nothing.
 pub fn allowed(list: &[String], image: &str) -> Option<String> {
     // What an entry says word for word is what its author wants to be asked for, such as `host`.
     if list.is_empty() || list.iter().any(|entry| entry == image) {
@@ -28,6 +29,10 @@ fn fits(full: &str, entry: &str) -> bool {
     let (entry, is_beginning) = entry.strip_suffix('*').map_or((entry, false), |entry| (entry, true));
     let entry = full_entry(entry);
     let Some(rest) = full.strip_prefix(&entry) else { return false };
+    let has_tag = entry.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if has_tag && rest.contains('@') {
+        return false;
+    }
     is_beginning || rest.is_empty() || entry.ends_with('/') || rest.starts_with(['/', ':', '@'])
 }
 
@@ -185,6 +190,7 @@ mod tests {
 
     #[test]
     fn lists() {
+        let with_digest = |image: &str| format!("{image}@{DIGEST}");
         let allows = |entry: &str, image: &str| allowed(&[entry.to_owned()], image).is_some();
         for (entry, image) in [
             ("docker.io", "alpine"),
@@ -199,6 +205,12 @@ mod tests {
             ("registry.example.org:5000", "registry.example.org:5000/a"),
             ("ghcr.io/team", "ghcr.io/team/app"),
             ("ghcr.io/team/app-*", "ghcr.io/team/app-one:1"),
+            ("alpine", &with_digest("alpine")),
+            ("alpine", &with_digest("alpine:3.20")),
+            ("registry.example.org:5000/a", &with_digest("registry.example.org:5000/a:1")),
+            (&with_digest("alpine:3.20"), &with_digest("docker.io/library/alpine:3.20")),
+            (&with_digest("alpine"), &with_digest("docker.io/library/alpine")),
+            ("alpine:3.*", "alpine:3.20"),
         ] {
             assert!(allows(entry, image), "{entry} {image}");
         }
@@ -219,6 +231,11 @@ mod tests {
             ("registry.example.org:50", "registry.example.org:5000/a"),
             ("localhost", "localhost.evil.com/a"),
             ("alpine:3", "alpine:3.20"),
+            ("alpine:3.20", &with_digest("alpine:3.20")),
+            ("docker.io/library/alpine:3.20", &with_digest("alpine:3.20")),
+            ("registry.example.org:5000/a:1", &with_digest("registry.example.org:5000/a:1")),
+            ("alpine:3.*", &with_digest("alpine:3.20")),
+            (&with_digest("alpine:3.20"), "alpine:3.20"),
         ] {
             assert!(!allows(entry, image), "{entry} {image}");
         }

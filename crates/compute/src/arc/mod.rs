@@ -20,6 +20,8 @@ mod poll;
 mod rest;
 mod settle;
 mod site;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::path::PathBuf;

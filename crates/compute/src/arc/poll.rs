@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dte_http::ClientError;
 use uuid::Uuid;
 
-use super::rest::RestError;
+use super::rest::{RestError, in_time};
 use super::settle::EXIT_FILE;
 use super::site::{Inner, Record};
 use super::wire::{self, JobAnswer};
@@ -56,7 +57,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
 }
 
 impl Inner {
-    async fn ask(&self) -> Result<(), SiteError> {
+    async fn ask(self: &Arc<Self>) -> Result<(), SiteError> {
         let jobs: Vec<(Uuid, Record)> = {
             let pods = self.pods();
             let active = pods.iter().filter(|(_, entry)| entry.is_active());
@@ -72,7 +73,7 @@ impl Inner {
             for (uid, record) in some {
                 let Some(answer) = answers.get(&record.job[..]) else { continue };
                 if let Some(end) = self.hear(*uid, answer) {
-                    self.settle(*uid, record, end).await;
+                    self.settle_soon(*uid, record.clone(), end);
                 }
             }
         }
@@ -92,15 +93,31 @@ impl Inner {
         Some(wire::state_of(&answer.state)).filter(|state| state.is_terminal())
     }
 
-    async fn settle(&self, uid: Uuid, record: &Record, end: JobState) {
-        let Some(_turn) = self.turn(uid) else { return };
-        if let Err(error) = self.conclude(uid, record, end).await {
-            tracing::warn!(%uid, %error, "the outcome of a pod cannot be brought home yet");
-        }
+    /// Brings an outcome home as a task of its own: its files may be many, and the others shall be heard of meanwhile.
+    fn settle_soon(self: &Arc<Self>, uid: Uuid, record: Record, end: JobState) {
+        let Some(turn) = self.turn(uid) else { return };
+        let this = self.clone();
+        self.tasks.spawn("the outcome of a job", async move {
+            let _turn = turn;
+            let work = async {
+                // It is never closed.
+                let _place = this.settling.acquire().await.ok();
+                this.conclude(uid, &record, end).await
+            };
+            let settled = tokio::select! {
+                settled = work => settled,
+                // The next engine asks again.
+                () = this.tasks.stopping() => Ok(()),
+            };
+            if let Err(error) = settled {
+                tracing::warn!(%uid, %error, "the outcome of a pod cannot be brought home yet");
+            }
+        });
     }
 
     /// Looks into the session folders of those that may run: computing elements tell of an end long after it, and pods say more.
-    async fn look(&self) -> Result<(), SiteError> {
+    /// One that cannot be looked into does not keep the others from being looked at.
+    pub(super) async fn look(self: &Arc<Self>) -> Result<(), SiteError> {
         let mut open: Vec<(Option<Instant>, Uuid, Record)> = {
             let pods = self.pods();
             let active = pods.iter().filter(|(_, entry)| entry.is_active());
@@ -109,23 +126,42 @@ impl Inner {
         };
         open.sort_by_key(|(looked, ..)| *looked);
         for (_, uid, record) in open.into_iter().take(LOOKS) {
-            if self.note_of(&record.job, EXIT_FILE).await.map_err(|error| self.away(&error))?.is_some() {
-                self.settle(uid, &record, JobState::Completing).await;
-                continue;
-            }
-            let state = self.note_of(&record.job, STATE_FILE).await.map_err(|error| self.away(&error))?;
-            if let Some(entry) = self.pods().get_mut(&uid).filter(|entry| entry.is_active()) {
+            // Before anything can go wrong: the next round begins with those that were not looked at for longest.
+            if let Some(entry) = self.pods().get_mut(&uid) {
                 entry.looked = Some(Instant::now());
-                entry.said = state.or(entry.said.take());
+            }
+            match self.look_into(uid, &record).await {
+                Ok(()) => {}
+                Err(error) if error.is_about_all() => return Err(self.away(&error)),
+                Err(error) => tracing::info!(%uid, %error, "how a pod goes cannot be seen"),
             }
         }
         Ok(())
     }
 
-    /// What the runner wrote into the session folder, if it did. Half a note is none yet.
+    async fn look_into(self: &Arc<Self>, uid: Uuid, record: &Record) -> Result<(), RestError> {
+        if self.note_of(&record.job, EXIT_FILE).await?.is_some() {
+            self.settle_soon(uid, record.clone(), JobState::Completing);
+            return Ok(());
+        }
+        let state = self.note_of(&record.job, STATE_FILE).await?;
+        if let Some(entry) = self.pods().get_mut(&uid).filter(|entry| entry.is_active()) {
+            entry.said = state.or(entry.said.take());
+        }
+        Ok(())
+    }
+
+    /// What the runner wrote into the session folder, if it did. What the pod has put in its place is no note; then the end of its
+    /// job decides.
     pub(super) async fn note_of(&self, job: &str, name: &str) -> Result<Option<PodReport>, RestError> {
         let Some(reply) = self.rest.get(job, name, 0).await? else { return Ok(None) };
-        let bytes = reply.bytes(LONGEST_NOTE).await?;
-        Ok(serde_json::from_slice(&bytes).ok())
+        match in_time(reply.bytes(LONGEST_NOTE)).await {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(RestError::Call(ClientError::TooLarge(most))) => {
+                tracing::debug!(job, name, "a pod's note is larger than {most}");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }

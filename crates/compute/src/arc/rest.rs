@@ -1,5 +1,6 @@
 //! The computing element's REST interface, version 1.0.
 
+use std::future::Future;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -28,8 +29,28 @@ pub enum RestError {
     Call(#[from] ClientError),
     #[error("the computing element answered {0}")]
     Answer(String),
+    #[error(
+        "the computing element stopped in the middle of an answer: nothing came for {}",
+        dte_base::units::Span(PATIENCE)
+    )]
+    Stalled,
+    /// What the pod has left cannot be used, and asking again will hardly change that.
+    #[error("{0}")]
+    Unusable(String),
     #[error("{0}")]
     Own(String),
+}
+
+impl RestError {
+    /// The computing element cannot be reached: who asks it about something else will not do better now.
+    pub fn is_about_all(&self) -> bool {
+        matches!(self, RestError::Call(ClientError::Unreachable { .. } | ClientError::Timeout { .. }))
+    }
+}
+
+/// The limit of a request ends with the answer's head; what follows shall not take for ever either.
+pub async fn in_time<T, E: Into<RestError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, RestError> {
+    tokio::time::timeout(PATIENCE, answer).await.map_err(|_| RestError::Stalled)?.map_err(Into::into)
 }
 
 pub struct Rest {
@@ -93,7 +114,8 @@ impl Rest {
     }
 
     async fn text(request: RequestBuilder) -> Result<String, RestError> {
-        let bytes = request.timeout(PATIENCE).send().await?.ok().await?.bytes(LONGEST_ANSWER).await?;
+        let reply = request.timeout(PATIENCE).send().await?;
+        let bytes = in_time(async { reply.ok().await?.bytes(LONGEST_ANSWER).await }).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -150,14 +172,14 @@ impl Rest {
         let reply = request.send().await?;
         match reply.status {
             StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
-            _ => Ok(Some(reply.ok().await?)),
+            _ => Ok(Some(in_time(reply.ok()).await?)),
         }
     }
 
     /// Files and folders in a folder of the session folder.
     pub async fn list(&self, id: &str, path: &str) -> Result<(Vec<String>, Vec<String>), RestError> {
         let Some(reply) = self.get(id, path, 0).await? else { return Ok(Default::default()) };
-        let bytes = reply.bytes(LONGEST_ANSWER).await?;
+        let bytes = in_time(reply.bytes(LONGEST_ANSWER)).await?;
         wire::listing(&String::from_utf8_lossy(&bytes)).map_err(RestError::Answer)
     }
 }

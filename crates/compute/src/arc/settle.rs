@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 use super::description::{JOB_OUTPUT, LOGS, STARTED};
-use super::rest::RestError;
+use super::rest::{RestError, in_time};
 use super::site::{Inner, Record};
 use crate::batch::settle::{TOLD_TO_END, outcome};
 use crate::batch::state::JobState;
@@ -18,6 +18,10 @@ use crate::site::SiteError;
 pub(super) const EXIT_FILE: &str = EXIT;
 /// Output files of one pod that are brought home.
 const MAX_FILES: usize = 100_000;
+/// Tries to bring home files that the pod has made such that they cannot be had.
+const TRIES: u32 = 3;
+/// Why a pod has failed whose files were not to be had.
+const OUTPUTS_LOST: &str = "OutputsLost";
 /// Bytes of complaints shown.
 const COMPLAINT: usize = 2_000;
 
@@ -31,14 +35,15 @@ impl Inner {
         // A job that is gone has taken its folder with it.
         let is_there = end != JobState::Other && record.is_complete;
         let exit = if is_there { self.note_of(&record.job, EXIT_FILE).await.map_err(away)? } else { None };
-        if is_there {
-            self.fetch_tree(&record.job, LOGS, &self.log_folder(uid)).await.map_err(away)?;
-            self.fetch_tree(&record.job, OUTPUTS, &self.index.outputs(uid)).await.map_err(away)?;
-        }
+        let lost = if is_there { self.bring_home(uid, &record.job).await.map_err(away)? } else { None };
         let cancelled = self.pods().get(&uid).and_then(|entry| entry.record.as_ref()?.cancelled.clone());
         let report = match exit {
             Some(report) => with_reason(report, cancelled),
             None => self.without_exit(uid, record, end, cancelled, is_there).await.map_err(away)?,
+        };
+        let report = match lost {
+            Some(why) => without_files(report, &why),
+            None => report,
         };
         self.index.save_exit(uid, &report).map_err(self.folder_failed(uid))?;
         if let Some(entry) = self.pods().get_mut(&uid) {
@@ -47,6 +52,27 @@ impl Inner {
         // Nobody may be listening; who starts to listen asks for the status first.
         drop(self.ended.send(uid));
         Ok(())
+    }
+
+    /// Fetches logs and outputs. Answers why some of them will never come, when that was tried often enough.
+    async fn bring_home(&self, uid: Uuid, job: &str) -> Result<Option<String>, RestError> {
+        let mut lost = None;
+        for (from, to) in [(LOGS, self.log_folder(uid)), (OUTPUTS, self.index.outputs(uid))] {
+            let why = match self.fetch_tree(job, from, &to).await {
+                Ok(()) => continue,
+                Err(RestError::Unusable(why)) => why,
+                Err(error) => return Err(error),
+            };
+            let failures = self.pods().get_mut(&uid).map_or(TRIES, |entry| {
+                entry.failures += 1;
+                entry.failures
+            });
+            if failures < TRIES {
+                return Err(RestError::Unusable(why));
+            }
+            lost = Some(why);
+        }
+        Ok(lost)
     }
 
     /// The runner left no outcome: what the computing element knows has to do.
@@ -65,7 +91,7 @@ impl Inner {
             said.push(error);
             started = self.rest.get(&record.job, STARTED, 0).await?.is_some();
             if let Some(reply) = self.rest.get(&record.job, JOB_OUTPUT, 0).await? {
-                let text = reply.text().await?;
+                let text = in_time(reply.text()).await?;
                 said.push(text.chars().take(COMPLAINT).collect::<String>().trim().to_owned());
             }
         }
@@ -91,7 +117,7 @@ impl Inner {
             }
             count += files.len() + folders.len();
             if count > MAX_FILES {
-                return Err(RestError::Own(format!("the pod has more than {MAX_FILES} output files")));
+                return Err(RestError::Unusable(format!("the pod has more than {MAX_FILES} output files")));
             }
             open.extend(folders.into_iter().map(|name| (format!("{beneath}/{name}"), folder.join(name))));
             for name in files {
@@ -113,7 +139,7 @@ impl Inner {
     async fn fetch(&self, job: &str, from: &str, to: &Path) -> Result<(), RestError> {
         match self.rest.get(job, from, 0).await? {
             Some(reply) => write(reply, to, 0).await,
-            None => Ok(()),
+            None => Err(RestError::Unusable(format!("the computing element lists {from} and does not have it"))),
         }
     }
 }
@@ -126,11 +152,23 @@ async fn write(reply: dte_http::Reply, to: &Path, known: u64) -> Result<(), Rest
     options.create(true).write(true).append(is_rest).truncate(!is_rest).mode(0o600);
     let mut file = options.open(to).await.map_err(own)?;
     let mut pieces = reply.body.into_data_stream();
-    while let Some(piece) = pieces.next().await {
+    loop {
+        let next = async { Ok::<_, RestError>(pieces.next().await) };
+        let Some(piece) = in_time(next).await? else { break };
         let piece = piece.map_err(|error| RestError::Answer(format!("a file that broke off: {error}")))?;
         file.write_all(&piece).await.map_err(own)?;
     }
     file.flush().await.map_err(own)
+}
+
+/// A pod without all its files has not done what it was for.
+fn without_files(mut report: PodReport, why: &str) -> PodReport {
+    if report.phase != Phase::Failed {
+        (report.phase, report.reason) = (Phase::Failed, Some(OUTPUTS_LOST.to_owned()));
+    }
+    let said = report.message.take().into_iter().chain([format!("files of the pod are lost: {why}")]);
+    report.message = Some(said.collect::<Vec<_>>().join("; "));
+    report
 }
 
 /// A runner that was told to end does not know why.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use dte_base::tasks::Tasks;
 use dte_base::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 use uuid::Uuid;
 
 use super::rest::{Rest, RestError};
@@ -25,6 +25,8 @@ use crate::site::{Answer, Cancellation, Capabilities, Capacity, Sandbox, Site, S
 
 /// Ends that a slow receiver may have unread; it then asks.
 const UNREAD: usize = 16_384;
+/// Outcomes that are brought home at once: computing elements serve few files at a time.
+const SETTLED_AT_ONCE: usize = 4;
 
 /// A computing element.
 pub struct ArcSite {
@@ -37,7 +39,9 @@ pub(super) struct Inner {
     pub index: Index<Record>,
     pub pods: Mutex<HashMap<Uuid, Entry>>,
     /// Pods that are being handed over, or whose outcome is being brought home.
-    pub busy: Mutex<HashSet<Uuid>>,
+    pub busy: Arc<Mutex<HashSet<Uuid>>>,
+    /// So many outcomes are brought home at once.
+    pub settling: Semaphore,
     /// One reader of logs fetches at a time.
     pub log_turn: tokio::sync::Mutex<()>,
     pub wake: Notify,
@@ -68,6 +72,8 @@ pub(super) struct Entry {
     pub state: String,
     /// Looks in a row in which the computing element did not have the job.
     pub missing: u32,
+    /// Times that its files could not be brought home, by its own fault.
+    pub failures: u32,
     /// When its session folder was looked at.
     pub looked: Option<Instant>,
     /// When its logs were fetched.
@@ -77,7 +83,16 @@ pub(super) struct Entry {
 impl Entry {
     fn new(record: Option<Record>, exit: Option<PodReport>) -> Entry {
         let is_over = exit.is_some();
-        Entry { record, said: exit, is_over, state: String::new(), missing: 0, looked: None, fetched: None }
+        Entry {
+            record,
+            said: exit,
+            is_over,
+            state: String::new(),
+            missing: 0,
+            failures: 0,
+            looked: None,
+            fetched: None,
+        }
     }
 
     pub fn is_active(&self) -> bool {
@@ -105,14 +120,14 @@ impl Entry {
 }
 
 /// Says that something is being done with a pod, until dropped.
-pub(super) struct Turn<'a> {
-    inner: &'a Inner,
+pub(super) struct Turn {
+    busy: Arc<Mutex<HashSet<Uuid>>>,
     uid: Uuid,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
-        self.inner.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.uid);
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.uid);
     }
 }
 
@@ -129,7 +144,8 @@ impl ArcSite {
             config,
             index,
             pods: Mutex::new(pods),
-            busy: Mutex::default(),
+            busy: Arc::default(),
+            settling: Semaphore::new(SETTLED_AT_ONCE),
             log_turn: tokio::sync::Mutex::default(),
             wake: Notify::new(),
             ended: broadcast::channel(UNREAD).0,
@@ -146,9 +162,9 @@ impl Inner {
     }
 
     /// None: somebody else is at it.
-    pub fn turn(&self, uid: Uuid) -> Option<Turn<'_>> {
+    pub fn turn(&self, uid: Uuid) -> Option<Turn> {
         let is_first = self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(uid);
-        is_first.then_some(Turn { inner: self, uid })
+        is_first.then(|| Turn { busy: self.busy.clone(), uid })
     }
 
     pub fn away(&self, error: &RestError) -> SiteError {

@@ -40,16 +40,17 @@ pub(super) async fn read(inner: &Inner, uid: Uuid, container: Option<&str>, from
     };
     let path = kept(inner, uid, &found.name);
     let mark = inner.marks().get(&uid).and_then(|marks| marks.find(&found.name, from));
-    let text = match tokio::fs::read(&path).await {
-        // A followed log is kept as it came.
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+    let (bytes, is_cut) = match tokio::fs::read(&path).await {
+        Ok(bytes) => (bytes, true),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(SiteError::io(path.display().to_string())(error));
         }
-        Err(_) if is_over || matches!(found.state, ContainerState::Waiting { .. }) => String::new(),
+        Err(_) if is_over || matches!(found.state, ContainerState::Waiting { .. }) => <_>::default(),
         Err(_) => fetch(inner, uid, &found.name, mark.as_ref()).await?,
     };
-    let (chunk, mark) = tail::after(&text, from, mark.as_ref(), is_over);
+    let text = tail::text(&bytes, is_over);
+    let seen = tail::Seen { is_cut, is_over };
+    let (chunk, mark) = tail::after(&text, from, mark.as_ref(), seen);
     if let Some(mark) = mark {
         inner.marks().entry(uid).or_default().keep(&found.name, mark);
     }
@@ -67,7 +68,8 @@ pub(super) async fn keep(inner: &Inner, uid: Uuid, report: &PodReport) {
             continue;
         }
         let outcome = match fetch(inner, uid, &one.name, None).await {
-            Ok(text) => tokio::fs::write(&path, text).await.map_err(SiteError::io(path.display().to_string())),
+            // It is kept as it came.
+            Ok((bytes, _)) => tokio::fs::write(&path, bytes).await.map_err(SiteError::io(path.display().to_string())),
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
@@ -134,14 +136,22 @@ fn asked_for(container: &str, follow: bool, mark: Option<&Mark>) -> LogParams {
     }
 }
 
-async fn fetch(inner: &Inner, uid: Uuid, container: &str, mark: Option<&Mark>) -> Result<String, SiteError> {
+/// What the cluster has, and whether it has more.
+async fn fetch(inner: &Inner, uid: Uuid, container: &str, mark: Option<&Mark>) -> Result<(Vec<u8>, bool), SiteError> {
     let asked = asked_for(container, false, mark);
-    match inner.api().logs(&name_of(uid), &asked).await {
-        Ok(text) => Ok(tail::whole_lines(text, asked.limit_bytes)),
+    // As bytes: a log may be of any, and a piece of it may end within a letter.
+    let stream = match inner.api().log_stream(&name_of(uid), &asked).await {
+        Ok(stream) => stream,
         // It has not begun, or has gone.
-        Err(error) if matches!(refused_with(&error), Some(400 | 404)) => Ok(String::new()),
-        Err(error) => Err(inner.away(&error)),
-    }
+        Err(error) if matches!(refused_with(&error), Some(400 | 404)) => return Ok(<_>::default()),
+        Err(error) => return Err(inner.away(&error)),
+    };
+    let limit = asked.limit_bytes.unwrap_or(MOST).unsigned_abs();
+    let mut bytes = Vec::new();
+    let read = stream.take(limit).read_to_end(&mut bytes).await;
+    read.map_err(SiteError::io(format!("the log of pod {uid}")))?;
+    let is_cut = bytes.len() as u64 >= limit;
+    Ok((if is_cut { tail::whole_lines(bytes) } else { bytes }, is_cut))
 }
 
 fn kept(inner: &Inner, uid: Uuid, container: &str) -> PathBuf {

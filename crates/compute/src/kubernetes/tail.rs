@@ -5,6 +5,8 @@
 //! are known, and what is new follows. A node that has begun a new file of the log has forgotten them, and then the lines that
 //! are younger than the last one follow. Without a mark, a log is read from its beginning and cut by bytes.
 
+use std::borrow::Cow;
+
 use dte_base::time::Timestamp;
 
 use crate::logs::{LogChunk, LogLine};
@@ -54,13 +56,29 @@ impl Marks {
     }
 }
 
-/// What was cut off in the middle of a line, at `limit`, ends with the line before.
-pub fn whole_lines(mut text: String, limit: Option<i64>) -> String {
-    let is_cut = limit.and_then(|limit| usize::try_from(limit).ok()).is_some_and(|limit| text.len() >= limit);
-    if is_cut && let Some(end) = text.rfind('\n') {
-        text.truncate(end + 1);
+/// What was cut off in the middle of a line ends with the line before.
+pub fn whole_lines(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') {
+        bytes.truncate(end + 1);
     }
-    text
+    bytes
+}
+
+/// A log as text. The beginning of a letter at its end is left for later, unless the log is over.
+pub fn text(bytes: &[u8], is_over: bool) -> Cow<'_, str> {
+    let last = bytes.utf8_chunks().last().map(|chunk| chunk.invalid()).unwrap_or_default();
+    let is_begun = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
+    let left = if is_begun && !is_over { last.len() } else { 0 };
+    String::from_utf8_lossy(&bytes[..bytes.len() - left])
+}
+
+/// How much of a log was to be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// There is more behind it.
+    pub is_cut: bool,
+    /// No more will be written.
+    pub is_over: bool,
 }
 
 /// A line: its time as it stands there and as a time, and what was said.
@@ -80,11 +98,13 @@ fn lines(text: &str) -> impl Iterator<Item = Stamped<'_>> {
 }
 
 /// What was written after the first `from` bytes, and the mark for reading on. `mark`: that of the reader.
-pub fn after(text: &str, from: u64, mark: Option<&Mark>, complete: bool) -> (LogChunk, Option<Mark>) {
+pub fn after(text: &str, from: u64, mark: Option<&Mark>, seen: Seen) -> (LogChunk, Option<Mark>) {
     let lines: Vec<Stamped<'_>> = lines(text).collect();
     let known = |mark: &Mark| lines.iter().position(|line| line.time.is_some_and(|(text, _)| text == mark.first));
     // Which line to begin with, and at which byte it begins.
     let (skip, begin) = match mark {
+        // A whole log that ends before what was read of it: its node has begun a new file.
+        None if !seen.is_cut => (0, from.saturating_sub(lines.iter().map(|line| line.said.len() as u64).sum())),
         None => (0, 0),
         Some(mark) => match known(mark) {
             Some(at) => (at, mark.begin),
@@ -94,7 +114,7 @@ pub fn after(text: &str, from: u64, mark: Option<&Mark>, complete: bool) -> (Log
             }
         },
     };
-    let mut chunk = LogChunk { lines: Vec::new(), next: begin, complete };
+    let mut chunk = LogChunk { lines: Vec::new(), next: begin, complete: seen.is_over };
     let mut begins = Vec::with_capacity(lines.len() - skip);
     for line in &lines[skip..] {
         let begin = chunk.next;
@@ -130,6 +150,9 @@ fn mark_of(lines: &[Stamped<'_>], begins: &[u64], end: u64) -> Option<Mark> {
 mod tests {
     use super::*;
 
+    const GROWS: Seen = Seen { is_cut: false, is_over: false };
+    const OVER: Seen = Seen { is_cut: false, is_over: true };
+
     fn texts(chunk: &LogChunk) -> String {
         chunk.lines.iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
     }
@@ -144,16 +167,16 @@ mod tests {
     #[test]
     fn lines_lose_their_times() {
         let text = "2026-01-02T03:04:05.5Z one\n2026-01-02T03:04:06Z two";
-        let (all, mark) = after(text, 0, None, true);
+        let (all, mark) = after(text, 0, None, OVER);
         assert_eq!((all.next, all.lines.len(), all.complete), (7, 2, true));
         assert_eq!(
             all.lines[0],
             LogLine { at: Timestamp::from_micros(1_767_323_045_500_000), text: b"one\n".to_vec() }
         );
         assert_eq!(mark.map(|mark| (mark.begin, mark.end, mark.overlap())), Some((0, 7, 7)));
-        let (rest, _) = after(text, 5, None, false);
+        let (rest, _) = after(text, 5, None, GROWS);
         assert_eq!((rest.next, &rest.lines[0].text[..]), (7, &b"wo"[..]));
-        assert!(after(text, 7, None, false).0.lines.is_empty());
+        assert!(after(text, 7, None, GROWS).0.lines.is_empty());
     }
 
     /// However a log grows between readings, in bursts, with equal times and slightly out of order: all of it, once, in order.
@@ -183,7 +206,7 @@ mod tests {
                 if round > 100 && mark.is_some() {
                     most = most.max(answer.len());
                 }
-                let (chunk, next) = after(&answer, *from, mark.as_ref(), false);
+                let (chunk, next) = after(&answer, *from, mark.as_ref(), GROWS);
                 heard.push_str(&texts(&chunk));
                 *from = chunk.next;
                 next.into_iter().for_each(|mark| marks.keep("c", mark));
@@ -196,22 +219,45 @@ mod tests {
 
     #[test]
     fn a_line_that_grows_and_a_node_that_begins_a_new_file() {
-        let (first, mark) = after("2026-01-02T03:04:05Z a\n2026-01-02T03:04:06.1Z par", 0, None, false);
+        let (first, mark) = after("2026-01-02T03:04:05Z a\n2026-01-02T03:04:06.1Z par", 0, None, GROWS);
         assert_eq!((texts(&first), first.next), ("a\npar".to_owned(), 5));
         let mark = mark.expect("a mark");
-        let (grown, _) = after("2026-01-02T03:04:05Z a\n2026-01-02T03:04:06.1Z part\n", 5, Some(&mark), false);
+        let (grown, _) = after("2026-01-02T03:04:05Z a\n2026-01-02T03:04:06.1Z part\n", 5, Some(&mark), GROWS);
         assert_eq!((texts(&grown), grown.next), ("t\n".to_owned(), 7));
-        let (anew, next) = after("2026-01-02T03:04:06.1Z par\n2026-01-02T03:04:07Z new\n", 5, Some(&mark), false);
+        let (anew, next) = after("2026-01-02T03:04:06.1Z par\n2026-01-02T03:04:07Z new\n", 5, Some(&mark), GROWS);
         assert_eq!((texts(&anew), anew.next), ("new\n".to_owned(), 9));
         let next = next.expect("a mark");
-        let (nothing, same) = after("", 9, Some(&next), false);
+        let (nothing, same) = after("", 9, Some(&next), GROWS);
         assert_eq!((texts(&nothing), nothing.next, same.as_ref()), (String::new(), 9, Some(&next)));
+    }
+
+    /// Nobody remembers how far it was read but its reader.
+    #[test]
+    fn a_new_file_for_a_reader_without_a_mark() {
+        let old = "2026-01-02T03:04:06Z new\n";
+        let (nothing, mark) = after(old, 100, None, GROWS);
+        assert_eq!((texts(&nothing), nothing.next), (String::new(), 100));
+        let mark = mark.expect("a mark");
+        assert_eq!((mark.begin, mark.end), (96, 100));
+        let (more, _) = after(&format!("{old}2026-01-02T03:04:07Z more\n"), 100, Some(&mark), GROWS);
+        assert_eq!((texts(&more), more.next), ("more\n".to_owned(), 105));
+        // Of a log that is longer than what was asked for, the rest may be behind it.
+        let (nothing, mark) = after(old, 100, None, Seen { is_cut: true, is_over: false });
+        assert_eq!((nothing.next, mark.map(|mark| mark.begin)), (100, Some(0)));
     }
 
     #[test]
     fn half_a_line_at_the_limit_waits() {
-        assert_eq!(whole_lines("t one\nt tw".to_owned(), Some(10)), "t one\n");
-        assert_eq!(whole_lines("t one\nt tw".to_owned(), Some(11)), "t one\nt tw");
-        assert_eq!(whole_lines("t one".to_owned(), Some(5)), "t one");
+        assert_eq!(whole_lines(b"t one\nt tw".to_vec()), b"t one\n");
+        assert_eq!(whole_lines(b"t one".to_vec()), b"t one");
+        assert_eq!(whole_lines("t ä\nt \u{e4}".as_bytes()[..8].to_vec()), "t ä\n".as_bytes());
+    }
+
+    #[test]
+    fn bytes_of_any_kind() {
+        assert_eq!(text(b"t \xff\x00\nt \xc3", false), "t \u{fffd}\0\nt ");
+        assert_eq!(text(b"t \xff\x00\nt \xc3", true), "t \u{fffd}\0\nt \u{fffd}");
+        assert_eq!(text("t ä".as_bytes(), false), "t ä");
+        assert_eq!(text(b"", false), "");
     }
 }
