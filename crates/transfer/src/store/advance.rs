@@ -1,6 +1,6 @@
 //! How files and jobs end. Each change, the event that tells of it and the end of the work that led to it are one transaction.
 //!
-//! Whoever ends files counts them in their job's row ([`note_ended`]) before looking whether it was the last: so two that end
+//! Whoever ends files counts them in their job's row (`note_ended`) before looking whether it was the last: so two that end
 //! files of one job at the same time follow each other there, whatever the isolation of their transactions, and one of them
 //! sees that nothing is left.
 
