@@ -203,6 +203,73 @@ def what_is_said_of_storages():
 
 
 @check
+def links_shares_and_the_optimiser():
+    link = {"symbolicname": "away", "source": "https://no-such-host.invalid", "destination": "*", "min_active": 1, "max_active": 4}
+    made = json.loads(context.post_json("/config/links", link))
+    assert (made["optimizer_mode"], made["max_active"]) == (2, 4), made
+    assert json.loads(context.get("/config/links/away")) == made
+    assert json.loads(context.get("/optimizer")) is True
+    share = {"source": "https://no-such-host.invalid", "destination": "*", "vo": "atlas", "share": 30}
+    assert json.loads(context.post_json("/config/shares", share)) == share
+    assert json.loads(context.get("/config/shares")) == [share]
+    weights = {"vo": "atlas", "active": True, "share": [{"A": 0.7}, {"B": 0.3}]}
+    assert json.loads(context.post_json("/config/activity_shares", weights))["share"] == {"A": 0.7, "B": 0.3}
+    try:
+        context.post_json("/config/links", dict(link, min_active=5))
+    except ClientError as error:
+        assert "max_active is lower than min_active" in str(error), error
+    else:
+        raise AssertionError("it was taken")
+    assert json.loads(context.get("/config/audit"))[0]["action"] == "activity-share"
+    assert json.loads(context.get("/config/activity_shares/atlas")) == json.loads(context.post_json("/config/activity_shares", weights))
+    assert "atlas" in json.loads(context.get("/config/activity_shares"))
+    context.delete("/config/activity_shares/atlas")
+    assert "atlas" not in json.loads(context.get("/config/activity_shares"))
+    context.delete("/config/shares?source=https://no-such-host.invalid&destination=*&vo=atlas")
+    assert json.loads(context.get("/config/shares")) == []
+    context.post_json("/config/shares", share)
+    ends = {"source_se": "https://no-such-host.invalid", "dest_se": "/".join(area.split("/")[:3])}
+    assert json.loads(context.post_json("/optimizer/current", dict(ends, active=3)))[0]["active"] == 3
+    current = json.loads(context.get("/optimizer/current?source_se=https://no-such-host.invalid"))
+    assert [(one["dest_se"], one["active"]) for one in current] == [(ends["dest_se"], 3)], current
+    assert isinstance(json.loads(context.get("/optimizer/evolution")), list)
+    # With the link go its shares.
+    context.delete("/config/links/away")
+    assert json.loads(context.get("/config/shares")) == []
+    try:
+        context.get("/config/links/away")
+    except NotFound:
+        pass
+    else:
+        raise AssertionError("it is still there")
+
+
+@check
+def a_link_that_is_shut_and_why_its_files_wait():
+    shut = {"symbolicname": "shut", "source": "https://no-such-host.invalid", "min_active": 0, "max_active": 0, "optimizer_mode": 0}
+    context.post_json("/config/links", shut)
+    job_id = fts.submit(context, unreachable())
+    time.sleep(0.5)
+    status = fts.get_job_status(context, job_id, list_files=True)
+    assert (status["job_state"], status["files"][0]["file_state"]) == ("SUBMITTED", "SUBMITTED"), status
+    explained = json.loads(context.get(f"/jobs/{job_id}/explain"))
+    assert explained["files"][0]["code"] == "link-limit", explained
+    file_id = explained["files"][0]["file_id"]
+    assert json.loads(context.get(f"/jobs/{job_id}/files/{file_id}/explain")) == explained["files"][0]
+    context.delete("/config/links/shut")
+    for _ in range(200):
+        if fts.get_job_status(context, job_id, list_files=True)["files"][0]["reason"]:
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("it was not tried after the link was opened")
+    assert json.loads(context.get("/autocomplete/source?term=https://no-such")) == ["https://no-such-host.invalid"]
+    for what in ("dn", "destination", "storage", "vo"):
+        assert json.loads(context.get(f"/autocomplete/{what}?term=")), what
+    fts.cancel(context, job_id)
+
+
+@check
 def strangers():
     nobody = fts.Context(endpoint, no_creds=False, fts_access_token="nonsense")
     try:
