@@ -7,6 +7,7 @@
 
 mod connect;
 pub mod guard;
+mod relay;
 mod request;
 pub mod unix;
 
