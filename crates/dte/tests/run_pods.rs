@@ -179,6 +179,51 @@ fn a_pod_that_goes_on() {
 }
 
 #[test]
+fn attached_to_a_program() {
+    let scene = Scene::start();
+    // A pod of its own, which ends with its input.
+    let run = |arguments: &[&str], input: &str| {
+        let mut run = scene.command(arguments);
+        let mut run = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+        run.stdin.take().expect("input").write_all(input.as_bytes()).expect("written");
+        run.wait_with_output().expect("ends")
+    };
+    let output = run(&["run", "-i", "--site", "large", "--", "/bin/sh", "-c", "cat; echo end; exit 6"], "typed\n");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(6), &b"typed\nend\n"[..]), "{complaints}");
+
+    // One that goes on when whoever was attached has left.
+    let pod = json!({"kind": "Pod", "metadata": {"name": "talks"}, "spec": {"containers": [{
+        "name": "main", "image": "host", "stdin": true, "command": ["/bin/sh", "-c", "while read line; do echo got $line; done"],
+    }]}});
+    let file = scene.file("talks.json", &pod.to_string());
+    scene.text(&["run", "--detach", "--site", "large", "--file", file.to_str().expect("text")]);
+    scene.until_phase("talks", "Running");
+    let mut watcher = scene.command(&["attach", "talks"]);
+    let mut watcher = watcher.stdout(Stdio::piped()).spawn().expect("runs");
+    let mut seen = BufReader::new(watcher.stdout.take().expect("output")).lines();
+    for word in ["one", "two"] {
+        let mut typist = scene.command(&["attach", "-i", "-c", "main", "talks"]);
+        let mut typist = typist.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("runs");
+        let mut screen = BufReader::new(typist.stdout.take().expect("output")).lines();
+        let mut keys = typist.stdin.take().expect("keys");
+        writeln!(keys, "{word}").expect("typed");
+        assert_eq!(screen.next().expect("a line").expect("text"), format!("got {word}"));
+        typist.kill().expect("ended");
+        typist.wait().expect("ends");
+    }
+    // It may have come after the first word.
+    while seen.next().expect("a line").expect("text") != "got two" {}
+    assert_eq!(scene.json(&["pods", "talks"])["phase"], "Running");
+    let refused = scene.output(&["attach", "-t", "talks"]);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && text.contains("no terminal"), "{text}");
+    scene.text(&["pods", "delete", "talks"]);
+    assert!(seen.next().is_none(), "it ends with the container");
+    assert!(watcher.wait().expect("ends").success());
+}
+
+#[test]
 fn a_terminal_in_a_pod() {
     use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
     use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};

@@ -175,14 +175,23 @@ async fn programs_run_in_a_pod_over_a_web_socket() {
     };
     assert_eq!(refused(&query, None).await, 401);
     let port = format!("portForward?pod={uid}&port=8080");
-    assert_eq!(refused(&port, None).await, 401);
-    for path in [&query, &port] {
+    let attach = format!("attach?pod={uid}&stdout=1");
+    assert_eq!((refused(&port, None).await, refused(&attach, None).await), (401, 401));
+    for path in [&query, &port, &attach] {
         let stranger = bench.engine.token_for("stranger", &["compute.modify"]).await;
         assert_eq!(refused(path, Some(stranger)).await, 404);
         let reader = bench.engine.token_for("admin", &["compute.read"]).await;
         assert_eq!(refused(path, Some(reader)).await, 403);
     }
-    for rest in ["exec?stdout=1", "portForward?", "portForward?port=0", "portForward?port=65536"] {
+    for rest in [
+        "exec?stdout=1",
+        "attach?stdout=1&command=ls",
+        "attach?",
+        "attach?stderr=1&tty=1",
+        "portForward?",
+        "portForward?port=0",
+        "portForward?port=65536",
+    ] {
         let path = rest.replace('?', &format!("?pod={uid}&"));
         assert_eq!(refused(&path, Some(bench.engine.admin_token())).await, 400, "{path}");
     }
