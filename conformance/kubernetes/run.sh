@@ -232,6 +232,45 @@ else
   skip "kubectl exec: $(tail -n 1 "$work/exec.err")"
 fi
 
+# --- attached to its own program
+kubectl=("$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig")
+run_at() { local name=$1; shift; "${kubectl[@]}" run "$name" --image=host --restart=Never --overrides="$only" "$@"; }
+if k exec stays -- /bin/true 2>"$work/exec.err"; then
+  piped() { printf 'typed\nmore\n' | run_at piped -i --rm --quiet --command -- /bin/sh -c 'cat; echo end' >"$work/piped" && for word in typed more end; do grep -x "$word" "$work/piped" >/dev/null || { cat "$work/piped"; return 1; }; done; }
+  check "kubectl run -i --rm: what is piped in comes back" piped
+  check "and the pod is gone" within 30 bash -c "$(declare -f k); work=$work; ! k get pod piped"
+  shell() {
+    local code=0
+    printf '%s\n' 'expect sized' 'size 101 33' 'expect now 33 101' 'type hello' 'expect got hello' 'key 04' 'expect end' |
+      python3 "$here/terminal.py" "${kubectl[@]}" run shell -it --rm --image=host --restart=Never --overrides="$only" --command -- /bin/sh -c "$talker" || code=$?
+    is "$code" 7
+  }
+  check "kubectl run -it: a terminal, and the program's exit code" shell
+  run_at talks -i --attach=false --leave-stdin-open --command -- /bin/sh -c 'while read line; do echo got $line; done' >/dev/null
+  within 30 in_phase talks Running || true
+  # types WORD: until two who are attached have seen the answer; then both leave.
+  types() (
+    trap '' PIPE
+    rm -f "$work/keys"
+    mkfifo "$work/keys"
+    "${kubectl[@]}" attach talks >"$work/watched" 2>"$work/watched.err" &
+    watcher=$!
+    "${kubectl[@]}" attach -i talks <"$work/keys" >"$work/answers" 2>"$work/answers.err" &
+    typist=$!
+    exec 8>"$work/keys"
+    seen() { echo "$1" >&8; grep -x "got $1" "$work/answers" && grep -x "got $1" "$work/watched"; }
+    code=0
+    within 30 seen "$1" || { code=1; cat "$work/watched.err" "$work/answers.err"; }
+    kill "$watcher" "$typist" 2>/dev/null || true
+    wait "$watcher" "$typist" 2>/dev/null || true
+    return "$code"
+  )
+  check "kubectl attach -i, and another who watches" types first
+  check "who leaves leaves it running" in_phase talks Running
+else
+  skip "kubectl run -i, kubectl attach: $(tail -n 1 "$work/exec.err")"
+fi
+
 # --- its ports
 serve='import functools, http.server as h; s = h.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(h.SimpleHTTPRequestHandler, directory="/tmp"))
 print(s.server_port, flush=True); s.serve_forever()'
@@ -286,6 +325,10 @@ check "the node is ready again when the site is back" within 30 ready_is True
 check "a pod that was deleted while it waited goes away" within 30 gone queued
 check "and never ran" ended "$queued"
 check "the pod from before still runs, and was not started again" bash -c "$(declare -f k); work=$work; [ \"\$(k get pod stays -o jsonpath='{.status.phase} {.status.containerStatuses[0].state.running.startedAt} {.status.containerStatuses[0].restartCount}')\" = 'Running $since 0' ]"
+if k get pod talks >/dev/null 2>&1; then
+  check "kubectl attach to a pod from before" types later
+  k delete pod talks --wait=false --grace-period=1 >/dev/null
+fi
 k delete pod stays --wait=false --grace-period=1 >/dev/null
 check "it can be deleted" within 40 gone stays
 

@@ -43,7 +43,7 @@ pub mod ssh;
 
 use std::sync::Arc;
 
-pub use exec::{ExecInput, ExecOrder, ExecOutput, ExecSession};
+pub use exec::{AttachOrder, ExecInput, ExecOrder, ExecOutput, ExecSession};
 pub use report::{ContainerReport, ContainerState, Phase, PodReport, Usage};
 pub use site::{Answer, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError};
 

@@ -88,6 +88,8 @@ pub enum Command {
     Logs(Logs),
     /// Run a program in a container of a pod that runs
     Exec(Exec),
+    /// See what a container's own program writes from now on, and type what it reads
+    Attach(Attach),
     /// Let ports here lead to ports on which a pod's own processes listen
     PortForward(PortForward),
     /// The places where pods run: what they have, and how busy they are
@@ -419,6 +421,12 @@ pub struct Run {
     /// End it after this time
     #[arg(long, value_parser = span, value_name = "TIME")]
     pub timeout: Option<Duration>,
+    /// Its standard input is this one
+    #[arg(short = 'i', long, conflicts_with_all = ["file", "wait"])]
+    pub stdin: bool,
+    /// It runs at a terminal: this one
+    #[arg(short = 't', long, conflicts_with_all = ["file", "wait"])]
+    pub tty: bool,
     /// Show what it writes while it runs, and end with its exit code (this is what happens anyway)
     #[arg(long)]
     pub follow: bool,
@@ -496,6 +504,21 @@ pub struct Exec {
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// The pod's name or UID
+    pub name: String,
+    /// To this container [default: the only or first one]
+    #[arg(short, long, default_value = "")]
+    pub container: String,
+    /// Pass the standard input on, to a container that has `stdin: true`
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// This terminal is the one of a container that has `tty: true`
+    #[arg(short = 't', long)]
+    pub tty: bool,
 }
 
 #[derive(Debug, Args)]

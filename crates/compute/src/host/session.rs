@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -19,15 +19,18 @@ use super::folder::RunFolder;
 use super::site::{Inner, State, blocking};
 use super::spec::{RunSpec, Walls};
 use crate::exec::{ExecInput, ExecOrder, ExecOutput, ExecSession};
+use crate::pod::PodPlan;
 use crate::site::SiteError;
 
 /// All words of the command together.
 const LONGEST_COMMAND: usize = 64 << 10;
 /// Messages under way in each direction.
-const UNDER_WAY: usize = 16;
+pub(super) const UNDER_WAY: usize = 16;
 const PIECE: usize = 32 << 10;
 /// A program that has ended may have left something behind that holds its output open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long whoever asked for the program may take to hear all that it wrote.
+const SLOWEST: Duration = Duration::from_secs(60);
 
 /// Bytes that are kept of why a connection could not be.
 const LONGEST_COMPLAINT: u64 = 1_024;
@@ -131,7 +134,7 @@ impl Inner {
     }
 
     /// The folder of a pod that runs, and what its shim was told.
-    fn running(&self, uid: Uuid) -> Result<(RunFolder, RunSpec), SiteError> {
+    pub(super) fn running(&self, uid: Uuid) -> Result<(RunFolder, RunSpec), SiteError> {
         let refused = |why: String| Err(SiteError::Refused(why));
         let folder = {
             let known = self.known();
@@ -154,14 +157,7 @@ impl Inner {
         if order.argv.is_empty() || length > LONGEST_COMMAND || order.argv.iter().any(|word| word.contains('\0')) {
             return refused(format!("the command is empty, has a NUL, or is longer than {LONGEST_COMMAND} bytes"));
         }
-        let first = spec.plan.init_containers.len();
-        let container = match &order.container {
-            Some(name) => spec.plan.all_containers().position(|container| container.name == *name),
-            None => Some(first),
-        };
-        let Some(container) = container else {
-            return refused(format!("pod {uid} has no container {}", order.container.as_deref().unwrap_or_default()));
-        };
+        let container = position(&spec.plan, order.container.as_deref())?;
         let ask = Ask::Exec { container, argv: order.argv.clone(), tty: order.tty };
         let knocked =
             if order.tty { on_terminal(&folder, &ask, &spec.walls) } else { on_pipes(&folder, &ask, &spec.walls) };
@@ -169,19 +165,33 @@ impl Inner {
     }
 }
 
-fn ready(stream: UnixStream) -> io::Result<tokio::net::UnixStream> {
+pub(super) fn ready(stream: UnixStream) -> io::Result<tokio::net::UnixStream> {
     stream.set_nonblocking(true)?;
     tokio::net::UnixStream::from_std(stream)
 }
 
+/// The number of the container of that name, or of the first that is no init container.
+pub(super) fn position(plan: &PodPlan, name: Option<&str>) -> Result<usize, SiteError> {
+    let Some(name) = name else { return Ok(plan.init_containers.len()) };
+    let found = plan.all_containers().position(|container| container.name == name);
+    found.ok_or_else(|| SiteError::Refused(format!("pod {} has no container {name}", plan.uid)))
+}
+
 fn on_terminal(folder: &RunFolder, ask: &Ask, walls: &Walls) -> io::Result<(UnixStream, Ends)> {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    grantpt(&master)?;
-    unlockpt(&master)?;
-    let theirs = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    hand_over(&theirs, walls.user())?;
+    let (master, theirs) = terminal(walls.user())?;
     let fd = theirs.as_fd();
     Ok((knock(folder, ask, &[fd, fd, fd])?, Ends::Terminal(master)))
+}
+
+/// A new terminal: our end, and that of `owner`'s processes.
+pub(super) fn terminal(owner: Option<u32>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = openpt(flags)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let theirs = ioctl_tiocgptpeer(&ours, flags)?;
+    hand_over(&theirs, owner)?;
+    Ok((ours, theirs))
 }
 
 fn on_pipes(folder: &RunFolder, ask: &Ask, walls: &Walls) -> io::Result<(UnixStream, Ends)> {
@@ -222,7 +232,11 @@ pub(super) fn hand_over(file: &OwnedFd, owner: Option<u32>) -> io::Result<()> {
 }
 
 /// Passes on what the program writes, until it has written all.
-async fn say(mut from: impl AsyncRead + Unpin, tell: &mpsc::Sender<ExecOutput>, what: fn(Vec<u8>) -> ExecOutput) {
+pub(super) async fn say(
+    mut from: impl AsyncRead + Unpin,
+    tell: &mpsc::Sender<ExecOutput>,
+    what: fn(Vec<u8>) -> ExecOutput,
+) {
     let mut piece = vec![0; PIECE];
     // A terminal that nobody holds any more is an error to read.
     while let Ok(length @ 1..) = from.read(&mut piece).await {
@@ -270,8 +284,8 @@ const END_OF_INPUT: u8 = 4;
 
 /// Waits for the end of the program, and says what the shim said of it. None: whoever asked for it has gone; then the shim's
 /// connection goes, and with it the program.
-async fn talk(
-    stream: tokio::net::UnixStream,
+pub(super) async fn talk(
+    stream: impl AsyncRead + Unpin,
     said: impl Future<Output = ()>,
     fed: impl Future<Output = ()>,
     tell: &mpsc::Sender<ExecOutput>,
@@ -290,8 +304,14 @@ async fn talk(
             () = tell.closed() => return None,
         }
     }
-    if !all_said {
-        drop(tokio::time::timeout(LAST_WORDS, &mut said).await);
+    let until = Instant::now() + SLOWEST;
+    while !all_said && Instant::now() < until {
+        tokio::select! {
+            () = &mut said => all_said = true,
+            () = tell.closed() => return None,
+            // Somebody who is slow to take what was written is waited for.
+            () = tokio::time::sleep(LAST_WORDS) => all_said = tell.capacity() == tell.max_capacity(),
+        }
     }
     Some(match serde_json::from_str::<Reply>(&line) {
         Ok(Reply::Ended { exit_code }) => ExecOutput::Exit { exit_code },

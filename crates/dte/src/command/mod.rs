@@ -48,6 +48,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Logs(logs) => logs::logs(common, &logs).await?,
         Command::PortForward(forward) => port_forward::port_forward(common, &forward).await?,
         Command::Exec(exec) => return exec::exec(common, &exec).await,
+        Command::Attach(attach) => return exec::attach(common, &attach).await,
         Command::Sites => sites::sites(common).await?,
         Command::Vkubelet(vkubelet) => vkubelet::vkubelet(common, &vkubelet).await?,
         Command::Ui => account::ui(common).await?,

@@ -1,6 +1,7 @@
 //! A session in a pod: the channels of Kubernetes (`v5.channel.k8s.io`) over a WebSocket, as the engine speaks them.
 
 use std::io::Read;
+use std::time::Duration;
 
 use axum::body::Body;
 use dte_http::Reply;
@@ -33,6 +34,8 @@ const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 /// Bytes of the standard input that are sent at once.
 const PIECE: usize = 32 << 10;
+/// How long to hear for the end when nothing more can be sent.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 pub type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
@@ -82,6 +85,7 @@ fn input() -> mpsc::Receiver<Vec<u8>> {
 
 /// Copies input and output until the program ends; its exit code. Both directions go on beside each other.
 pub async fn talk(socket: Socket, has_input: bool, terminal: Option<&Terminal>) -> Result<u8, Failure> {
+    let mut ends = terminal.map(Terminal::ends).transpose()?;
     let (to, mut from) = socket.split();
     let heard = async {
         while let Some(message) = from.next().await {
@@ -97,9 +101,32 @@ pub async fn talk(socket: Socket, has_input: bool, terminal: Option<&Terminal>) 
         }
         Err(Failure::new("the engine ended the connection"))
     };
+    let ended = async {
+        match &mut ends {
+            Some(ends) => ends.next().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        outcome = heard => outcome,
-        outcome = say(to, has_input.then(input), terminal) => outcome,
+        outcome = both(heard, say(to, has_input.then(input), terminal)) => outcome,
+        failure = ended => Err(failure),
+    }
+}
+
+/// What is heard decides how a session ends. Where nothing more can be sent, the end may be under way already: a program need not
+/// read all that it is sent.
+async fn both<T>(
+    heard: impl Future<Output = Result<T, Failure>>,
+    said: impl Future<Output = Failure>,
+) -> Result<T, Failure> {
+    tokio::pin!(heard);
+    let failure = tokio::select! {
+        outcome = &mut heard => return outcome,
+        failure = said => failure,
+    };
+    match tokio::time::timeout(LAST_WORDS, heard).await {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(_)) | Err(_) => Err(failure),
     }
 }
 
@@ -108,8 +135,11 @@ async fn say(
     mut to: SplitSink<Socket, Message>,
     mut input: Option<mpsc::Receiver<Vec<u8>>>,
     terminal: Option<&Terminal>,
-) -> Result<u8, Failure> {
-    let mut watch = terminal.map(Terminal::watch).transpose()?;
+) -> Failure {
+    let mut sizes = match terminal.map(Terminal::sizes).transpose() {
+        Ok(sizes) => sizes,
+        Err(failure) => return failure,
+    };
     loop {
         let piece = async {
             match &mut input {
@@ -118,8 +148,8 @@ async fn say(
             }
         };
         let resized = async {
-            match &mut watch {
-                Some(watch) => watch.next().await,
+            match &mut sizes {
+                Some(sizes) => sizes.next().await,
                 None => std::future::pending().await,
             }
         };
@@ -131,12 +161,16 @@ async fn say(
                     vec![CLOSE, STDIN]
                 }
             },
-            size = resized => {
-                let (columns, rows) = size?;
-                [&[RESIZE], json!({ "Width": columns, "Height": rows }).to_string().as_bytes()].concat()
+            size = resized => match size {
+                Ok((columns, rows)) => {
+                    [&[RESIZE], json!({ "Width": columns, "Height": rows }).to_string().as_bytes()].concat()
+                }
+                Err(failure) => return failure,
             }
         };
-        to.send(Message::Binary(message.into())).await?;
+        if let Err(error) = to.send(Message::Binary(message.into())).await {
+            return error.into();
+        }
     }
 }
 
@@ -147,12 +181,17 @@ pub async fn carry(socket: Socket, stream: TcpStream) -> Result<(), Failure> {
     let sent = async {
         let mut piece = vec![0; PIECE];
         loop {
-            let length = reading.read(&mut piece).await?;
+            let length = match reading.read(&mut piece).await {
+                Ok(length) => length,
+                Err(error) => return error.into(),
+            };
             let message = if length == 0 { vec![CLOSE, STDIN] } else { [&[STDIN], &piece[..length]].concat() };
-            to.send(Message::Binary(message.into())).await?;
+            if let Err(error) = to.send(Message::Binary(message.into())).await {
+                return error.into();
+            }
             if length == 0 {
                 // What comes back decides when all is over.
-                return std::future::pending::<Result<(), Failure>>().await;
+                return std::future::pending::<Failure>().await;
             }
         }
     };
@@ -168,10 +207,7 @@ pub async fn carry(socket: Socket, stream: TcpStream) -> Result<(), Failure> {
         }
         Err(Failure::new("the engine ended the connection"))
     };
-    tokio::select! {
-        outcome = sent => outcome,
-        outcome = heard => outcome,
-    }
+    both(heard, sent).await
 }
 
 /// Shows what a message says; the exit code when it is the last.

@@ -19,9 +19,13 @@ use crate::shared::Shared;
 
 /// What is asked for, from the query.
 #[derive(Debug, PartialEq, Eq)]
-struct Asked {
-    order: ExecOrder,
-    heard: Heard,
+pub struct Asked {
+    pub uid: Uuid,
+    pub container: Option<String>,
+    pub argv: Vec<String>,
+    pub stdin: bool,
+    pub tty: bool,
+    pub heard: Heard,
 }
 
 pub async fn exec(
@@ -30,14 +34,18 @@ pub async fn exec(
     RawQuery(query): RawQuery,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
-    let Asked { order, heard } = read(query.as_deref().unwrap_or_default())?;
+    let Asked { uid, container, argv, stdin, tty, heard } = read(query.as_deref().unwrap_or_default())?;
+    if argv.is_empty() {
+        return Err(Refusal::bad_request("command: what to run is expected"));
+    }
+    let order = ExecOrder { uid, container, argv, stdin, tty };
     let upgrade = upgrade.map_err(channels::expected)?;
     let (site, users) = guest::site_of(&shared, &principal, order.uid).await?;
     let session = site.exec(&order).await?;
     Ok(channels::serve(shared, upgrade, session, heard, users))
 }
 
-fn read(query: &str) -> Result<Asked, Refusal> {
+pub fn read(query: &str) -> Result<Asked, Refusal> {
     let (mut uid, mut container, mut argv) = (None, None, Vec::new());
     let [mut stdin, mut stdout, mut stderr, mut tty] = [false; 4];
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -55,16 +63,13 @@ fn read(query: &str) -> Result<Asked, Refusal> {
         }
     }
     let Some(uid) = uid else { return Err(Refusal::bad_request("pod: the pod's UID is expected")) };
-    if argv.is_empty() {
-        return Err(Refusal::bad_request("command: what to run is expected"));
-    }
     if !(stdin || stdout || stderr) {
         return Err(Refusal::bad_request("at least one of stdin, stdout and stderr is expected"));
     }
     if tty && stderr {
         return Err(Refusal::bad_request("tty and stderr exclude each other"));
     }
-    Ok(Asked { order: ExecOrder { uid, container, argv, stdin, tty }, heard: Heard { stdout, stderr } })
+    Ok(Asked { uid, container, argv, stdin, tty, heard: Heard { stdout, stderr } })
 }
 
 #[cfg(test)]
@@ -76,8 +81,8 @@ mod tests {
         let uid = "0190b0a0-0000-7000-8000-000000000001";
         let asked = read(&format!("pod={uid}&container=c&command=sh&command=-c&command=a+%26+b&stdin=true&output=1"));
         let asked = asked.expect("an order");
-        assert_eq!(asked.order.argv, ["sh", "-c", "a & b"]);
-        assert!(asked.order.stdin && asked.heard.stdout && !asked.heard.stderr && !asked.order.tty);
+        assert_eq!(asked.argv, ["sh", "-c", "a & b"]);
+        assert!(asked.stdin && asked.heard.stdout && !asked.heard.stderr && !asked.tty);
         for query in ["", "pod=x&command=a&stdout=1", "command=a&stdout=1"] {
             assert!(read(query).is_err(), "{query}");
         }

@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as ToSite;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -40,6 +41,8 @@ const CLOSE: u8 = 255;
 const MOST_STREAMS: usize = 512;
 /// Pieces under way in one direction.
 const UNDER_WAY: usize = 16;
+/// How often the caller is tried: who has gone may not be heard, because nothing is read while a pod takes no more.
+const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long the end of a connection may take to be told.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -85,8 +88,15 @@ async fn serve(socket: WebSocket, pod: Pod) {
     let (mut to, mut from) = socket.split();
     let (tell, mut told) = mpsc::channel::<Vec<u8>>(UNDER_WAY);
     let writing = async {
-        while let Some(bytes) = told.recv().await {
-            if to.send(Message::Binary(bytes.into())).await.is_err() {
+        let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let message = tokio::select! {
+                told = told.recv() => told.map(|bytes| Message::Binary(bytes.into())),
+                _ = pings.tick() => Some(Message::Ping(Vec::new().into())),
+            };
+            let Some(message) = message else { return };
+            if to.send(message).await.is_err() {
                 return;
             }
         }

@@ -61,7 +61,7 @@ impl Server {
             .route("/runningpods/", get(pods))
             .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::logs))
             .route("/exec/{namespace}/{pod}/{container}", any(streams::exec))
-            .route("/attach/{namespace}/{pod}/{container}", any(streams::nowhere))
+            .route("/attach/{namespace}/{pod}/{container}", any(streams::attach))
             .route("/portForward/{namespace}/{pod}", any(forward::port_forward))
             .route("/stats/summary", get(figures::summary))
             .route("/metrics/resource", get(figures::resource))

@@ -1,4 +1,4 @@
-//! `/exec`: a stream between a caller and a program in a container; `/attach` is not had at a site.
+//! `/exec` and `/attach`: a stream between a caller and a program in a container, or the container's own.
 //!
 //! The API server passes WebSockets on to nodes that declare to understand them, and so does this kubelet: once the site has
 //! agreed, bytes are copied both ways and nothing is read on the way. Callers that speak SPDY are told that it is not had here.
@@ -25,21 +25,22 @@ pub async fn exec(
     Path((namespace, pod, container)): Path<(String, String, String)>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    open(&controller, &namespace, &pod, &container, request).await
+    open(&controller, "exec", [&namespace, &pod, &container], request).await
 }
 
-pub async fn nowhere() -> Refusal {
-    Refusal(
-        StatusCode::NOT_IMPLEMENTED,
-        "the sites of virtual nodes have no attach: use kubectl exec, or kubectl logs -f".to_owned(),
-    )
+pub async fn attach(
+    State(controller): State<Arc<Controller>>,
+    Path((namespace, pod, container)): Path<(String, String, String)>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    open(&controller, "attach", [&namespace, &pod, &container], request).await
 }
 
+/// `what` is asked of the site by the same name.
 async fn open(
     controller: &Controller,
-    namespace: &str,
-    name: &str,
-    container: &str,
+    what: &str,
+    [namespace, name, container]: [&str; 3],
     mut request: Request,
 ) -> Result<Response, Refusal> {
     let Some(entry) = controller.table.named(namespace, name) else {
@@ -55,10 +56,10 @@ async fn open(
         return Err(Refusal(StatusCode::NOT_IMPLEMENTED, text.to_owned()));
     }
     if !controller.site.is_engine() {
-        return Err(Refusal(StatusCode::NOT_IMPLEMENTED, "this site has no exec".to_owned()));
+        return Err(Refusal(StatusCode::NOT_IMPLEMENTED, format!("this site has no {what}")));
     }
     let query = request.uri().query().unwrap_or_default();
-    let url = format!("{}?pod={}&container={container}&{query}", controller.site.url("exec"), entry.raw.uid());
+    let url = format!("{}?pod={}&container={container}&{query}", controller.site.url(what), entry.raw.uid());
     let answer = ask(controller, &url, request.headers()).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (parts, body) = answer.into_parts();
