@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dte_http::TlsFiles;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -23,6 +24,8 @@ pub struct Settings {
     pub site: Option<String>,
     /// Read anew for each call.
     pub token_file: Option<PathBuf>,
+    /// The authority of the site's certificate, and ours to show there; read anew when they change.
+    pub site_tls: TlsFiles,
     /// The address at which the API server reaches this kubelet.
     pub node_ip: IpAddr,
     pub listen: SocketAddr,
@@ -59,6 +62,7 @@ impl Settings {
             interlink,
             site: None,
             token_file: None,
+            site_tls: TlsFiles::default(),
             node_ip,
             listen: SocketAddr::new(node_ip, DEFAULT_PORT),
             certificate: None,

@@ -84,7 +84,7 @@ pub(super) async fn ask(controller: &Controller, url: &str, headers: &HeaderMap)
         value.set_sensitive(true);
         wanted.headers_mut().insert(header::AUTHORIZATION, value);
     }
-    controller.site.http().send(wanted).await.map_err(|error| crate::Error::Site(InterlinkError::from(error)).into())
+    controller.site.http()?.send(wanted).await.map_err(|error| crate::Error::Site(InterlinkError::from(error)).into())
 }
 
 fn pass(from: &HeaderMap, to: &mut HeaderMap) {
