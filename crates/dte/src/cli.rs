@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use dte_base::units::Span;
 
+mod data;
 mod people;
 
+pub use data::{Fs, FsCommand, FsCopy, Transfer, TransferList, TransferSubmit, Verify};
 pub use people::{Group, GroupRequest, Member, Trace};
 
 /// The digital twin engine: one program for data, transfers, offloading, workflows, provenance and accounting.
@@ -80,6 +82,11 @@ pub enum Command {
     /// The data lake: what there is and where
     #[command(subcommand)]
     Lake(Lake),
+    /// Files by their URLs, here and on storages: list, copy, delete, checksum
+    Fs(Fs),
+    /// Copies from storage to storage, made by the engine: order, watch, cancel
+    #[command(subcommand)]
+    Transfer(Transfer),
     /// Run a program, or a pod from a file, at a site
     Run(Box<Run>),
     /// The pods that wait or run, or one pod in full

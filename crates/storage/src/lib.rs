@@ -6,6 +6,7 @@
 //! * [`checksum`]: several checksums over one passing stream;
 //! * [`transfer`]: [`copy_verified`], which moves bytes from one store to another and never leaves a half-written or wrong
 //!   file visible;
+//! * [`fetch`](mod@fetch): a download to this machine that goes on where an earlier try broke off;
 //! * [`third_party`]: the active party of an HTTP third-party copy;
 //! * [`beneath`]: a folder handle below which paths are opened and from which none leads out.
 //!
@@ -15,6 +16,7 @@ pub mod beneath;
 pub mod byte_store;
 pub mod checksum;
 pub mod error;
+pub mod fetch;
 pub mod file;
 pub mod resolve;
 pub mod third_party;
@@ -24,5 +26,6 @@ pub mod webdav;
 pub use byte_store::{ByteStore, ByteStream, Content, Entry, Reading, Stat, Written};
 pub use checksum::Checksums;
 pub use error::{Errno, Error, Side};
+pub use fetch::fetch;
 pub use resolve::{Location, Storages};
 pub use transfer::{Copied, CopyOrder, copy_verified};

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod exec;
 mod explain;
+mod fs;
 mod group;
 mod lake;
 mod logs;
@@ -18,6 +19,7 @@ mod session;
 mod sites;
 pub mod token;
 mod trace;
+mod transfer;
 mod twin;
 mod up;
 mod vkubelet;
@@ -43,6 +45,8 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Doctor => doctor::doctor(common).await?,
         Command::Twin(twin) => twin::twin(common, twin).await?,
         Command::Lake(lake) => lake::lake(common, lake).await?,
+        Command::Fs(fs) => fs::fs(common, fs).await?,
+        Command::Transfer(command) => transfer::transfer(common, command).await?,
         Command::Run(run) => return run::run(common, &run).await,
         Command::Pods(pods) => pods::pods(common, &pods).await?,
         Command::Logs(logs) => logs::logs(common, &logs).await?,
