@@ -32,7 +32,7 @@ mod stall;
 mod tls;
 
 pub use certificate::ClientCertificate;
-pub use client::{CertifiedClient, Client, ClientError, Reply, RequestBuilder, unix};
+pub use client::{CertifiedClient, Client, ClientError, Reply, RequestBuilder, WebSocket, unix};
 pub use config::{AllowRule, HttpConfig, ListenConfig, Network, OutboundConfig};
 pub use distinguished_name::{BadName, DistinguishedName};
 pub use door::UnixDoor;

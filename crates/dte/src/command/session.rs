@@ -3,21 +3,15 @@
 use std::io::Read;
 use std::time::Duration;
 
-use axum::body::Body;
-use dte_http::Reply;
+use dte_http::WebSocket;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
-use http::header::{AUTHORIZATION, CONNECTION, HeaderValue, UPGRADE};
-use http::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use http::header::HeaderValue;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
-use tokio_tungstenite::tungstenite::protocol::Role;
 use url::Url;
 
 use crate::failure::Failure;
@@ -37,34 +31,11 @@ const PIECE: usize = 32 << 10;
 /// How long to hear for the end when nothing more can be sent.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-pub type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
-
 /// Agrees on a WebSocket.
-pub async fn open(remote: &Remote, url: &Url) -> Result<Socket, Failure> {
-    let key = generate_key();
+pub async fn open(remote: &Remote, url: &Url) -> Result<WebSocket, Failure> {
     let mut shown = HeaderValue::from_str(&format!("Bearer {}", remote.token.expose()))?;
     shown.set_sensitive(true);
-    let request = Request::builder()
-        .method(Method::GET)
-        .uri(url.as_str())
-        .header(AUTHORIZATION, shown)
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-protocol", PROTOCOL)
-        .header("sec-websocket-key", &key)
-        .body(Body::empty())?;
-    let answer = remote.client.send(request).await?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        Reply::from(answer).ok().await?;
-        return Err(Failure::new("the engine does not speak WebSockets there"));
-    }
-    let accepted = answer.headers().get("sec-websocket-accept").map(HeaderValue::as_bytes);
-    if accepted != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
-        return Err(Failure::new("the engine's answer to the WebSocket request is not one"));
-    }
-    let stream = TokioIo::new(hyper::upgrade::on(answer).await?);
-    Ok(WebSocketStream::from_raw_socket(stream, Role::Client, None).await)
+    Ok(remote.client.web_socket(url.as_str(), Some(shown), PROTOCOL).await?)
 }
 
 /// The standard input in pieces, none at its end. It is read by a thread of its own, because nobody can call back who waits for a
@@ -84,7 +55,7 @@ fn input() -> mpsc::Receiver<Vec<u8>> {
 }
 
 /// Copies input and output until the program ends; its exit code. Both directions go on beside each other.
-pub async fn talk(socket: Socket, has_input: bool, terminal: Option<&Terminal>) -> Result<u8, Failure> {
+pub async fn talk(socket: WebSocket, has_input: bool, terminal: Option<&Terminal>) -> Result<u8, Failure> {
     let mut ends = terminal.map(Terminal::ends).transpose()?;
     let (to, mut from) = socket.split();
     let heard = async {
@@ -132,7 +103,7 @@ async fn both<T>(
 
 /// Sends what is typed, and the terminal's size as it changes. Resolves only if that cannot go on.
 async fn say(
-    mut to: SplitSink<Socket, Message>,
+    mut to: SplitSink<WebSocket, Message>,
     mut input: Option<mpsc::Receiver<Vec<u8>>>,
     terminal: Option<&Terminal>,
 ) -> Failure {
@@ -175,7 +146,7 @@ async fn say(
 }
 
 /// Carries a connection both ways, each direction to its own end.
-pub async fn carry(socket: Socket, stream: TcpStream) -> Result<(), Failure> {
+pub async fn carry(socket: WebSocket, stream: TcpStream) -> Result<(), Failure> {
     let (mut to, mut from) = socket.split();
     let (mut reading, mut writing) = stream.into_split();
     let sent = async {

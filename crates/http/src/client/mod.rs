@@ -11,6 +11,7 @@ pub mod guard;
 mod relay;
 mod request;
 pub mod unix;
+mod web_socket;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, RwLock};
@@ -33,6 +34,7 @@ use connect::Connector;
 use guard::Guard;
 pub use guard::RefusedAddress;
 pub use request::{BearerText, Reply, RequestBuilder};
+pub use web_socket::WebSocket;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("dte/", env!("CARGO_PKG_VERSION")));
 /// Idle connections are kept this long.

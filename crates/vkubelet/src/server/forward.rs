@@ -12,22 +12,19 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::response::Response;
+use dte_http::{ClientError, WebSocket as WebSocketToSite};
 use futures_util::{SinkExt, StreamExt};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as ToSite;
-use tokio_tungstenite::tungstenite::handshake::client::generate_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::Refusal;
 use super::spdy::Nonsense;
 use super::spdy::frame::{self, Decoder, Frame};
-use super::streams::ask;
+use super::streams::shown;
 use crate::pods::Controller;
 
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
@@ -298,23 +295,15 @@ impl Connection {
     }
 
     /// Agrees on a WebSocket with the engine.
-    async fn connect(&self) -> Result<WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>, Refusal> {
-        let bad = |text: String| Refusal(StatusCode::BAD_GATEWAY, text);
+    async fn connect(&self) -> Result<WebSocketToSite, Refusal> {
         let controller = &self.pod.controller;
         let url = format!("{}?pod={}&port={}", controller.site.url("portForward"), self.pod.uid, self.port);
-        let mut headers = HeaderMap::new();
-        let key = HeaderValue::from_str(&generate_key()).map_err(|error| bad(error.to_string()))?;
-        headers.insert(header::SEC_WEBSOCKET_KEY, key);
-        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(TO_SITE));
-        let answer = ask(controller, &url, &headers).await?;
-        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let status = answer.status();
-            let text = dte_http::Reply::from(answer).text().await.unwrap_or_default();
-            return Err(Refusal(status, text));
-        }
-        let upgraded = hyper::upgrade::on(answer).await.map_err(|error| bad(error.to_string()))?;
-        Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
+        let shown = shown(controller).await?;
+        let agreed = controller.site.http()?.web_socket(&url, shown, TO_SITE).await;
+        agreed.map_err(|error| match error {
+            ClientError::Status { status, detail } => Refusal(status, detail),
+            other => Refusal(StatusCode::BAD_GATEWAY, other.to_string()),
+        })
     }
 }
 
