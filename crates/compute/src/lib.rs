@@ -24,6 +24,7 @@
 pub mod arc;
 pub mod asked;
 pub mod batch;
+mod carry;
 pub mod container;
 pub mod exec;
 mod files;

@@ -98,6 +98,8 @@ pub struct Capabilities {
     pub sandbox: Sandbox,
     /// Whether a running pod can be stopped and continued.
     pub suspend: bool,
+    /// What may be had in a pod that runs: `exec`, `attach`, `portForward`.
+    pub sessions: &'static [&'static str],
     /// Images that the site runs; `host` means programs of the machine and staged ones, `*` any image.
     pub images: &'static [&'static str],
 }

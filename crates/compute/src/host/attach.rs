@@ -9,8 +9,9 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::door::{Ask, knock};
-use super::session::{UNDER_WAY, position, ready, say, talk};
+use super::session::{position, ready, told};
 use super::site::{Inner, blocking};
+use crate::carry::{UNDER_WAY, carry, say};
 use crate::exec::{AttachOrder, ExecInput, ExecOutput, ExecSession};
 use crate::site::SiteError;
 
@@ -39,7 +40,7 @@ impl Inner {
             let (hearing, mut asking) = door.into_split();
             let said = say(ends.output, &tell, ExecOutput::Stdout);
             let fed = feed(commands, ends.input, &mut asking);
-            if let Some(end) = talk(hearing, said, fed, &tell).await {
+            if let Some(end) = carry(told(hearing), said, fed, &tell).await {
                 drop(tell.send(end).await);
             }
         });

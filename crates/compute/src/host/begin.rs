@@ -11,7 +11,7 @@ use super::channel::Channel;
 use super::folder::RunFolder;
 use super::logfile::LogWriter;
 use super::sandbox;
-use super::session::{hand_over, terminal};
+use super::session::{hand_over, terminal_of};
 use super::spec::{RunSpec, given_devices};
 use super::{POD_INIT, SELF};
 
@@ -38,7 +38,7 @@ pub fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<(StartedInit
     let mut terminals = Vec::new();
     for container in spec.plan.all_containers() {
         let is_terminal = container.interactive.tty;
-        let (reading, end) = if is_terminal { terminal(spec.walls.user())? } else { log_pipe(spec.walls.user())? };
+        let (reading, end) = if is_terminal { terminal_of(spec.walls.user())? } else { log_pipe(spec.walls.user())? };
         rustix::fs::fcntl_setfl(&reading, rustix::fs::OFlags::NONBLOCK)?;
         terminals.push(is_terminal.then(|| reading.try_clone()).transpose()?);
         let log = LogWriter::create(&folder.logs(), &container.name, spec.log_limit)?;

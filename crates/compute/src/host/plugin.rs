@@ -16,7 +16,8 @@ impl Site for HostSite {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: true, images: &[IMAGE] }
+        let sessions = &["exec", "attach", "portForward"];
+        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: true, sessions, images: &[IMAGE] }
     }
 
     fn capacity(&self) -> Answer<'_, Capacity> {

@@ -362,7 +362,7 @@ impl Site for InterlinkSite {
         } else {
             Sandbox::None { why: format!("{what} at {} runs all pods as one user; open = true trusts it", config.url) }
         };
-        Capabilities { sandbox, suspend: false, images: &["*"] }
+        Capabilities { sandbox, suspend: false, sessions: &[], images: &["*"] }
     }
 
     fn stages_data(&self) -> bool {
