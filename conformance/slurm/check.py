@@ -16,8 +16,11 @@ import uuid
 
 folder, dte = sys.argv[1:3]
 smoke = len(sys.argv) > 3 and sys.argv[3] == "1"
-MANY = 40 if smoke else 150
-KILLS = 2 if smoke else 5
+# Pods during which the engine is killed, and how often: DTE_KILL_PODS=500 DTE_KILLS=12 make conformance AREA=slurm
+MANY = int(os.environ.get("DTE_KILL_PODS", 40 if smoke else 150))
+KILLS = int(os.environ.get("DTE_KILLS", 2 if smoke else 5))
+SEED = int(os.environ.get("DTE_KILL_SEED", time.time_ns() % 1_000_000))
+random.seed(SEED)
 passed = failed = 0
 FLAGS = "slurm-job.vk.io/flags"
 
@@ -224,9 +227,9 @@ def hostile(engine):
 
 def killed(engine):
     ran = os.path.join(folder, "ran")
-    pods = [pod(f"echo {n} >> {ran}; sleep 1; exit {n % 7}") for n in range(MANY)]
+    pods = [pod(f"echo {n} >> {ran}; echo pod {n}; sleep 1; exit {n % 7}") for n in range(MANY)]
     kills = sorted(random.sample(range(1, MANY), KILLS))
-    print(f"killed after {kills} of {MANY} pods", flush=True)
+    print(f"killed after {kills} of {MANY} pods (seed {SEED})", flush=True)
     for n, one in enumerate(pods):
         if n in kills:
             engine.kill()
@@ -242,7 +245,7 @@ def killed(engine):
     time.sleep(2)
     engine.kill()
     engine = Engine()
-    deadline = time.time() + 180
+    deadline = time.time() + max(180, MANY)
     codes = {}
     while time.time() < deadline and len(codes) < MANY:
         for status in engine.status([one for one in pods if one["metadata"]["uid"] not in codes]):
@@ -252,6 +255,9 @@ def killed(engine):
     wanted = {one["metadata"]["uid"]: n % 7 for n, one in enumerate(pods)}
     wrong = {uid: (seen, wanted[uid]) for uid, seen in codes.items() if seen != wanted[uid]}
     check("every exit code is right", len(codes) == MANY and not wrong, (len(codes), wrong))
+    logs = {n: engine.log(one) for n, one in enumerate(pods)}
+    strange = {n: seen for n, seen in logs.items() if seen != (200, f"pod {n}\n")}
+    check("every log is there, once", not strange, list(strange.items())[:5])
     lines = open(ran).read().split()
     check("each pod ran exactly once", sorted(lines, key=int) == [str(n) for n in range(MANY)], (len(lines), len(set(lines))))
     return engine
