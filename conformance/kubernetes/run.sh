@@ -25,7 +25,15 @@ finish() {
 }
 trap finish EXIT
 
-touch "$work/dte.toml"
+mkdir "$work/claimed"
+chmod 777 "$work/claimed"
+echo from-the-site >"$work/claimed/note"
+cat >"$work/dte.toml" <<TOML
+[[compute.sites]]
+plugin = "host"
+name = "local"
+host_paths = ["$work/claimed"]
+TOML
 if [ "${1-}" = slurm ]; then
   if [ "$(id -u)" != 0 ] || [ "${DTE_TEST_SYSTEM-}" != 1 ]; then
     echo "SKIPPED: it starts Slurm's daemons, which takes root and DTE_TEST_SYSTEM=1"
@@ -74,7 +82,7 @@ start_engine() {
 start_kubelet() {
   "$bin" vkubelet --data-dir "$work/data" --kubeconfig "$work/cluster/vkubelet.kubeconfig" --node-name dte-host \
     --interlink-url "http://127.0.0.1:$port/interlink" --token-file "$work/token" --state-dir "$work/state" \
-    --listen 127.0.0.1:0 --ping-every 2s >>"$work/kubelet.log" 2>&1 &
+    --listen 127.0.0.1:0 --ping-every 2s --serving-signer >>"$work/kubelet.log" 2>&1 &
   kubelet=$!
 }
 
@@ -158,6 +166,16 @@ check "a volume that cannot be is named" within 20 bash -c "$(declare -f k has);
 k delete pod unsupported --wait=false >/dev/null
 gone() { ! k get pod "$1" >/dev/null 2>&1; }
 check "it can be deleted" within 20 gone unsupported
+sed "s|PLACE|$work/claimed|" "$here/manifests/claims.yaml" | k apply -f - >/dev/null
+if [ -z "$slurm" ]; then
+  check "a pod with claimed volumes runs" within 60 in_phase claims Succeeded
+  claims() { is "$(k logs claims | tr '\n' ' ')" "from-the-site written read-only " && is "$(cat "$work/claimed/answer")" written; }
+  check "they are the site's folders, to write and to read" claims
+else
+  check "a claimed volume is refused where the site permits no folders" within 60 bash -c "$(declare -f k has); work=$work; k describe pod claims | has 'hostPath'"
+fi
+check "a claimed volume that nobody placed is named" within 60 bash -c "$(declare -f k has); work=$work; k describe pod claims-nowhere | has 'annotates it with dte.io/site-path'"
+k delete pod claims claims-nowhere --wait=false --grace-period=1 >/dev/null
 apply daemonset
 check "pods of a DaemonSet are rejected" within 20 bash -c "$(declare -f k has); work=$work; k get pods -l app=everywhere -o jsonpath='{.items[*].status.reason}' | has RejectedDaemonSet"
 k delete -f "$here/manifests/daemonset.yaml" >/dev/null
@@ -196,6 +214,11 @@ pki=$work/cluster/pki
 raw() { curl -skf --cert "$pki/kubelet-client.crt" --key "$pki/kubelet-client.key" "https://127.0.0.1:$own/$1"; }
 summary() { raw stats/summary | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["node"]["nodeName"] == "dte-host", s'; }
 check "figures for autoscalers" summary
+requested() { is "$(k get csr --no-headers | wc -l)" 1; }
+check "the kubelet asks the cluster for a certificate" within 60 requested
+k certificate approve "$(k get csr -o jsonpath='{.items[0].metadata.name}')" >/dev/null
+certified() { curl -sf --cacert "$pki/ca.crt" --cert "$pki/kubelet-client.crt" --key "$pki/kubelet-client.key" "https://127.0.0.1:$1/healthz"; }
+check "and shows it once it is approved" within 60 certified "$own"
 metrics() { raw metrics/resource >"$work/metrics" && has node_cpu_usage_seconds_total <"$work/metrics" && has "scrape_error 0" <"$work/metrics"; }
 check "figures for metrics-server" metrics
 listed() { raw pods | python3 -c 'import json, sys; assert "hello" in [p["metadata"]["name"] for p in json.load(sys.stdin)["items"]]'; }
@@ -352,5 +375,7 @@ orphan=$(k get pods -l job-name=under-fire -o jsonpath='{.items[0].metadata.uid}
 k delete job under-fire >/dev/null
 start_kubelet
 check "what the cluster forgot meanwhile is cleaned up at the site" within 40 ended "$orphan"
+again() { certified "$(k get node dte-host -o jsonpath='{.status.daemonEndpoints.kubeletEndpoint.Port}')" && requested; }
+check "its certificate outlives kills without another approval" within 60 again
 echo "kubernetes: $passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -117,10 +117,26 @@ pub struct Listening {
     pub ready_file: Option<PathBuf>,
 }
 
+/// Files of upstream's interLink, so that an existing installation starts with its own; `dte.toml` and flags win over them.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DropIn {
+    /// InterLinkConfig.yaml of upstream's API server: be that server
+    #[arg(long, value_name = "FILE")]
+    pub interlink_config: Option<PathBuf>,
+    /// SlurmConfig.yaml of upstream's Slurm plugin: have its Slurm as a site, and be that plugin
+    #[arg(long, value_name = "FILE")]
+    pub slurm_plugin_config: Option<PathBuf>,
+    /// The account for those who come without a token where these files let them in
+    #[arg(long, default_value = "admin", value_name = "NAME")]
+    pub interlink_account: String,
+}
+
 #[derive(Debug, Args)]
 pub struct Up {
     #[command(flatten)]
     pub listening: Listening,
+    #[command(flatten)]
+    pub drop_in: DropIn,
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +146,8 @@ pub struct Serve {
     pub services: Vec<String>,
     #[command(flatten)]
     pub listening: Listening,
+    #[command(flatten)]
+    pub drop_in: DropIn,
 }
 
 #[derive(Debug, Args)]
@@ -570,6 +588,14 @@ pub struct Vkubelet {
     /// Where the site's interLink API begins [default: /interlink of --url, or what --drop-in names]
     #[arg(long, value_name = "URL")]
     pub interlink_url: Option<url::Url>,
+    /// The authority of that API's certificate, PEM, if this machine does not know it
+    #[arg(long, value_name = "FILE")]
+    pub site_ca: Option<PathBuf>,
+    /// The certificate to show there, PEM, instead of a token or besides
+    #[arg(long, requires = "site_key", value_name = "FILE")]
+    pub site_cert: Option<PathBuf>,
+    #[arg(long, requires = "site_cert", value_name = "FILE")]
+    pub site_key: Option<PathBuf>,
     /// One site of an engine that has several
     #[arg(long, value_name = "NAME")]
     pub site: Option<String>,
@@ -587,6 +613,9 @@ pub struct Vkubelet {
     pub tls_cert: Option<PathBuf>,
     #[arg(long, requires = "tls_cert", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+    /// Ask the cluster for that certificate; somebody approves the request
+    #[arg(long, value_name = "SIGNER", num_args = 0..=1, default_missing_value = dte_vkubelet::server::serving::USUAL_SIGNER, conflicts_with = "tls_cert")]
+    pub serving_signer: Option<String>,
     /// Whose certificates may call, PEM [default: what the cluster publishes]
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
+use crate::server::serving::USUAL_SIGNER;
 use crate::settings::{Settings, Taint};
 
 /// A file that cannot be used.
@@ -36,6 +37,10 @@ struct File {
     pod_ip: Option<String>,
     kubelet_cert_file: Option<PathBuf>,
     kubelet_key_file: Option<PathBuf>,
+    #[serde(rename = "KubeletCSRSignerName")]
+    csr_signer: Option<String>,
+    #[serde(rename = "DisableCSR")]
+    disable_csr: bool,
     resources: Amounts,
     node_labels: Vec<String>,
     node_taints: Vec<NodeTaint>,
@@ -103,6 +108,8 @@ const KNOWN: &[&str] = &[
     "PodIP",
     "KubeletCertFile",
     "KubeletKeyFile",
+    "KubeletCSRSignerName",
+    "DisableCSR",
     "Resources",
     "NodeLabels",
     "NodeTaints",
@@ -120,8 +127,6 @@ const INSTEAD: &[(&str, &str)] = &[
     ("PodCIDR", "pods have the address of the machine that runs them; reach their ports with kubectl port-forward"),
     ("Network", "there are no tunnels; reach ports of pods with kubectl port-forward"),
     ("KubeletHTTP", "callers must show a certificate of the cluster or a token; --client-ca names the authority"),
-    ("KubeletCSRSignerName", "name a certificate with --tls-cert and --tls-key; without, it is self-signed"),
-    ("DisableCSR", "no certificate is asked for: name one with --tls-cert and --tls-key; without, it is self-signed"),
     ("SkipDownwardAPIResolution", "variables and volumes are always resolved before a pod is handed over"),
     ("Pprof", "there is no such profile"),
 ];
@@ -159,6 +164,9 @@ fn apply_text(text: &str, settings: &mut Settings) -> Result<Vec<String>, String
     }
     if let (Some(cert), Some(key)) = (read.kubelet_cert_file, read.kubelet_key_file) {
         settings.certificate = Some((cert, key));
+    } else if !read.disable_csr {
+        let signer = read.csr_signer.filter(|name| !name.is_empty());
+        settings.serving_signer = Some(signer.unwrap_or_else(|| USUAL_SIGNER.to_owned()));
     }
     let resources = &mut settings.resources;
     for (wanted, given) in [
@@ -258,6 +266,7 @@ mod tests {
         assert_eq!(settings.resources.extended["nvidia.com/gpu"], "2");
         assert_eq!((settings.labels["tier"].as_str(), settings.labels["nvidia-gpu-type"].as_str()), ("batch", "a100"));
         assert_eq!(settings.taints[0].effect, "NoSchedule");
+        assert_eq!(settings.serving_signer.as_deref(), Some(USUAL_SIGNER));
         assert!(apply_text("NodeLabels: [\"x\"]\n", &mut settings).is_err());
     }
 

@@ -31,6 +31,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Certificate chain and key, PEM; else self-signed.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Who is asked in the cluster to sign one; until then it is self-signed.
+    pub serving_signer: Option<String>,
     /// Who may call the kubelet; else what the cluster publishes.
     pub client_ca: Option<PathBuf>,
     /// Here is kept which pods were handed to the site.
@@ -66,6 +68,7 @@ impl Settings {
             node_ip,
             listen: SocketAddr::new(node_ip, DEFAULT_PORT),
             certificate: None,
+            serving_signer: None,
             client_ca: None,
             state_dir,
             resources: Resources::default(),

@@ -31,7 +31,7 @@ use crate::failure::Failure;
 pub async fn run(cli: Cli) -> Result<u8, Failure> {
     let common = &cli.common;
     match cli.command {
-        Command::Up(up) => up::up(common, &up.listening).await?,
+        Command::Up(up) => up::up(common, &up).await?,
         Command::Serve(serve) => up::serve(common, &serve).await?,
         Command::Demo(demo) => demo::demo(common, &demo).await?,
         Command::Token(token) => token::token(common, &token).await?,
