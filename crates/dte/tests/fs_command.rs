@@ -71,6 +71,7 @@ fn there_and_back() {
     let data: Vec<u8> = (0..3_000_017_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let (big, small) = (bench.write("tree/a b/big", &data), bench.write("tree/small", b"123456789"));
     std::fs::create_dir(bench.path("tree/empty")).expect("folder");
+    bench.write("tree/a b/nothing", b"");
     // One file, with its checksum.
     bench.says(&["cp", &small, &bench.url("one/small"), "-K", "adler32:091e01de"]);
     assert_eq!(bench.says(&["sum", &bench.url("one/small")]), format!("{} 091e01de", bench.url("one/small")));
@@ -83,6 +84,9 @@ fn there_and_back() {
     assert_eq!(std::fs::read(bench.path("back/a b/big")).expect("reads"), data);
     assert_eq!(std::fs::read(&big).expect("reads"), data);
     assert!(bench.path("back/empty").is_dir());
+    assert_eq!(std::fs::read(bench.path("back/a b/nothing")).expect("reads"), b"");
+    bench.says(&["cp", &text(&bench.path("tree/a b/nothing")), &text(&bench.path("here"))]);
+    assert_eq!(std::fs::read(bench.path("here")).expect("reads"), b"");
     let long = bench.says(&["ls", "-l", &bench.url("tree")]);
     assert!(long.lines().any(|line| line.starts_with("file") && line.contains("  9  ")), "{long}");
     let about = bench.says(&["stat", "--json", &bench.url("tree/small")]);

@@ -1,7 +1,8 @@
 //! What a place that keeps bytes is, and the ways to reach one.
 //!
 //! * [`ByteStore`]: stat, list, read a range, write, rename, delete, make a folder, tell a checksum;
-//! * its plugins: [`mod@file`] (a folder, opened beneath its root) and [`webdav`] (HTTP and WebDAV servers);
+//! * its plugins: [`mod@file`] (a folder, opened beneath its root), [`webdav`] (HTTP and WebDAV servers) and
+//!   [`s3`] (object stores);
 //! * [`resolve`]: from a URL to the plugin that serves it;
 //! * [`checksum`]: several checksums over one passing stream;
 //! * [`transfer`]: [`copy_verified`], which moves bytes from one store to another and never leaves a half-written or wrong
@@ -19,6 +20,7 @@ pub mod error;
 pub mod fetch;
 pub mod file;
 pub mod resolve;
+pub mod s3;
 pub mod third_party;
 pub mod transfer;
 pub mod webdav;

@@ -127,7 +127,8 @@ pub struct TransferList {
 /// What may be typed about files by their URLs.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A place is a path of this machine or a URL: file, https or davs, http or dav. A token goes to servers over TLS \
+    after_help = "A place is a path of this machine or a URL: file, https or davs, http or dav, s3s or s3 (s3s://host/bucket/key, \
+                        with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY). A token goes to servers over TLS \
                         and to this machine only: the one of the longest --token-for that fits, else --token-file, BEARER_TOKEN, \
                         BEARER_TOKEN_FILE, $XDG_RUNTIME_DIR/bt_uUID, /tmp/bt_uUID. The exit code of a failure is its errno: 2 no \
                         such file, 13 not allowed, 17 it exists."

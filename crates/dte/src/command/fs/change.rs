@@ -55,6 +55,8 @@ pub async fn rm(reach: &Reach, places: &[String], recursive: bool, dry_run: bool
 }
 
 const ENOENT: u8 = 2;
+/// What is said of a folder that is gone.
+const RMDIR: &str = "RMDIR";
 
 /// Deletes from the leaves up, and never asks a server to delete what was not looked at.
 async fn remove(place: &Place, recursive: bool, dry_run: bool) -> Result<(), Failure> {
@@ -80,7 +82,7 @@ async fn remove(place: &Place, recursive: bool, dry_run: bool) -> Result<(), Fai
     }
     // Those found last lie deepest.
     for folder in folders.iter().rev() {
-        end(folder, "RMDIR", dry_run).await?;
+        end(folder, RMDIR, dry_run).await?;
     }
     Ok(())
 }
@@ -90,7 +92,11 @@ async fn end(place: &Place, word: &str, dry_run: bool) -> Result<(), Failure> {
         show::line(format!("{}\tSKIP", place.shown));
         return Ok(());
     }
-    place.location.store.delete(&place.location.path).await.map_err(|error| said(&error))?;
+    match place.location.store.delete(&place.location.path).await {
+        // In an object store a folder goes with the last file in it.
+        Err(error) if word == RMDIR && error.errno == Errno::ENOENT => {}
+        other => other.map_err(|error| said(&error))?,
+    }
     show::line(format!("{}\t{word}", place.shown));
     Ok(())
 }

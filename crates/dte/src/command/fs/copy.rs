@@ -95,7 +95,7 @@ fn lines_of(file: &Path) -> Result<Vec<String>, Failure> {
     Ok(lines.map(str::to_owned).collect())
 }
 
-/// Which files go where, and which folders have to be there also when nothing goes into them.
+/// Which files go where, and which folders are empty.
 async fn plan(
     reach: &Reach,
     sources: &[String],
@@ -128,6 +128,10 @@ async fn plan(
         let mut open = vec![(from, to)];
         while let Some((from, to)) = open.pop() {
             let members = from.location.store.list(&from.location.path).await.map_err(|error| said(&error))?;
+            // Folders with something in them are made by what comes into them.
+            if members.is_empty() {
+                folders.push(to.clone());
+            }
             for entry in members {
                 let (from, to) = (from.child(&entry.name)?, to.child(&entry.name)?);
                 match entry.stat.is_folder {
@@ -135,7 +139,6 @@ async fn plan(
                     false => pairs.push(Pair { from, to, bytes: entry.stat.bytes, progress: Arc::default() }),
                 }
             }
-            folders.push(to);
         }
     }
     Ok((pairs, folders))

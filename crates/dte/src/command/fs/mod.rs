@@ -16,18 +16,23 @@ use place::Reach;
 
 pub async fn fs(common: &Common, fs: Fs) -> Result<(), Failure> {
     let reach = Reach::new(common, &fs.token_for)?;
-    let as_json = common.json;
-    match fs.command {
+    let outcome = run(&reach, fs.command, common.json).await;
+    reach.end().await;
+    outcome
+}
+
+async fn run(reach: &Reach, command: FsCommand, as_json: bool) -> Result<(), Failure> {
+    match command {
         FsCommand::Ls { places, long, directory, human } => {
-            look::ls(&reach, &places, look::Style { long, directory, human, as_json }).await
+            look::ls(reach, &places, look::Style { long, directory, human, as_json }).await
         }
-        FsCommand::Stat { places } => look::stat(&reach, &places, as_json).await,
-        FsCommand::Sum { place, algorithm } => look::sum(&reach, &place, algorithm, as_json).await,
-        FsCommand::Cat { places } => look::cat(&reach, &places).await,
-        FsCommand::Cp(wanted) => copy::cp(&reach, &wanted, as_json).await,
-        FsCommand::Mv { source, destination, force } => change::mv(&reach, &source, &destination, force).await,
-        FsCommand::Rm { places, recursive, dry_run } => change::rm(&reach, &places, recursive, dry_run).await,
-        FsCommand::Mkdir { places, parents } => change::mkdir(&reach, &places, parents).await,
+        FsCommand::Stat { places } => look::stat(reach, &places, as_json).await,
+        FsCommand::Sum { place, algorithm } => look::sum(reach, &place, algorithm, as_json).await,
+        FsCommand::Cat { places } => look::cat(reach, &places).await,
+        FsCommand::Cp(wanted) => copy::cp(reach, &wanted, as_json).await,
+        FsCommand::Mv { source, destination, force } => change::mv(reach, &source, &destination, force).await,
+        FsCommand::Rm { places, recursive, dry_run } => change::rm(reach, &places, recursive, dry_run).await,
+        FsCommand::Mkdir { places, parents } => change::mkdir(reach, &places, parents).await,
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use dte_base::secret::Secret;
+use dte_base::tasks::Tasks;
 use dte_http::{Client, HttpConfig};
 use dte_protocol_webdav::path::ResourcePath;
 use dte_storage::file::FileStore;
+use dte_storage::s3::access::{BucketAccess, DEFAULT_REGION, ObjectUrl};
 use dte_storage::{Errno, Error, Location, Storages};
 use url::Url;
 
@@ -19,7 +23,12 @@ pub struct Reach {
     storages: Storages,
     machine: Arc<FileStore>,
     tokens: Tokens,
+    /// What goes on for a moment after a copy was interrupted.
+    tasks: Tasks,
 }
+
+/// How long the rest of an interrupted upload may take to be taken away.
+const LAST_WORK: Duration = Duration::from_secs(10);
 
 /// Whether a link at the end of a path of this machine means itself or what it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +53,12 @@ impl Reach {
     pub fn new(common: &Common, tokens: &[(Url, PathBuf)]) -> Result<Reach, Failure> {
         let nobody = Url::parse("http://nobody.invalid")?;
         let machine = FileStore::open(Path::new("/")).map_err(|error| said(&error))?;
+        let tasks = Tasks::new();
+        // What a person types here may lead anywhere that they can reach.
+        let storages = Storages::new(Client::new(&HttpConfig::default(), nobody));
         Ok(Reach {
-            // What a person types here may lead anywhere that they can reach.
-            storages: Storages::new(Client::new(&HttpConfig::default(), nobody)),
+            storages: storages.with_buckets(bucket_access(), tasks.clone()),
+            tasks,
             machine: Arc::new(machine),
             tokens: Tokens::new(common, tokens)?,
         })
@@ -62,8 +74,19 @@ impl Reach {
             None => None,
         };
         let location = self.storages.resolve(text, bearer.as_ref()).map_err(|error| said(&error))?;
-        let storage = address(text).map_or_else(String::new, |url| url.origin().ascii_serialization());
+        let storage = match (address(text), ObjectUrl::parse(text)) {
+            (Some(url), _) => url.origin().ascii_serialization(),
+            (None, Some(Ok(object))) => format!("s3 {}{}", object.endpoint, object.bucket),
+            _ => String::new(),
+        };
         Ok(Place { location, shown: text.to_owned(), file: None, storage })
+    }
+
+    /// Waits for what is still to be put in order.
+    pub async fn end(&self) {
+        if !self.tasks.stop_and_wait(LAST_WORK).await {
+            eprintln!("dte: the rest of an interrupted upload may have stayed behind");
+        }
     }
 
     fn here(&self, path: &Path, links: Links) -> Result<Place, Error> {
@@ -96,6 +119,18 @@ impl Place {
     pub fn name(&self) -> Option<&str> {
         self.location.path.name()
     }
+}
+
+/// The credential of the environment, as all clients of object stores read it.
+fn bucket_access() -> Vec<BucketAccess> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.trim().is_empty());
+    let (Some(access), Some(secret)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) else {
+        return Vec::new();
+    };
+    let session = variable("AWS_SESSION_TOKEN").map(Secret::new);
+    let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+    let region = region.as_deref().unwrap_or(DEFAULT_REGION);
+    vec![BucketAccess::everywhere(&access, &Secret::new(secret), session.as_ref(), region)]
 }
 
 /// The address behind a URL whose scheme has one.
