@@ -191,7 +191,7 @@ def chooses_a_lead(look):
 
 def console_in_a_pod(look):
     program = [os.environ["DTE_BIN"], "run", "--url", os.environ["DTE_URL"], "--data-dir", os.environ["DTE_DATA_DIR"] + "/data", "--json"]
-    started = subprocess.run([*program, "--detach", "consoled", "--", "/bin/sleep", "600"], capture_output=True, text=True, check=True)
+    started = subprocess.run([*program, "--detach", "consoled", "--", "/bin/sh", "-c", "while echo tick; do sleep 1; done"], capture_output=True, text=True, check=True)
     uid = json.loads(started.stdout)["uid"]
     look.driver.get(f"{look.url}/ui/pods/{uid}")
     look.until("the pod runs", lambda: look.js("return document.querySelector('#head .state')?.textContent.includes('Running')"), 60)
@@ -215,7 +215,12 @@ def console_in_a_pod(look):
     run("/bin/false")
     look.until("the exit code", lambda: "exit code: 1" in said())
     run("/no/such/program")
-    return look.until("why not", lambda: said() not in ("", "connecting", "running") and "exit code: 1" not in said() and said())
+    why = look.until("why not", lambda: said() not in ("", "connecting", "running") and "exit code: 1" not in said() and said())
+    # The page goes on being live beside it.
+    ticks = lambda: look.js("return document.querySelector('#log pre').textContent.length")
+    before = ticks()
+    look.until("more of the log", lambda: ticks() > before)
+    return why
 
 
 def is_quiet(look):

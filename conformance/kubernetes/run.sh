@@ -240,7 +240,7 @@ at_terminal() {
 }
 pod stays /bin/sh -c 'echo up; exec sleep 600' >/dev/null
 check "a pod that stays" within 30 in_phase stays Running
-if k exec stays -- /bin/true 2>"$work/exec.err"; then
+if [ -z "$slurm" ]; then
   check "kubectl exec" bash -c "$(declare -f k); work=$work; [ \"\$(k exec stays -- /bin/echo inside)\" = inside ]"
   check "with standard input" bash -c "$(declare -f k); work=$work; [ \"\$(echo typed | k exec -i stays -- /bin/cat)\" = typed ]"
   check "with its exit code" bash -c "$(declare -f k); work=$work; k exec stays -- /bin/sh -c 'exit 5'; [ \$? = 5 ]"
@@ -252,16 +252,16 @@ if k exec stays -- /bin/true 2>"$work/exec.err"; then
   copied() { k cp "$work/tree" stays:/tmp/tree && k cp stays:/tmp/tree "$work/back" && diff -r "$work/tree" "$work/back"; }
   check "kubectl cp, there and back" copied
 else
-  skip "kubectl exec: $(tail -n 1 "$work/exec.err")"
+  skip "kubectl exec: batch sites have none"
 fi
 
 # --- attached to its own program
 kubectl=("$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig")
 run_at() { local name=$1; shift; "${kubectl[@]}" run "$name" --image=host --restart=Never --overrides="$only" "$@"; }
-if k exec stays -- /bin/true 2>"$work/exec.err"; then
+if [ -z "$slurm" ]; then
   piped() { printf 'typed\nmore\n' | run_at piped -i --rm --quiet --command -- /bin/sh -c 'cat; echo end' >"$work/piped" && for word in typed more end; do grep -x "$word" "$work/piped" >/dev/null || { cat "$work/piped"; return 1; }; done; }
   check "kubectl run -i --rm: what is piped in comes back" piped
-  check "and the pod is gone" within 30 bash -c "$(declare -f k); work=$work; ! k get pod piped"
+  check "and the pod is gone" within 30 bash -c "$(declare -f k); work=$work; k get pod piped 2>&1 | grep -F NotFound"
   shell() {
     local code=0
     printf '%s\n' 'expect sized' 'size 101 33' 'expect now 33 101' 'type hello' 'expect got hello' 'key 04' 'expect end' |
@@ -291,13 +291,13 @@ if k exec stays -- /bin/true 2>"$work/exec.err"; then
   check "kubectl attach -i, and another who watches" types first
   check "who leaves leaves it running" in_phase talks Running
 else
-  skip "kubectl run -i, kubectl attach: $(tail -n 1 "$work/exec.err")"
+  skip "kubectl run -i, kubectl attach: batch sites have none"
 fi
 
 # --- its ports
 serve='import functools, http.server as h; s = h.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(h.SimpleHTTPRequestHandler, directory="/tmp"))
 print(s.server_port, flush=True); s.serve_forever()'
-if k exec stays -- /bin/true 2>"$work/exec.err"; then
+if [ -z "$slurm" ]; then
   pod serves /usr/bin/python3 -c "$serve" >/dev/null
   its_port() { k logs serves | sed -n 1p | grep -x '[0-9]*'; }
   check "a pod that serves" within 60 its_port
@@ -323,7 +323,7 @@ if k exec stays -- /bin/true 2>"$work/exec.err"; then
   forward=''
   k delete pod serves --wait=false --grace-period=1 >/dev/null
 else
-  skip "kubectl port-forward: $(tail -n 1 "$work/exec.err")"
+  skip "kubectl port-forward: batch sites have none"
 fi
 
 # --- links and kills

@@ -35,7 +35,7 @@ impl Client {
         if is_own {
             wanted.extensions_mut().insert(connection.clone());
         }
-        let answer = self.send(wanted).await?;
+        let answer = self.shake_hands(wanted).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (parts, body) = answer.into_parts();
             let mut refusal = Response::new(body);

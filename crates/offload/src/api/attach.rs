@@ -12,6 +12,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use dte_compute::AttachOrder;
 use dte_identity::Principal;
+use serde_json::json;
 
 use super::answer::Refusal;
 use super::channels;
@@ -31,6 +32,8 @@ pub async fn attach(
     }
     let upgrade = upgrade.map_err(channels::expected)?;
     let (site, users) = guest::site_of(&shared, &principal, uid).await?;
+    let detail = json!({"container": container, "stdin": stdin});
     let session = site.attach(&AttachOrder { uid, container, stdin, tty }).await?;
+    guest::note(&shared, &principal, "pod.attach", uid, &users[1], detail);
     Ok(channels::serve(shared, upgrade, session, heard, users))
 }

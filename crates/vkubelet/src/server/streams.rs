@@ -51,7 +51,10 @@ async fn open(
     if !controller.site.is_engine() {
         return Err(Refusal(StatusCode::NOT_IMPLEMENTED, format!("this site has no {what}")));
     }
-    let query = request.uri().query().unwrap_or_default();
+    // Which pod and container it is was found here; what else the caller says of them does not count.
+    let is_said = |pair: &&str| !matches!(pair.split('=').next(), Some("pod" | "container"));
+    let query: Vec<&str> = request.uri().query().unwrap_or_default().split('&').filter(is_said).collect();
+    let query = query.join("&");
     let url = format!("{}?pod={}&container={container}&{query}", controller.site.url(what), entry.raw.uid());
     let shown = shown(controller).await?;
     let answer = controller.site.http()?.relay_web_socket(&controller.tasks, request, &url, shown).await;
