@@ -223,7 +223,7 @@ if k exec stays -- /bin/true 2>"$work/exec.err"; then
   check "with its exit code" bash -c "$(declare -f k); work=$work; k exec stays -- /bin/sh -c 'exit 5'; [ \$? = 5 ]"
   head -c 5000000 /dev/urandom >"$work/much"
   check "much in and out at once" bash -c "$(declare -f k); work=$work; k exec -i stays -- /bin/cat <$work/much | cmp - $work/much"
-  check "kubectl exec -it: a terminal, its size and its keys" at_terminal
+  if [ -z "$slurm" ]; then check "kubectl exec -it: a terminal, its size and its keys" at_terminal; else skip "kubectl exec -it: a batch site has no terminals"; fi
   mkdir -p "$work/tree/deep"
   cp "$work/much" "$work/tree/deep/"
   copied() { k cp "$work/tree" stays:/tmp/tree && k cp stays:/tmp/tree "$work/back" && diff -r "$work/tree" "$work/back"; }
@@ -235,7 +235,9 @@ fi
 # --- attached to its own program
 kubectl=("$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig")
 run_at() { local name=$1; shift; "${kubectl[@]}" run "$name" --image=host --restart=Never --overrides="$only" "$@"; }
-if k exec stays -- /bin/true 2>"$work/exec.err"; then
+if [ -n "$slurm" ]; then
+  check "kubectl attach is refused" bash -c "$(declare -f k); work=$work; ! k attach stays"
+elif k exec stays -- /bin/true 2>"$work/exec.err"; then
   piped() { printf 'typed\nmore\n' | run_at piped -i --rm --quiet --command -- /bin/sh -c 'cat; echo end' >"$work/piped" && for word in typed more end; do grep -x "$word" "$work/piped" >/dev/null || { cat "$work/piped"; return 1; }; done; }
   check "kubectl run -i --rm: what is piped in comes back" piped
   check "and the pod is gone" within 30 bash -c "$(declare -f k); work=$work; ! k get pod piped"
@@ -274,7 +276,9 @@ fi
 # --- its ports
 serve='import functools, http.server as h; s = h.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(h.SimpleHTTPRequestHandler, directory="/tmp"))
 print(s.server_port, flush=True); s.serve_forever()'
-if k exec stays -- /bin/true 2>"$work/exec.err"; then
+if [ -n "$slurm" ]; then
+  skip "kubectl port-forward: a batch site has no way into the network of its nodes"
+elif k exec stays -- /bin/true 2>"$work/exec.err"; then
   pod serves /usr/bin/python3 -c "$serve" >/dev/null
   its_port() { k logs serves | sed -n 1p | grep -x '[0-9]*'; }
   check "a pod that serves" within 60 its_port
