@@ -236,7 +236,8 @@ fi
 kubectl=("$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig")
 run_at() { local name=$1; shift; "${kubectl[@]}" run "$name" --image=host --restart=Never --overrides="$only" "$@"; }
 if [ -n "$slurm" ]; then
-  check "kubectl attach is refused" bash -c "$(declare -f k); work=$work; ! k attach stays"
+  unattached() { ! k attach stays >"$work/attach.out" 2>&1 && { has 'cannot attach' <"$work/attach.out" || { cat "$work/attach.out"; return 1; }; }; }
+  check "kubectl attach is refused with the reason" unattached
 elif k exec stays -- /bin/true 2>"$work/exec.err"; then
   piped() { printf 'typed\nmore\n' | run_at piped -i --rm --quiet --command -- /bin/sh -c 'cat; echo end' >"$work/piped" && for word in typed more end; do grep -x "$word" "$work/piped" >/dev/null || { cat "$work/piped"; return 1; }; done; }
   check "kubectl run -i --rm: what is piped in comes back" piped

@@ -4,21 +4,31 @@
 //! agreed, bytes are copied both ways and nothing is read on the way. Callers that speak SPDY are told that it is not had here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::ws::{CloseFrame, Message, WebSocketUpgrade, close_code};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 
 use super::Refusal;
 use crate::pods::Controller;
 use dte_base::tasks::Tasks;
+use dte_http::Reply;
 use dte_protocol_interlink::InterlinkError;
 
 /// What belongs to the agreement about the WebSocket and is passed on.
 const PASSED: &[&str] =
     &["sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-accept"];
+
+/// What a session's messages may be, and the channel on which its end is told.
+const SESSIONS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+const END: u8 = 3;
+/// How long a caller may take to hear it.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 pub async fn exec(
     State(controller): State<Arc<Controller>>,
@@ -62,15 +72,38 @@ async fn open(
     let url = format!("{}?pod={}&container={container}&{query}", controller.site.url(what), entry.raw.uid());
     let answer = ask(controller, &url, request.headers()).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let (parts, body) = answer.into_parts();
-        let mut refusal = Response::new(body);
-        *refusal.status_mut() = parts.status;
-        return Ok(refusal);
+        let status = answer.status();
+        let why = Reply::from(answer).text().await.unwrap_or_else(|error| error.to_string());
+        return Ok(refuse(request, status, why).await);
     }
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     pass(answer.headers(), response.headers_mut());
     join(&controller.tasks, hyper::upgrade::on(&mut request), hyper::upgrade::on(answer));
     Ok(response)
+}
+
+/// Agrees with the caller, and gives the site's refusal as the end of the session. Where their WebSocket is not taken, callers ask
+/// once more with SPDY, and show the answer to that.
+async fn refuse(request: Request, status: StatusCode, why: String) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(upgrade) => upgrade,
+        Err(_) => return Refusal(status, why).into_response(),
+    };
+    upgrade.protocols(SESSIONS).on_upgrade(move |mut socket| async move {
+        let end = json!({
+            "metadata": {}, "status": "Failure", "reason": "InternalError", "message": why.trim(), "code": status.as_u16(),
+        });
+        let told = [&[END], end.to_string().as_bytes()].concat();
+        // Any other code would be taken for the reason.
+        let close = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+        if socket.send(Message::Binary(told.into())).await.is_ok()
+            && socket.send(Message::Close(Some(close))).await.is_ok()
+        {
+            let drained = async { while let Some(Ok(_)) = socket.recv().await {} };
+            drop(tokio::time::timeout(LAST_WORDS, drained).await);
+        }
+    })
 }
 
 /// Asks the site for the same stream.
