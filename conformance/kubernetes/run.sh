@@ -240,25 +240,24 @@ at_terminal() {
 }
 pod stays /bin/sh -c 'echo up; exec sleep 600' >/dev/null
 check "a pod that stays" within 30 in_phase stays Running
-if [ -z "$slurm" ]; then
-  check "kubectl exec" bash -c "$(declare -f k); work=$work; [ \"\$(k exec stays -- /bin/echo inside)\" = inside ]"
-  check "with standard input" bash -c "$(declare -f k); work=$work; [ \"\$(echo typed | k exec -i stays -- /bin/cat)\" = typed ]"
-  check "with its exit code" bash -c "$(declare -f k); work=$work; k exec stays -- /bin/sh -c 'exit 5'; [ \$? = 5 ]"
-  head -c 5000000 /dev/urandom >"$work/much"
-  check "much in and out at once" bash -c "$(declare -f k); work=$work; k exec -i stays -- /bin/cat <$work/much | cmp - $work/much"
-  check "kubectl exec -it: a terminal, its size and its keys" at_terminal
-  mkdir -p "$work/tree/deep"
-  cp "$work/much" "$work/tree/deep/"
-  copied() { k cp "$work/tree" stays:/tmp/tree && k cp stays:/tmp/tree "$work/back" && diff -r "$work/tree" "$work/back"; }
-  check "kubectl cp, there and back" copied
-else
-  skip "kubectl exec: batch sites have none"
-fi
+check "kubectl exec" bash -c "$(declare -f k); work=$work; [ \"\$(k exec stays -- /bin/echo inside)\" = inside ]"
+check "with standard input" bash -c "$(declare -f k); work=$work; [ \"\$(echo typed | k exec -i stays -- /bin/cat)\" = typed ]"
+check "with its exit code" bash -c "$(declare -f k); work=$work; k exec stays -- /bin/sh -c 'exit 5'; [ \$? = 5 ]"
+head -c 5000000 /dev/urandom >"$work/much"
+check "much in and out at once" bash -c "$(declare -f k); work=$work; k exec -i stays -- /bin/cat <$work/much | cmp - $work/much"
+if [ -z "$slurm" ]; then check "kubectl exec -it: a terminal, its size and its keys" at_terminal; else skip "kubectl exec -it: a batch site has no terminals"; fi
+mkdir -p "$work/tree/deep"
+cp "$work/much" "$work/tree/deep/"
+copied() { k cp "$work/tree" stays:/tmp/tree && k cp stays:/tmp/tree "$work/back" && diff -r "$work/tree" "$work/back"; }
+check "kubectl cp, there and back" copied
 
 # --- attached to its own program
 kubectl=("$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig")
 run_at() { local name=$1; shift; "${kubectl[@]}" run "$name" --image=host --restart=Never --overrides="$only" "$@"; }
-if [ -z "$slurm" ]; then
+if [ -n "$slurm" ]; then
+  unattached() { ! k attach stays >"$work/attach.out" 2>&1 && { has 'cannot attach' <"$work/attach.out" || { cat "$work/attach.out"; return 1; }; }; }
+  check "kubectl attach is refused with the reason" unattached
+else
   piped() { printf 'typed\nmore\n' | run_at piped -i --rm --quiet --command -- /bin/sh -c 'cat; echo end' >"$work/piped" && for word in typed more end; do grep -x "$word" "$work/piped" >/dev/null || { cat "$work/piped"; return 1; }; done; }
   check "kubectl run -i --rm: what is piped in comes back" piped
   check "and the pod is gone" within 30 bash -c "$(declare -f k); work=$work; k get pod piped 2>&1 | grep -F NotFound"
@@ -297,7 +296,9 @@ fi
 # --- its ports
 serve='import functools, http.server as h; s = h.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(h.SimpleHTTPRequestHandler, directory="/tmp"))
 print(s.server_port, flush=True); s.serve_forever()'
-if [ -z "$slurm" ]; then
+if [ -n "$slurm" ]; then
+  skip "kubectl port-forward: a batch site has no way into the network of its nodes"
+else
   pod serves /usr/bin/python3 -c "$serve" >/dev/null
   its_port() { k logs serves | sed -n 1p | grep -x '[0-9]*'; }
   check "a pod that serves" within 60 its_port

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::process::Child;
 use tokio::sync::mpsc;
 
 use crate::exec::{ExecInput, ExecOrder, ExecOutput};
@@ -60,6 +61,29 @@ pub async fn say(mut from: impl AsyncRead + Unpin, tell: &mpsc::Sender<ExecOutpu
         if tell.send(what(piece[..length].to_vec())).await.is_err() {
             return;
         }
+    }
+}
+
+/// The same of what may not be there.
+pub async fn say_if(
+    from: Option<impl AsyncRead + Unpin>,
+    tell: &mpsc::Sender<ExecOutput>,
+    what: fn(Vec<u8>) -> ExecOutput,
+) {
+    if let Some(from) = from {
+        say(from, tell, what).await;
+    }
+}
+
+/// Waits for a process of this machine.
+pub async fn end_of(child: &mut Child) -> ExecOutput {
+    use std::os::unix::process::ExitStatusExt;
+    match child.wait().await {
+        Ok(status) => {
+            let signal = || 128 + status.signal().unwrap_or_default();
+            ExecOutput::Exit { exit_code: status.code().unwrap_or_else(signal) }
+        }
+        Err(error) => ExecOutput::Failed { message: error.to_string() },
     }
 }
 

@@ -13,7 +13,7 @@ use dte_base::id::new_id;
 use dte_compute::pod::{ContainerPlan, Limits, PodPlan};
 use dte_compute::site::Cancellation;
 use dte_compute::slurm::{FLAGS_ANNOTATION, SlurmConfig, WallsSetting};
-use dte_compute::{ContainerState, Phase, Site, SiteError};
+use dte_compute::{ContainerState, ExecInput, ExecOrder, ExecOutput, Phase, Site, SiteError};
 use support::{Engine, Slurm, may_change_the_system, pod};
 use uuid::Uuid;
 
@@ -44,6 +44,7 @@ async fn pods_on_a_real_slurm() {
             hostile_annotations(&engine, &slurm).await;
             what_slurm_refuses(&engine).await;
         },
+        inside(&engine, None),
         async {
             logs_that_follow(&engine).await;
             cancelled_while_running(&engine, &slurm).await;
@@ -86,7 +87,79 @@ async fn behind_walls(slurm: &Slurm, dir: &Path) {
     assert!(log.starts_with("630001\n0\n") && log.contains("No such file"), "{log}");
     assert_eq!(engine.finish(first.uid).await.phase, Phase::Succeeded);
     assert_eq!(engine.log(first.uid, 0).await.0, "630000\n");
+    inside(&engine, Some(630_000..630_010)).await;
     engine.stop().await;
+}
+
+/// What a program said, and how it ended.
+async fn collect(engine: &Engine, order: &ExecOrder, input: &[ExecInput]) -> (String, String, ExecOutput) {
+    let mut session = engine.site.exec(order).await.expect("a session");
+    for one in input {
+        session.input.send(one.clone()).await.expect("sent");
+    }
+    let (mut said, mut complained) = (String::new(), String::new());
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(120), session.output.recv()).await;
+        match next.unwrap_or_else(|_| panic!("nothing after {said}{complained}")).expect("an end") {
+            ExecOutput::Stdout(bytes) => said.push_str(&String::from_utf8_lossy(&bytes)),
+            ExecOutput::Stderr(bytes) => complained.push_str(&String::from_utf8_lossy(&bytes)),
+            ExecOutput::StdoutEnd => {}
+            end => return (said, complained, end),
+        }
+    }
+}
+
+/// Programs in a pod whose job runs, behind its walls: as one of these users.
+async fn inside(engine: &Engine, users: Option<std::ops::Range<u32>>) {
+    let mut plan = pod("while :; do sleep 0.1; done");
+    plan.containers[0].env.push(("A".into(), "of the pod".into()));
+    engine.begin(&plan).await;
+    engine.until(plan.uid, "running", |report| report.phase == Phase::Running).await;
+    let order = |text: &str, stdin: bool, tty: bool| ExecOrder {
+        uid: plan.uid,
+        container: Some("main".into()),
+        argv: ["/bin/sh", "-c", text].map(str::to_owned).to_vec(),
+        stdin,
+        tty,
+    };
+    let input = [ExecInput::Stdin(b"typed\n".to_vec()), ExecInput::StdinEnd];
+    let seen = collect(engine, &order("cat; echo $A; echo bad >&2; exit 7", true, false), &input).await;
+    assert_eq!(seen, ("typed\nof the pod\n".into(), "bad\n".into(), ExecOutput::Exit { exit_code: 7 }));
+    if let Some(users) = users {
+        let (seen, _, _) =
+            collect(engine, &order("id -u; cat $DTE_RUN_DIR/job.sh || echo unseen", false, false), &[]).await;
+        let (user, rest) = seen.split_once('\n').expect("a line");
+        assert!(users.contains(&user.parse().expect("a number")) && rest == "unseen\n", "{seen}");
+    }
+    // Whoever lets go ends the program, and the pod goes on.
+    let mark = format!("77.{}", u32::from_str_radix(&plan.uid.simple().to_string()[24..], 16).expect("a number"));
+    let wanted = format!("sleep\0{mark}\0").into_bytes();
+    let runs = || {
+        let named = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == wanted);
+        fs::read_dir("/proc").expect("proc").flatten().any(named)
+    };
+    let until = async |wanted: bool| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while runs() != wanted {
+            assert!(Instant::now() < deadline, "never {wanted}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let session = engine.site.exec(&order(&format!("exec sleep {mark}"), false, false)).await.expect("a session");
+    until(true).await;
+    drop(session);
+    until(false).await;
+    assert_eq!(engine.report(plan.uid).await.phase, Phase::Running);
+
+    let refused = async |order: &ExecOrder, word: &str| match engine.site.exec(order).await {
+        Err(SiteError::Refused(why)) => assert!(why.contains(word), "{why}"),
+        other => panic!("{word}: {other:?}"),
+    };
+    refused(&order("true", true, true), "no terminals").await;
+    refused(&ExecOrder { container: Some("nobody".into()), ..order("true", false, false) }, "nobody").await;
+    engine.site.cancel(plan.uid, &cancelled("Cancelled")).await.expect("cancelled");
+    engine.finish(plan.uid).await;
+    refused(&order("true", false, false), "does not run").await;
 }
 
 async fn life_cycle(engine: &Engine) {

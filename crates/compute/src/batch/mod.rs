@@ -16,6 +16,7 @@
 
 mod adopt;
 mod control;
+mod exec;
 pub(crate) mod index;
 mod jobs;
 mod poll;

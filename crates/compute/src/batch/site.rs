@@ -13,6 +13,7 @@ use super::jobs::{Job, Jobs, Stage};
 use super::runtime::HOST;
 use super::system::BatchSystem;
 use super::{Settings, WallsSetting};
+use crate::exec::{ExecOrder, ExecSession};
 use crate::host::folder::{INPUTS, OUTPUTS};
 use crate::logs::{LogChunk, LogLine};
 use crate::place::{LocalPlace, Order, Place, PlaceError, Reply, unexpected};
@@ -243,7 +244,7 @@ impl Site for BatchSite {
             WallsSetting::OtherUser => Sandbox::OtherUser { landlock: false },
         };
         let images: &[&str] = if self.inner.settings.container.is_some() { &["*"] } else { &[HOST] };
-        Capabilities { sandbox, suspend: self.inner.suspends(), sessions: &[], images }
+        Capabilities { sandbox, suspend: self.inner.suspends(), sessions: self.inner.sessions(), images }
     }
 
     fn capacity(&self) -> Answer<'_, Capacity> {
@@ -280,6 +281,10 @@ impl Site for BatchSite {
 
     fn resume(&self, uid: Uuid) -> Answer<'_, ()> {
         Box::pin(self.inner.set_suspended(uid, false))
+    }
+
+    fn exec<'a>(&'a self, order: &'a ExecOrder) -> Answer<'a, ExecSession> {
+        Box::pin(self.inner.exec(order))
     }
 
     fn remove(&self, uid: Uuid) -> Answer<'_, ()> {

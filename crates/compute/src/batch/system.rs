@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use uuid::Uuid;
@@ -55,6 +55,14 @@ pub struct JobPlace<'a> {
     pub grace_seconds: u64,
 }
 
+/// A command of the submit node.
+#[derive(Clone, Debug)]
+pub struct Command {
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
+}
+
 /// A batch system, reached through a [place](crate::place). Every question may be repeated.
 pub trait BatchSystem: Send + Sync {
     /// What people call it.
@@ -83,6 +91,13 @@ pub trait BatchSystem: Send + Sync {
 
     /// Tells the runner to look at its folder again.
     fn wake_runner(&self, uid: Uuid, job: u64) -> Asked<'_, ()>;
+
+    /// The command that runs these words beside the job's own program, where that runs, with the command's input and output. None:
+    /// there is no such thing.
+    fn beside(&self, job: u64, words: Vec<String>) -> Option<Command> {
+        let _ = (job, words);
+        None
+    }
 
     /// What is written of jobs that the queue has forgotten; those of which nothing is written are left out.
     fn past<'a>(&'a self, jobs: &'a [(Uuid, Option<u64>)]) -> Asked<'a, HashMap<Uuid, Past>>;

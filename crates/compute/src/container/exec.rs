@@ -14,14 +14,13 @@ use dte_base::id::new_id;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-use tokio::io::AsyncRead;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::program::name_of;
 use super::site::Inner;
-use crate::carry::{NO_TERMINAL, UNDER_WAY, carry, check, feed, resize, say, terminal};
+use crate::carry::{NO_TERMINAL, UNDER_WAY, carry, check, end_of, feed, resize, say, say_if, terminal};
 use crate::exec::{ExecInput, ExecOrder, ExecOutput, ExecSession};
 use crate::report::ContainerState;
 use crate::site::SiteError;
@@ -126,27 +125,6 @@ impl Begun {
                 carry(end_of(&mut child), said, feed(commands, writing, Some(size)), tell).await
             }
         }
-    }
-}
-
-async fn say_if(
-    from: Option<impl AsyncRead + Unpin>,
-    tell: &mpsc::Sender<ExecOutput>,
-    what: fn(Vec<u8>) -> ExecOutput,
-) {
-    if let Some(from) = from {
-        say(from, tell, what).await;
-    }
-}
-
-async fn end_of(child: &mut Child) -> ExecOutput {
-    use std::os::unix::process::ExitStatusExt;
-    match child.wait().await {
-        Ok(status) => {
-            let signal = || 128 + status.signal().unwrap_or_default();
-            ExecOutput::Exit { exit_code: status.code().unwrap_or_else(signal) }
-        }
-        Err(error) => ExecOutput::Failed { message: error.to_string() },
     }
 }
 

@@ -20,6 +20,7 @@ mod channel;
 mod checks;
 mod console;
 mod door;
+pub(crate) mod enter;
 mod exec;
 mod fit;
 pub mod folder;
@@ -58,6 +59,7 @@ use serde::Deserialize;
 
 pub(crate) use plugin::memory_bytes;
 pub use probe::{probe, probe_at};
+pub(crate) use session::position;
 pub use site::HostSite;
 pub(crate) use site::hand_over;
 
@@ -66,6 +68,7 @@ const POD_INIT: &str = "pod-init";
 const POD_EXEC: &str = "pod-exec";
 const POD_PROBE: &str = "pod-probe";
 pub(crate) const POD_PLACE: &str = "pod-place";
+pub(crate) const POD_ENTER: &str = "pod-enter";
 
 /// The running program, also if its file was replaced.
 const SELF: &str = "/proc/self/exe";
@@ -75,9 +78,9 @@ const USAGE: u8 = 64;
 
 /// Whether this process, by its arguments (with the program's name), is a stage of a pod and not a command of the user.
 pub fn is_shim(arguments: &[OsString]) -> bool {
-    arguments
-        .get(1)
-        .is_some_and(|first| [POD_SHIM, POD_INIT, POD_EXEC, POD_PROBE, POD_PLACE].iter().any(|stage| first == stage))
+    arguments.get(1).is_some_and(|first| {
+        [POD_SHIM, POD_INIT, POD_EXEC, POD_PROBE, POD_PLACE, POD_ENTER].iter().any(|stage| first == stage)
+    })
 }
 
 /// Runs the stage that the arguments (with the program's name) ask for. To be called before threads are started.
@@ -89,6 +92,7 @@ pub fn shim_main(arguments: &[OsString]) -> ExitCode {
         Some(POD_EXEC) => exec::main(folder),
         Some(POD_PROBE) => probe::main(folder),
         Some(POD_PLACE) => crate::place::agent::main(folder),
+        Some(POD_ENTER) => enter::main(folder, arguments.get(3..).unwrap_or_default()),
         _ => {
             eprintln!("{:?} is not a stage of a pod", arguments.get(1));
             ExitCode::from(USAGE)

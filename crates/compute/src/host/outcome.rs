@@ -173,7 +173,7 @@ impl Outcome {
 /// The reason of a container that waits for its next start.
 const BACK_OFF: &str = "CrashLoopBackOff";
 /// The reason that a pod shows while it stands still.
-const SUSPENDED: &str = "Suspended";
+pub(crate) const SUSPENDED: &str = "Suspended";
 /// Exit code of a container that was killed with the whole tree.
 const KILLED: i32 = 137;
 

@@ -156,7 +156,7 @@ pub(super) fn ready(stream: UnixStream) -> io::Result<tokio::net::UnixStream> {
 }
 
 /// The number of the container of that name, or of the first that is no init container.
-pub(super) fn position(plan: &PodPlan, name: Option<&str>) -> Result<usize, SiteError> {
+pub(crate) fn position(plan: &PodPlan, name: Option<&str>) -> Result<usize, SiteError> {
     let Some(name) = name else { return Ok(plan.init_containers.len()) };
     let found = plan.all_containers().position(|container| container.name == name);
     found.ok_or_else(|| SiteError::Refused(format!("pod {} has no container {name}", plan.uid)))

@@ -10,7 +10,7 @@ use super::flags::{self, Flag};
 use super::queue::{self, COLUMNS, NODE_COLUMNS};
 use super::{SlurmConfig, script};
 use crate::batch::resources::Wanted;
-use crate::batch::system::{Asked, BatchSystem, JobPlace, Past, Queued, Refusal};
+use crate::batch::system::{Asked, BatchSystem, Command, JobPlace, Past, Queued, Refusal};
 use crate::place::{Order, Place, PlaceError, Ran};
 use crate::pod::PodPlan;
 
@@ -52,10 +52,17 @@ const LATER: [&str; 5] = [
 
 impl Slurm {
     async fn run(&self, name: &str, arguments: &[&str]) -> Result<Ran, PlaceError> {
+        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let Command { program, arguments, environment } = self.command(name, arguments);
+        self.place.run(&program, arguments, &environment).await
+    }
+
+    fn command(&self, name: &str, arguments: Vec<String>) -> Command {
         let program = self.config.programs.as_deref().map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
-        let mut env = vec![("SLURM_TIME_FORMAT".to_owned(), "%s".to_owned()), ("LC_ALL".to_owned(), "C".to_owned())];
-        env.extend(self.config.conf.iter().map(|conf| ("SLURM_CONF".to_owned(), conf.display().to_string())));
-        self.place.run(&program, arguments.iter().map(|word| (*word).to_owned()).collect(), &env).await
+        let mut environment =
+            vec![("SLURM_TIME_FORMAT".to_owned(), "%s".to_owned()), ("LC_ALL".to_owned(), "C".to_owned())];
+        environment.extend(self.config.conf.iter().map(|conf| ("SLURM_CONF".to_owned(), conf.display().to_string())));
+        Command { program, arguments, environment }
     }
 
     /// Like `run`, for commands whose failure is an error. That they complain is not: sites greet people on standard error.
@@ -186,6 +193,14 @@ impl BatchSystem for Slurm {
 
     fn wake_runner(&self, uid: Uuid, job: u64) -> Asked<'_, ()> {
         Box::pin(self.signal_runner(uid, job, "USR1"))
+    }
+
+    /// A step that shares what the job has. What `srun` would say of an exit code is not the program's.
+    fn beside(&self, job: u64, words: Vec<String>) -> Option<Command> {
+        let mut arguments = ["--quiet", "--quiet", "--overlap", "--nodes=1", "--ntasks=1"].map(str::to_owned).to_vec();
+        arguments.push(format!("--jobid={job}"));
+        arguments.extend(words);
+        Some(self.command("srun", arguments))
     }
 
     fn past<'a>(&'a self, jobs: &'a [(Uuid, Option<u64>)]) -> Asked<'a, HashMap<Uuid, Past>> {

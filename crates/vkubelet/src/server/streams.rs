@@ -4,14 +4,25 @@
 //! agreed, bytes are copied both ways and nothing is read on the way. Callers that speak SPDY are told that it is not had here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
-use axum::response::Response;
+use axum::extract::ws::{CloseFrame, Message, WebSocketUpgrade, close_code};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use dte_http::Reply;
+use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
 
 use super::Refusal;
 use crate::pods::Controller;
 use dte_protocol_interlink::InterlinkError;
+
+/// What a session's messages may be, and the channel on which its end is told.
+const SESSIONS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+const END: u8 = 3;
+/// How long a caller may take to hear it.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 pub async fn exec(
     State(controller): State<Arc<Controller>>,
@@ -57,8 +68,40 @@ async fn open(
     let query = query.join("&");
     let url = format!("{}?pod={}&container={container}&{query}", controller.site.url(what), entry.raw.uid());
     let shown = shown(controller).await?;
-    let answer = controller.site.http()?.relay_web_socket(&controller.tasks, request, &url, shown).await;
-    answer.map_err(|error| crate::Error::Site(InterlinkError::from(error)).into())
+    // A copy of the handshake, for a refusal.
+    let (parts, body) = request.into_parts();
+    let caller = Request::from_parts(parts.clone(), body);
+    let answer = controller.site.http()?.relay_web_socket(&controller.tasks, caller, &url, shown).await;
+    let answer = answer.map_err(|error| crate::Error::Site(InterlinkError::from(error)))?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(answer);
+    }
+    let status = answer.status();
+    let why = Reply::from(answer).text().await.unwrap_or_else(|error| error.to_string());
+    Ok(refuse(parts, status, why).await)
+}
+
+/// Agrees with the caller, and gives the site's refusal as the end of the session. Where their WebSocket is not taken, callers ask
+/// once more with SPDY, and show the answer to that.
+async fn refuse(mut parts: Parts, status: StatusCode, why: String) -> Response {
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(upgrade) => upgrade,
+        Err(_) => return Refusal(status, why).into_response(),
+    };
+    upgrade.protocols(SESSIONS).on_upgrade(move |mut socket| async move {
+        let end = json!({
+            "metadata": {}, "status": "Failure", "reason": "InternalError", "message": why.trim(), "code": status.as_u16(),
+        });
+        let told = [&[END], end.to_string().as_bytes()].concat();
+        // Any other code would be taken for the reason.
+        let close = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+        if socket.send(Message::Binary(told.into())).await.is_ok()
+            && socket.send(Message::Close(Some(close))).await.is_ok()
+        {
+            let drained = async { while let Some(Ok(_)) = socket.recv().await {} };
+            drop(tokio::time::timeout(LAST_WORDS, drained).await);
+        }
+    })
 }
 
 /// What is shown to the site.
