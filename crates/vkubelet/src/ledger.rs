@@ -28,6 +28,13 @@ impl Ledger {
         }
         let folder = state.join(cluster).join(node);
         std::fs::create_dir_all(&folder)?;
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.extension().is_some() {
+                // A note that an earlier process did not finish: nothing was handed over.
+                std::fs::remove_file(&path)?;
+            }
+        }
         Ok(Ledger { folder })
     }
 
@@ -64,17 +71,20 @@ impl Ledger {
         }
     }
 
-    /// All pods that were handed over and not yet forgotten.
+    /// All pods that were handed over and not yet forgotten. Others may be noted and forgotten at the same time.
     pub fn all(&self) -> io::Result<Vec<RawPod>> {
         let mut pods = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
             if path.extension().is_some() {
-                // A note that was not finished: nothing was handed over.
-                std::fs::remove_file(&path)?;
                 continue;
             }
-            let note: Note = serde_json::from_slice(&std::fs::read(&path)?)?;
+            let text = match std::fs::read(&path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let note: Note = serde_json::from_slice(&text)?;
             pods.push(note.pod);
         }
         Ok(pods)
@@ -119,6 +129,12 @@ mod tests {
         let all = Ledger::open(folder.path(), "c", "n").expect("a ledger").all().expect("read");
         assert_eq!(all[0].uid(), "u-1");
         assert!(!all[0].0.to_string().contains("secret"));
+        // What another task is about to note stays its own.
+        std::fs::write(folder.path().join("c/n/u-2.part"), "half").expect("written");
+        assert_eq!(ledger.all().expect("read").len(), 1);
+        assert!(folder.path().join("c/n/u-2.part").exists());
+        drop(Ledger::open(folder.path(), "c", "n").expect("a ledger"));
+        assert!(!folder.path().join("c/n/u-2.part").exists());
         ledger.forget("u-1").expect("forgotten");
         assert!(ledger.all().expect("read").is_empty());
         assert!(Ledger::open(folder.path(), "..", "n").is_err());

@@ -234,6 +234,7 @@ mod tests {
                 serde_json::from_value(json!({"metadata": {"name": "s"}, "data": {"P": "cGEkJHdvcmQ="}}))
                     .expect("a secret"),
             )]),
+            claims: BTreeMap::new(),
             services: Vec::new(),
             api_service: None,
             tokens: BTreeMap::new(),
