@@ -113,7 +113,7 @@ pub struct TransferList {
     /// Only those in this state, for example FAILED; may be repeated
     #[arg(long, value_name = "STATE", value_parser = job_state)]
     pub state: Vec<String>,
-    /// Only those from this storage, for example https://storage.example
+    /// Only those from this storage, written SCHEME://HOST
     #[arg(long, value_name = "STORAGE")]
     pub source: Option<String>,
     /// Only those to this storage
