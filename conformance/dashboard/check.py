@@ -1,8 +1,10 @@
 """Looks at the dashboard as a person would: signs in, watches a twin, reads plots out, zooms, signs out."""
 
 import argparse
+import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -187,6 +189,40 @@ def chooses_a_lead(look):
     return chosen
 
 
+def console_in_a_pod(look):
+    program = [os.environ["DTE_BIN"], "run", "--url", os.environ["DTE_URL"], "--data-dir", os.environ["DTE_DATA_DIR"] + "/data", "--json"]
+    started = subprocess.run([*program, "--detach", "consoled", "--", "/bin/sh", "-c", "while echo tick; do sleep 1; done"], capture_output=True, text=True, check=True)
+    uid = json.loads(started.stdout)["uid"]
+    look.driver.get(f"{look.url}/ui/pods/{uid}")
+    look.until("the pod runs", lambda: look.js("return document.querySelector('#head .state')?.textContent.includes('Running')"), 60)
+    written = lambda: look.js("return document.querySelector('#console pre').textContent")
+    said = lambda: look.js("return document.querySelector('#console [role=status]').textContent")
+
+    def run(command):
+        look.js("document.querySelector('#console [name=command]').value = arguments[0]", command)
+        look.click("#console .start button")
+
+    run("/bin/sh")
+    look.until("a shell", lambda: said() == "running")
+    look.press("#console [name=line]", "here=$((6 * 7))", Keys.ENTER)
+    look.press("#console [name=line]", "echo it is $here; echo oops >&2; cat", Keys.ENTER)
+    look.until("what it writes", lambda: "it is 42\n" in written() and "oops\n" in written())
+    assert look.js("return document.querySelector('#console .err').textContent") == "oops\n"
+    look.press("#console [name=line]", "<b>bold</b> ä", Keys.ENTER)
+    look.until("the echo", lambda: written().count("<b>bold</b> ä\n") == 2)
+    look.click("#console [name=eof]")
+    look.until("its end", lambda: said() == "It has ended.")
+    run("/bin/false")
+    look.until("the exit code", lambda: "exit code: 1" in said())
+    run("/no/such/program")
+    why = look.until("why not", lambda: said() not in ("", "connecting", "running") and "exit code: 1" not in said() and said())
+    # The page goes on being live beside it.
+    ticks = lambda: look.js("return document.querySelector('#log pre').textContent.length")
+    before = ticks()
+    look.until("more of the log", lambda: ticks() > before)
+    return why
+
+
 def is_quiet(look):
     complaints = look.complaints()
     assert not complaints, complaints
@@ -262,6 +298,7 @@ def main():
         check("pointer and arrow keys read out", lambda: reads_out(look))
         check("keys zoom and move", lambda: zooms(look))
         check("choosing a lead needs no reload", lambda: chooses_a_lead(look))
+        check("a program in a pod, line by line", lambda: console_in_a_pod(look))
         check("a picture", lambda: takes_a_picture(look, given.screenshot))
         check("no console error", lambda: is_quiet(look))
         check("it works without JavaScript", lambda: works_without_scripts(look))

@@ -170,6 +170,7 @@ if [ -n "$INTERLINK_API" ]; then api near "$work/engine.sock"; fi
 printf '%s' "$config" >"$work/dte.toml"
 export DTE_INTERLINK_WORK=$work DTE_INTERLINK_CHAINS=$chains DTE_ENGINE_FLAGS="--config $work/dte.toml"
 "$root/scripts/with-engine.sh" "$here/run.sh"
+DTE_INTERLINK_WORK='' "$here/doors.sh"
 if [ -n "$slurm" ]; then
   python3 "$here/kill.py" "${DTE_BIN:-${CARGO_TARGET_DIR:-$root/target}/debug/dte}" "$work" "${DTE_KILL_PODS:-60}" "${DTE_KILLS:-4}"
 fi

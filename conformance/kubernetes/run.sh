@@ -25,7 +25,15 @@ finish() {
 }
 trap finish EXIT
 
-touch "$work/dte.toml"
+mkdir "$work/claimed"
+chmod 777 "$work/claimed"
+echo from-the-site >"$work/claimed/note"
+cat >"$work/dte.toml" <<TOML
+[[compute.sites]]
+plugin = "host"
+name = "local"
+host_paths = ["$work/claimed"]
+TOML
 if [ "${1-}" = slurm ]; then
   if [ "$(id -u)" != 0 ] || [ "${DTE_TEST_SYSTEM-}" != 1 ]; then
     echo "SKIPPED: it starts Slurm's daemons, which takes root and DTE_TEST_SYSTEM=1"
@@ -74,7 +82,7 @@ start_engine() {
 start_kubelet() {
   "$bin" vkubelet --data-dir "$work/data" --kubeconfig "$work/cluster/vkubelet.kubeconfig" --node-name dte-host \
     --interlink-url "http://127.0.0.1:$port/interlink" --token-file "$work/token" --state-dir "$work/state" \
-    --listen 127.0.0.1:0 --ping-every 2s >>"$work/kubelet.log" 2>&1 &
+    --listen 127.0.0.1:0 --ping-every 2s --serving-signer >>"$work/kubelet.log" 2>&1 &
   kubelet=$!
 }
 
@@ -158,6 +166,16 @@ check "a volume that cannot be is named" within 20 bash -c "$(declare -f k has);
 k delete pod unsupported --wait=false >/dev/null
 gone() { ! k get pod "$1" >/dev/null 2>&1; }
 check "it can be deleted" within 20 gone unsupported
+sed "s|PLACE|$work/claimed|" "$here/manifests/claims.yaml" | k apply -f - >/dev/null
+if [ -z "$slurm" ]; then
+  check "a pod with claimed volumes runs" within 60 in_phase claims Succeeded
+  claims() { is "$(k logs claims | tr '\n' ' ')" "from-the-site written read-only " && is "$(cat "$work/claimed/answer")" written; }
+  check "they are the site's folders, to write and to read" claims
+else
+  check "a claimed volume is refused where the site permits no folders" within 60 bash -c "$(declare -f k has); work=$work; k describe pod claims | has 'hostPath'"
+fi
+check "a claimed volume that nobody placed is named" within 60 bash -c "$(declare -f k has); work=$work; k describe pod claims-nowhere | has 'annotates it with dte.io/site-path'"
+k delete pod claims claims-nowhere --wait=false --grace-period=1 >/dev/null
 apply daemonset
 check "pods of a DaemonSet are rejected" within 20 bash -c "$(declare -f k has); work=$work; k get pods -l app=everywhere -o jsonpath='{.items[*].status.reason}' | has RejectedDaemonSet"
 k delete -f "$here/manifests/daemonset.yaml" >/dev/null
@@ -196,6 +214,11 @@ pki=$work/cluster/pki
 raw() { curl -skf --cert "$pki/kubelet-client.crt" --key "$pki/kubelet-client.key" "https://127.0.0.1:$own/$1"; }
 summary() { raw stats/summary | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["node"]["nodeName"] == "dte-host", s'; }
 check "figures for autoscalers" summary
+requested() { is "$(k get csr --no-headers | wc -l)" 1; }
+check "the kubelet asks the cluster for a certificate" within 60 requested
+k certificate approve "$(k get csr -o jsonpath='{.items[0].metadata.name}')" >/dev/null
+certified() { curl -sf --cacert "$pki/ca.crt" --cert "$pki/kubelet-client.crt" --key "$pki/kubelet-client.key" "https://127.0.0.1:$1/healthz"; }
+check "and shows it once it is approved" within 60 certified "$own"
 metrics() { raw metrics/resource >"$work/metrics" && has node_cpu_usage_seconds_total <"$work/metrics" && has "scrape_error 0" <"$work/metrics"; }
 check "figures for metrics-server" metrics
 listed() { raw pods | python3 -c 'import json, sys; assert "hello" in [p["metadata"]["name"] for p in json.load(sys.stdin)["items"]]'; }
@@ -217,7 +240,7 @@ at_terminal() {
 }
 pod stays /bin/sh -c 'echo up; exec sleep 600' >/dev/null
 check "a pod that stays" within 30 in_phase stays Running
-if k exec stays -- /bin/true 2>"$work/exec.err"; then
+if [ -z "$slurm" ]; then
   check "kubectl exec" bash -c "$(declare -f k); work=$work; [ \"\$(k exec stays -- /bin/echo inside)\" = inside ]"
   check "with standard input" bash -c "$(declare -f k); work=$work; [ \"\$(echo typed | k exec -i stays -- /bin/cat)\" = typed ]"
   check "with its exit code" bash -c "$(declare -f k); work=$work; k exec stays -- /bin/sh -c 'exit 5'; [ \$? = 5 ]"
@@ -229,13 +252,52 @@ if k exec stays -- /bin/true 2>"$work/exec.err"; then
   copied() { k cp "$work/tree" stays:/tmp/tree && k cp stays:/tmp/tree "$work/back" && diff -r "$work/tree" "$work/back"; }
   check "kubectl cp, there and back" copied
 else
-  skip "kubectl exec: $(tail -n 1 "$work/exec.err")"
+  skip "kubectl exec: batch sites have none"
+fi
+
+# --- attached to its own program
+kubectl=("$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig")
+run_at() { local name=$1; shift; "${kubectl[@]}" run "$name" --image=host --restart=Never --overrides="$only" "$@"; }
+if [ -z "$slurm" ]; then
+  piped() { printf 'typed\nmore\n' | run_at piped -i --rm --quiet --command -- /bin/sh -c 'cat; echo end' >"$work/piped" && for word in typed more end; do grep -x "$word" "$work/piped" >/dev/null || { cat "$work/piped"; return 1; }; done; }
+  check "kubectl run -i --rm: what is piped in comes back" piped
+  check "and the pod is gone" within 30 bash -c "$(declare -f k); work=$work; k get pod piped 2>&1 | grep -F NotFound"
+  shell() {
+    local code=0
+    printf '%s\n' 'expect sized' 'size 101 33' 'expect now 33 101' 'type hello' 'expect got hello' 'key 04' 'expect end' |
+      python3 "$here/terminal.py" "${kubectl[@]}" run shell -it --rm --image=host --restart=Never --overrides="$only" --command -- /bin/sh -c "$talker" || code=$?
+    is "$code" 7
+  }
+  check "kubectl run -it: a terminal, and the program's exit code" shell
+  run_at talks -i --attach=false --leave-stdin-open --command -- /bin/sh -c 'while read line; do echo got $line; done' >/dev/null
+  within 30 in_phase talks Running || true
+  # types WORD: until two who are attached have seen the answer; then both leave.
+  types() (
+    trap '' PIPE
+    rm -f "$work/keys"
+    mkfifo "$work/keys"
+    "${kubectl[@]}" attach talks >"$work/watched" 2>"$work/watched.err" &
+    watcher=$!
+    "${kubectl[@]}" attach -i talks <"$work/keys" >"$work/answers" 2>"$work/answers.err" &
+    typist=$!
+    exec 8>"$work/keys"
+    seen() { echo "$1" >&8; grep -x "got $1" "$work/answers" && grep -x "got $1" "$work/watched"; }
+    code=0
+    within 30 seen "$1" || { code=1; cat "$work/watched.err" "$work/answers.err"; }
+    kill "$watcher" "$typist" 2>/dev/null || true
+    wait "$watcher" "$typist" 2>/dev/null || true
+    return "$code"
+  )
+  check "kubectl attach -i, and another who watches" types first
+  check "who leaves leaves it running" in_phase talks Running
+else
+  skip "kubectl run -i, kubectl attach: batch sites have none"
 fi
 
 # --- its ports
 serve='import functools, http.server as h; s = h.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(h.SimpleHTTPRequestHandler, directory="/tmp"))
 print(s.server_port, flush=True); s.serve_forever()'
-if k exec stays -- /bin/true 2>"$work/exec.err"; then
+if [ -z "$slurm" ]; then
   pod serves /usr/bin/python3 -c "$serve" >/dev/null
   its_port() { k logs serves | sed -n 1p | grep -x '[0-9]*'; }
   check "a pod that serves" within 60 its_port
@@ -261,7 +323,7 @@ if k exec stays -- /bin/true 2>"$work/exec.err"; then
   forward=''
   k delete pod serves --wait=false --grace-period=1 >/dev/null
 else
-  skip "kubectl port-forward: $(tail -n 1 "$work/exec.err")"
+  skip "kubectl port-forward: batch sites have none"
 fi
 
 # --- links and kills
@@ -286,6 +348,10 @@ check "the node is ready again when the site is back" within 30 ready_is True
 check "a pod that was deleted while it waited goes away" within 30 gone queued
 check "and never ran" ended "$queued"
 check "the pod from before still runs, and was not started again" bash -c "$(declare -f k); work=$work; [ \"\$(k get pod stays -o jsonpath='{.status.phase} {.status.containerStatuses[0].state.running.startedAt} {.status.containerStatuses[0].restartCount}')\" = 'Running $since 0' ]"
+if k get pod talks >/dev/null 2>&1; then
+  check "kubectl attach to a pod from before" types later
+  k delete pod talks --wait=false --grace-period=1 >/dev/null
+fi
 k delete pod stays --wait=false --grace-period=1 >/dev/null
 check "it can be deleted" within 40 gone stays
 
@@ -309,5 +375,7 @@ orphan=$(k get pods -l job-name=under-fire -o jsonpath='{.items[0].metadata.uid}
 k delete job under-fire >/dev/null
 start_kubelet
 check "what the cluster forgot meanwhile is cleaned up at the site" within 40 ended "$orphan"
+again() { certified "$(k get node dte-host -o jsonpath='{.status.daemonEndpoints.kubeletEndpoint.Port}')" && requested; }
+check "its certificate outlives kills without another approval" within 60 again
 echo "kubernetes: $passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The FTS3 command line and Python library (PyPI fts3 3.14.2), unmodified, against /fts.
+# The FTS3 command line and Python library (PyPI fts3 3.14.2), unmodified, against /fts; then transfers between other storages, and
+# object stores as ends of transfers and of `dte fs`.
 #
 # With DTE_URL and DTE_TOKEN set it uses that engine (scripts/with-engine.sh sets them), else it starts the example server of
 # crates/transfer. The client does not read BEARER_TOKEN: a token is given with --access-token (or --fts-access-token together
@@ -148,18 +149,24 @@ else
   failed=$((failed + 1))
   echo "FAILED: the library's checks did not come to their end"
 fi
-results=$("$here/third-party.sh" 2>&1)
-counts=$(tail -n 1 <<<"$results")
-sed '$d' <<<"$results"
 skipped=0
-if [[ $counts =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
-  passed=$((passed + BASH_REMATCH[1]))
-  failed=$((failed + BASH_REMATCH[2]))
-  skipped=${BASH_REMATCH[3]}
-else
-  failed=$((failed + 1))
-  echo "FAILED: the transfers between other storages did not come to their end"
-fi
+# also PROGRAM WHAT: counts the checks of another program.
+also() {
+  local results counts
+  results=$("$here/$1" 2>&1)
+  counts=$(tail -n 1 <<<"$results")
+  sed '$d' <<<"$results"
+  if [[ $counts =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+    passed=$((passed + BASH_REMATCH[1]))
+    failed=$((failed + BASH_REMATCH[2]))
+    skipped=$((skipped + BASH_REMATCH[3]))
+  else
+    failed=$((failed + 1))
+    echo "FAILED: $2 did not come to their end"
+  fi
+}
+also third-party.sh "the transfers between other storages"
+also objects.sh "the checks with an object store"
 note=; [ "$skipped" = 0 ] || note=", $skipped skipped"
 echo "$passed passed, $failed failed$note"
 [ $failed = 0 ]

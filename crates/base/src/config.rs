@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
-use toml_edit::{Document as Parsed, DocumentMut, Item, Table, Value};
+use toml_edit::{Array, Document as Parsed, DocumentMut, Item, Table, Value};
 
 /// Prefix of environment variables: `DTE_EDGE__FSYNC=false` sets `fsync` in `[edge]`.
 pub const ENV_PREFIX: &str = "DTE_";
@@ -96,6 +96,25 @@ impl Document {
             table.insert(key, Item::Value(parsed));
             self.overrides.push((section.to_owned(), key.to_owned(), origin.into()));
         }
+    }
+
+    /// Adds an entry, written as an inline table, to the list `[[section.key]]`.
+    pub fn push(&mut self, section: &str, key: &str, entry: &str, origin: impl Into<String>) -> Result<(), Mistake> {
+        let origin = origin.into();
+        let wrong = |message: String| Mistake { place: origin.clone(), message };
+        let entry: Value = entry.parse().map_err(|error| wrong(format!("{error}")))?;
+        let Value::InlineTable(entry) = entry else {
+            return Err(wrong("an entry of a list must be a table".to_owned()));
+        };
+        let table = self.merged.entry(section).or_insert_with(|| Item::Table(Table::new()));
+        let table = table.as_table_like_mut().ok_or_else(|| wrong(format!("[{section}] is no table")))?;
+        match table.entry(key).or_insert(Item::Value(Value::Array(Array::new()))) {
+            Item::ArrayOfTables(list) => list.push(entry.into_table()),
+            Item::Value(Value::Array(list)) => list.push(entry),
+            _ => return Err(wrong(format!("[{section}] {key} is no list"))),
+        }
+        self.overrides.push((section.to_owned(), key.to_owned(), origin));
+        Ok(())
     }
 
     /// Whether the document says something about this key.
@@ -275,6 +294,21 @@ mod tests {
         document.set("edge", "fsync", "false", "--no-fsync");
         let edge: Edge = document.section("edge").expect("valid");
         assert_eq!(edge, Edge { fsync: false, limit: 7, areas: vec![] });
+    }
+
+    #[test]
+    fn entries_join_a_list_however_it_was_written() {
+        for text in ["[[edge.areas]]\nname = \"a\"\n", "[edge]\nareas = [{ name = \"a\" }]\n"] {
+            let mut document = Document::parse(text, None).expect("parses");
+            document.push("edge", "areas", "{ name = \"b\" }", "a flag").expect("added");
+            let edge: Edge = document.section("edge").expect("valid");
+            assert_eq!(edge.areas.iter().map(|area| area.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+            assert!(document.check(SECTIONS, true).is_empty());
+        }
+        let mut document = Document::empty();
+        document.push("edge", "areas", "{ nmae = \"b\" }", "a flag").expect("added");
+        assert_eq!(document.check(SECTIONS, true)[0].place, "a flag");
+        assert!(document.push("edge", "areas", "7", "a flag").is_err());
     }
 
     #[test]

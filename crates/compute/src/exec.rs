@@ -1,4 +1,5 @@
-//! Sessions in a pod that runs already: a program (what `kubectl exec` and `dte exec` ask for), or a connection to one of its ports.
+//! Sessions in a pod that runs already: a program (what `kubectl exec` and `dte exec` ask for), a container's own program (`attach`),
+//! or a connection to one of its ports.
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -13,6 +14,18 @@ pub struct ExecOrder {
     /// Whether the program reads what is sent; otherwise its standard input is empty.
     pub stdin: bool,
     /// A terminal: standard error comes with standard output.
+    pub tty: bool,
+}
+
+/// To which container, to see what its own program writes from now on, and to type what it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachOrder {
+    pub uid: Uuid,
+    /// None: the pod's first container.
+    pub container: Option<String>,
+    /// Whether something will be typed. A container that asks for no input reads nothing of it.
+    pub stdin: bool,
+    /// Whoever asks takes what comes for a terminal's output.
     pub tty: bool,
 }
 

@@ -24,6 +24,7 @@
 pub mod arc;
 pub mod asked;
 pub mod batch;
+mod carry;
 pub mod container;
 pub mod exec;
 mod files;
@@ -43,7 +44,7 @@ pub mod ssh;
 
 use std::sync::Arc;
 
-pub use exec::{ExecInput, ExecOrder, ExecOutput, ExecSession};
+pub use exec::{AttachOrder, ExecInput, ExecOrder, ExecOutput, ExecSession};
 pub use report::{ContainerReport, ContainerState, Phase, PodReport, Usage};
 pub use site::{Answer, Capabilities, Capacity, Sandbox, Site, SiteContext, SiteError};
 

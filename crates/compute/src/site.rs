@@ -11,7 +11,7 @@ use dte_protocol_interlink::PodCreateRequests;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::exec::{ExecOrder, ExecSession};
+use crate::exec::{AttachOrder, ExecOrder, ExecSession};
 use crate::logs::LogChunk;
 use crate::pod::PodPlan;
 use crate::report::PodReport;
@@ -98,6 +98,8 @@ pub struct Capabilities {
     pub sandbox: Sandbox,
     /// Whether a running pod can be stopped and continued.
     pub suspend: bool,
+    /// What may be had in a pod that runs: `exec`, `attach`, `portForward`.
+    pub sessions: &'static [&'static str],
     /// Images that the site runs; `host` means programs of the machine and staged ones, `*` any image.
     pub images: &'static [&'static str],
 }
@@ -195,6 +197,14 @@ pub trait Site: Send + Sync {
     /// the pod. Sites that cannot refuse.
     fn exec<'a>(&'a self, order: &'a ExecOrder) -> Answer<'a, ExecSession> {
         Box::pin(async move { Err(SiteError::Refused(format!("this site cannot run programs in pod {}", order.uid))) })
+    }
+
+    /// Joins those who see what a container's own program writes from now on, and who type what it reads. Letting go leaves it
+    /// running. Sites that cannot refuse.
+    fn attach<'a>(&'a self, order: &'a AttachOrder) -> Answer<'a, ExecSession> {
+        Box::pin(
+            async move { Err(SiteError::Refused(format!("this site cannot attach anybody to pod {}", order.uid))) },
+        )
     }
 
     /// A connection to a port on which a process of this pod listens, at the pod's own loopback address. Only what the pod itself

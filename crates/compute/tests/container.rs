@@ -16,7 +16,7 @@ use dte_compute::pod::{
     ContainerPlan, Content, Limits, Mount, PodPlan, RestartPolicy, Volume, VolumeFile, VolumeSource,
 };
 use dte_compute::site::Cancellation;
-use dte_compute::{Phase, PodReport, Site, SiteContext, SiteError};
+use dte_compute::{ExecInput, ExecOrder, ExecOutput, Phase, PodReport, Site, SiteContext, SiteError};
 use uuid::Uuid;
 
 const IMAGE: &str = "localhost/dte-busybox:1";
@@ -161,6 +161,7 @@ fn pod(text: &str) -> PodPlan {
 async fn pods_on_a_real_podman() {
     let Some(mut bench) = Bench::new().await else { return };
     life_cycle(&bench).await;
+    inside(&bench).await;
     init_and_neighbours(&bench).await;
     volumes(&bench).await;
     hostile(&bench).await;
@@ -198,6 +199,74 @@ async fn life_cycle(bench: &Bench) {
     big.containers[0].limits = Limits { memory_bytes: Some(32 << 20), ..Limits::default() };
     let report = bench.run(&big).await;
     assert_eq!((report.exit_code(), report.reason.as_deref()), (Some(137), Some("OOMKilled")), "{report:?}");
+}
+
+/// What a program said, and how it ended.
+async fn collect(bench: &Bench, order: &ExecOrder, input: &[ExecInput]) -> (String, String, ExecOutput) {
+    let mut session = bench.site.exec(order).await.expect("a session");
+    for one in input {
+        session.input.send(one.clone()).await.expect("sent");
+    }
+    let (mut said, mut complained) = (String::new(), String::new());
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(60), session.output.recv()).await;
+        match next.unwrap_or_else(|_| panic!("nothing after {said}{complained}")).expect("an end") {
+            ExecOutput::Stdout(bytes) => said.push_str(&String::from_utf8_lossy(&bytes)),
+            ExecOutput::Stderr(bytes) => complained.push_str(&String::from_utf8_lossy(&bytes)),
+            ExecOutput::StdoutEnd => {}
+            end => return (said, complained, end),
+        }
+    }
+}
+
+async fn inside(bench: &Bench) {
+    let mut plan = pod("while :; do sleep 0.1; done");
+    plan.containers[0].env.push(("A".into(), "of the container".into()));
+    bench.begin(&plan).await;
+    bench.until(plan.uid, "running", |report| report.phase == Phase::Running).await;
+    let order = |text: &str, stdin: bool, tty: bool| ExecOrder {
+        uid: plan.uid,
+        container: None,
+        argv: ["/bin/sh", "-c", text].map(str::to_owned).to_vec(),
+        stdin,
+        tty,
+    };
+    let input = [ExecInput::Stdin(b"typed\n".to_vec()), ExecInput::StdinEnd];
+    let seen = collect(bench, &order("cat; echo $A; echo bad >&2; exit 7", true, false), &input).await;
+    let exit = |exit_code| ExecOutput::Exit { exit_code };
+    assert_eq!(seen, ("typed\nof the container\n".into(), "bad\n".into(), exit(7)));
+    assert_eq!(collect(bench, &order("cat; echo alone", false, false), &[]).await.0, "alone\n");
+    let sized = "until [ \"$(/bin/busybox stty size)\" = '33 101' ]; do sleep 0.1; done; echo sized; read line; echo got $line; exit 3";
+    let input = [ExecInput::Resize { columns: 101, rows: 33 }, ExecInput::Stdin(b"word\r".to_vec())];
+    let (seen, _, end) = collect(bench, &order(sized, true, true), &input).await;
+    assert!(seen.contains("sized\r\n") && seen.contains("got word\r\n") && end == exit(3), "{seen} {end:?}");
+    let hostile = ExecOrder { argv: vec!["--privileged".into()], ..order("", false, false) };
+    assert!(matches!(collect(bench, &hostile, &[]).await.2, ExecOutput::Exit { exit_code: 1.. }));
+
+    // Whoever lets go ends the program, and the pod goes on.
+    let runs = || {
+        let named =
+            |path: PathBuf| fs::read(path.join("cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x0077.25\0"));
+        fs::read_dir("/proc").expect("proc").flatten().any(|entry| named(entry.path()))
+    };
+    let until = async |wanted: bool| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while runs() != wanted {
+            assert!(Instant::now() < deadline, "never {wanted}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let session = bench.site.exec(&order("exec sleep 77.25", false, false)).await.expect("a session");
+    until(true).await;
+    drop(session);
+    until(false).await;
+
+    let nobody = ExecOrder { container: Some("nobody".into()), ..order("true", false, false) };
+    assert!(matches!(bench.site.exec(&nobody).await, Err(SiteError::Refused(_))));
+    let how = Cancellation { reason: "Cancelled".into(), grace: Some(Duration::ZERO) };
+    bench.site.cancel(plan.uid, &how).await.expect("cancelled");
+    bench.finish(plan.uid).await;
+    assert!(matches!(bench.site.exec(&order("true", false, false)).await, Err(SiteError::Refused(_))));
 }
 
 async fn init_and_neighbours(bench: &Bench) {

@@ -79,7 +79,7 @@
     addEventListener(end, () => setTimeout(() => { pressed = false; }), true);
   }
 
-  addEventListener("submit", () => { leaving = true; }); // signing out must not race with a part that is refused
+  addEventListener("submit", (event) => { if (!event.defaultPrevented) leaving = true; }); // signing out must not race with a part that is refused
 
   function pathOf(element, root) {
     if (element.dataset.plot !== undefined) return `svg.${element.classList[1]}`;

@@ -14,10 +14,16 @@ pub static STYLE: Asset =
     Asset { name: "style.css", kind: "text/css; charset=utf-8", content: include_str!("../assets/style.css") };
 pub static SCRIPT: Asset =
     Asset { name: "live.js", kind: "text/javascript; charset=utf-8", content: include_str!("../assets/live.js") };
+pub static CONSOLE: Asset =
+    Asset { name: "console.js", kind: "text/javascript; charset=utf-8", content: include_str!("../assets/console.js") };
 pub static ICON: Asset = Asset { name: "mark.svg", kind: "image/svg+xml", content: include_str!("../assets/icon.svg") };
 
+fn all() -> impl Iterator<Item = &'static Asset> {
+    [&STYLE, &SCRIPT, &CONSOLE, &ICON].into_iter()
+}
+
 static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let all: Vec<&str> = [&STYLE, &SCRIPT, &ICON].iter().map(|asset| asset.content).collect();
+    let all: Vec<&str> = all().map(|asset| asset.content).collect();
     dte_base::id::derived_id(&all).simple().to_string()[..12].to_owned()
 });
 
@@ -27,6 +33,6 @@ impl Asset {
     }
 
     pub fn by_name(name: &str) -> Option<&'static Asset> {
-        [&STYLE, &SCRIPT, &ICON].into_iter().find(|asset| asset.name == name)
+        all().find(|asset| asset.name == name)
     }
 }

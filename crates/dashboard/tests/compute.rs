@@ -100,6 +100,30 @@ async fn sites_and_pods_from_their_service() {
 }
 
 #[tokio::test]
+async fn a_console_is_for_our_own_pages() {
+    let engine = engine().await;
+    let (_, html) = get(&engine, &format!("/ui/pods/{UID}")).await;
+    let place = format!("data-exec=\"/ui/pods/{UID}/exec\"");
+    assert!(
+        html.contains(&place)
+            && html.contains("name=\"container\" value=\"work\"")
+            && !html.contains("value=\"prepare\""),
+        "{html}"
+    );
+    let url = engine.url_of(&format!("/ui/pods/{UID}/exec?command=true&stdout=1"));
+    let ask = async |from: &str| {
+        let asked = engine.client.get(&url).bearer(&engine.admin_token()).header("sec-fetch-site", from).send();
+        asked.await.expect("an answer").status
+    };
+    for stranger in ["cross-site", "same-site", "none"] {
+        assert_eq!(ask(stranger).await, StatusCode::FORBIDDEN, "{stranger}");
+    }
+    assert_eq!(ask("same-origin").await, StatusCode::BAD_REQUEST, "no WebSocket is asked for");
+    let (status, _) = get(&engine, &format!("/ui/pods/{UID}/exec?command=true&stdout=1")).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "nobody says where it comes from");
+}
+
+#[tokio::test]
 async fn what_changes_all_the_time_is_told_all_the_time() {
     use futures_util::StreamExt;
     let engine = engine().await;

@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use dte_base::units::Span;
 
+mod data;
 mod people;
 
+pub use data::{Fs, FsCommand, FsCopy, Transfer, TransferList, TransferSubmit, Verify};
 pub use people::{Group, GroupRequest, Member, Trace};
 
 /// The digital twin engine: one program for data, transfers, offloading, workflows, provenance and accounting.
@@ -80,6 +82,11 @@ pub enum Command {
     /// The data lake: what there is and where
     #[command(subcommand)]
     Lake(Lake),
+    /// Files by their URLs, here and on storages: list, copy, delete, checksum
+    Fs(Fs),
+    /// Copies from storage to storage, made by the engine: order, watch, cancel
+    #[command(subcommand)]
+    Transfer(Transfer),
     /// Run a program, or a pod from a file, at a site
     Run(Box<Run>),
     /// The pods that wait or run, or one pod in full
@@ -88,6 +95,8 @@ pub enum Command {
     Logs(Logs),
     /// Run a program in a container of a pod that runs
     Exec(Exec),
+    /// See what a container's own program writes from now on, and type what it reads
+    Attach(Attach),
     /// Let ports here lead to ports on which a pod's own processes listen
     PortForward(PortForward),
     /// The places where pods run: what they have, and how busy they are
@@ -108,10 +117,26 @@ pub struct Listening {
     pub ready_file: Option<PathBuf>,
 }
 
+/// Files of upstream's interLink, so that an existing installation starts with its own; `dte.toml` and flags win over them.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DropIn {
+    /// InterLinkConfig.yaml of upstream's API server: be that server
+    #[arg(long, value_name = "FILE")]
+    pub interlink_config: Option<PathBuf>,
+    /// SlurmConfig.yaml of upstream's Slurm plugin: have its Slurm as a site, and be that plugin
+    #[arg(long, value_name = "FILE")]
+    pub slurm_plugin_config: Option<PathBuf>,
+    /// The account for those who come without a token where these files let them in
+    #[arg(long, default_value = "admin", value_name = "NAME")]
+    pub interlink_account: String,
+}
+
 #[derive(Debug, Args)]
 pub struct Up {
     #[command(flatten)]
     pub listening: Listening,
+    #[command(flatten)]
+    pub drop_in: DropIn,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +146,8 @@ pub struct Serve {
     pub services: Vec<String>,
     #[command(flatten)]
     pub listening: Listening,
+    #[command(flatten)]
+    pub drop_in: DropIn,
 }
 
 #[derive(Debug, Args)]
@@ -419,6 +446,12 @@ pub struct Run {
     /// End it after this time
     #[arg(long, value_parser = span, value_name = "TIME")]
     pub timeout: Option<Duration>,
+    /// Its standard input is this one
+    #[arg(short = 'i', long, conflicts_with_all = ["file", "wait"])]
+    pub stdin: bool,
+    /// It runs at a terminal: this one
+    #[arg(short = 't', long, conflicts_with_all = ["file", "wait"])]
+    pub tty: bool,
     /// Show what it writes while it runs, and end with its exit code (this is what happens anyway)
     #[arg(long)]
     pub follow: bool,
@@ -499,6 +532,21 @@ pub struct Exec {
 }
 
 #[derive(Debug, Args)]
+pub struct Attach {
+    /// The pod's name or UID
+    pub name: String,
+    /// To this container [default: the only or first one]
+    #[arg(short, long, default_value = "")]
+    pub container: String,
+    /// Pass the standard input on, to a container that has `stdin: true`
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// This terminal is the one of a container that has `tty: true`
+    #[arg(short = 't', long)]
+    pub tty: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct PortForward {
     /// The pod's name or UID
     pub name: String,
@@ -540,6 +588,14 @@ pub struct Vkubelet {
     /// Where the site's interLink API begins [default: /interlink of --url, or what --drop-in names]
     #[arg(long, value_name = "URL")]
     pub interlink_url: Option<url::Url>,
+    /// The authority of that API's certificate, PEM, if this machine does not know it
+    #[arg(long, value_name = "FILE")]
+    pub site_ca: Option<PathBuf>,
+    /// The certificate to show there, PEM, instead of a token or besides
+    #[arg(long, requires = "site_key", value_name = "FILE")]
+    pub site_cert: Option<PathBuf>,
+    #[arg(long, requires = "site_cert", value_name = "FILE")]
+    pub site_key: Option<PathBuf>,
     /// One site of an engine that has several
     #[arg(long, value_name = "NAME")]
     pub site: Option<String>,
@@ -557,6 +613,9 @@ pub struct Vkubelet {
     pub tls_cert: Option<PathBuf>,
     #[arg(long, requires = "tls_cert", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+    /// Ask the cluster for that certificate; somebody approves the request
+    #[arg(long, value_name = "SIGNER", num_args = 0..=1, default_missing_value = dte_vkubelet::server::serving::USUAL_SIGNER, conflicts_with = "tls_cert")]
+    pub serving_signer: Option<String>,
     /// Whose certificates may call, PEM [default: what the cluster publishes]
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,

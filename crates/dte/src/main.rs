@@ -1,13 +1,14 @@
 //! `dte`: the command line and the composition root. The only crate that knows every service.
 //!
 //! Rooms: [`cli`] (what may be typed), [`command`] (a file each), [`services`] (which there are), [`engine`] (one in this
-//! process), [`remote`] (one that runs elsewhere), [`settings`], [`show`] (tables and JSON), [`failure`],
+//! process), [`drop_in`] (upstream's files), [`remote`] (one that runs elsewhere), [`settings`], [`show`] (tables and JSON), [`failure`],
 //! [`terminal`] (the one in front of a person, handed to a pod).
 //!
 //! The program is also the shim under which pods run: it then knows nothing of all this.
 
 mod cli;
 mod command;
+mod drop_in;
 mod engine;
 mod facts;
 mod failure;

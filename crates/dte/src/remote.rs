@@ -27,11 +27,9 @@ pub struct Remote {
 impl Remote {
     /// Finds the engine that the flags and the environment name.
     pub async fn find(common: &Common) -> Result<Self, Failure> {
-        let noted = std::fs::read_to_string(common.data_dir.join(ADDRESS_FILE)).ok();
-        let url = match (&common.url, noted) {
-            (Some(url), _) => url.clone(),
-            (None, Some(text)) => parse(text.trim())?,
-            (None, None) => parse(DEFAULT_URL)?,
+        let url = match known_url(common)? {
+            Some(url) => url,
+            None => parse(DEFAULT_URL)?,
         };
         let token = match given_token(common)? {
             Some(token) => token,
@@ -84,12 +82,21 @@ impl Remote {
     }
 }
 
+/// The address that the flags or the data directory tell.
+pub fn known_url(common: &Common) -> Result<Option<Url>, Failure> {
+    if let Some(url) = &common.url {
+        return Ok(Some(url.clone()));
+    }
+    let noted = std::fs::read_to_string(common.data_dir.join(ADDRESS_FILE)).ok();
+    noted.map(|text| parse(text.trim())).transpose()
+}
+
 fn parse(text: &str) -> Result<Url, Failure> {
     Url::parse(text).map_err(|error| Failure::new(format!("{text:?} is not an address: {error}")))
 }
 
 /// A token from a file or from the environment, in the order of the WLCG token discovery.
-fn given_token(common: &Common) -> Result<Option<Secret>, Failure> {
+pub fn given_token(common: &Common) -> Result<Option<Secret>, Failure> {
     if let Some(file) = &common.token_file {
         return read_token(file).map(Some);
     }
@@ -100,7 +107,7 @@ fn given_token(common: &Common) -> Result<Option<Secret>, Failure> {
     variable("BEARER_TOKEN_FILE").map(|file| read_token(&PathBuf::from(file))).transpose()
 }
 
-fn read_token(file: &Path) -> Result<Secret, Failure> {
+pub fn read_token(file: &Path) -> Result<Secret, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
     Ok(Secret::new(text.trim()))
 }

@@ -39,14 +39,15 @@ impl Terminal {
     }
 
     /// Its size now and whenever it changes.
-    pub fn watch(&self) -> Result<Watch<'_>, Failure> {
+    pub fn sizes(&self) -> Result<Sizes<'_>, Failure> {
+        Ok(Sizes { terminal: self, is_first: true, changes: signal(SignalKind::window_change())? })
+    }
+
+    /// What would end the command. To be watched beside all else: nothing that is held up may keep the terminal from being given
+    /// back.
+    pub fn ends(&self) -> Result<Ends, Failure> {
         let ends = ENDS.into_iter().map(|(name, kind)| Ok((name, kind, signal(kind)?)));
-        Ok(Watch {
-            terminal: self,
-            is_first: true,
-            changes: signal(SignalKind::window_change())?,
-            ends: ends.collect::<Result<Vec<_>, std::io::Error>>()?,
-        })
+        Ok(Ends(ends.collect::<Result<_, std::io::Error>>()?))
     }
 
     /// Columns and rows; of the output, which is what is looked at, if that is a terminal too.
@@ -63,31 +64,36 @@ impl Drop for Terminal {
     }
 }
 
-/// Who watches a terminal.
-pub struct Watch<'a> {
+/// Who watches a terminal's size.
+pub struct Sizes<'a> {
     terminal: &'a Terminal,
     is_first: bool,
     changes: Signal,
-    ends: Vec<(&'static str, SignalKind, Signal)>,
 }
 
-impl Watch<'_> {
-    /// The next size; a failure if the command shall end.
+impl Sizes<'_> {
+    /// The next size.
     pub async fn next(&mut self) -> Result<(u16, u16), Failure> {
-        if std::mem::take(&mut self.is_first) {
-            return self.terminal.size();
+        if !std::mem::take(&mut self.is_first) {
+            self.changes.recv().await;
         }
-        let ends = self.ends.iter_mut().map(|(name, kind, signal)| {
+        self.terminal.size()
+    }
+}
+
+/// Who waits for a signal to end.
+pub struct Ends(Vec<(&'static str, SignalKind, Signal)>);
+
+impl Ends {
+    /// Resolves when one has come: why the command ends.
+    pub async fn next(&mut self) -> Failure {
+        let ends = self.0.iter_mut().map(|(name, kind, signal)| {
             Box::pin(async move {
                 signal.recv().await;
                 (*name, kind.as_raw_value())
             })
         });
-        tokio::select! {
-            _ = self.changes.recv() => self.terminal.size(),
-            ((name, number), _, _) = futures_util::future::select_all(ends) => {
-                Err(Failure::new(format!("ended by {name}")).with_code(u8::try_from(128 + number).unwrap_or(1)))
-            }
-        }
+        let ((name, number), _, _) = futures_util::future::select_all(ends).await;
+        Failure::new(format!("ended by {name}")).with_code(u8::try_from(128 + number).unwrap_or(1))
     }
 }

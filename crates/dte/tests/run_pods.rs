@@ -146,6 +146,22 @@ fn a_pod_that_goes_on() {
     cat.stdin.take().expect("input").write_all(b"through\n").expect("written");
     let output = cat.wait_with_output().expect("ends");
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"through\n"[..]));
+    // Both directions at once: neither waits for the other.
+    let much = scene.file("much", &"0123456789abcdef".repeat(400_000));
+    let mut cat = scene.command(&["exec", "-i", "long", "--", "/bin/cat"]);
+    let output = cat.stdin(fs::File::open(&much).expect("opened")).output().expect("runs");
+    assert!(
+        output.status.success() && output.stdout == fs::read(&much).expect("read"),
+        "{} bytes",
+        output.stdout.len()
+    );
+    // A program need not read all that it is sent.
+    let mut yes = Command::new("yes").stdout(Stdio::piped()).spawn().expect("runs");
+    let mut head = scene.command(&["exec", "-i", "long", "--", "head", "-1"]);
+    let output = head.stdin(yes.stdout.take().expect("output")).output().expect("runs");
+    yes.kill().expect("ended");
+    yes.wait().expect("ends");
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"y\n"[..]));
 
     // The one place of the site is taken.
     scene.text(&["run", "--detach", "--site", "small", "next", "--", "true"]);
@@ -160,6 +176,149 @@ fn a_pod_that_goes_on() {
     assert!(follower.wait().expect("ends").success());
     scene.until_phase("next", "Succeeded");
     assert_eq!(scene.output(&["pods", "long"]).status.code(), Some(1));
+}
+
+#[test]
+fn attached_to_a_program() {
+    let scene = Scene::start();
+    // A pod of its own, which ends with its input.
+    let run = |arguments: &[&str], input: &str| {
+        let mut run = scene.command(arguments);
+        let mut run = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+        run.stdin.take().expect("input").write_all(input.as_bytes()).expect("written");
+        run.wait_with_output().expect("ends")
+    };
+    let output = run(&["run", "-i", "--site", "large", "--", "/bin/sh", "-c", "cat; echo end; exit 6"], "typed\n");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(6), &b"typed\nend\n"[..]), "{complaints}");
+
+    // One that goes on when whoever was attached has left.
+    let pod = json!({"kind": "Pod", "metadata": {"name": "talks"}, "spec": {"containers": [{
+        "name": "main", "image": "host", "stdin": true, "command": ["/bin/sh", "-c", "while read line; do echo got $line; done"],
+    }]}});
+    let file = scene.file("talks.json", &pod.to_string());
+    scene.text(&["run", "--detach", "--site", "large", "--file", file.to_str().expect("text")]);
+    scene.until_phase("talks", "Running");
+    let mut watcher = scene.command(&["attach", "talks"]);
+    let mut watcher = watcher.stdout(Stdio::piped()).spawn().expect("runs");
+    let mut seen = BufReader::new(watcher.stdout.take().expect("output")).lines();
+    for word in ["one", "two"] {
+        let mut typist = scene.command(&["attach", "-i", "-c", "main", "talks"]);
+        let mut typist = typist.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("runs");
+        let mut screen = BufReader::new(typist.stdout.take().expect("output")).lines();
+        let mut keys = typist.stdin.take().expect("keys");
+        writeln!(keys, "{word}").expect("typed");
+        assert_eq!(screen.next().expect("a line").expect("text"), format!("got {word}"));
+        typist.kill().expect("ended");
+        typist.wait().expect("ends");
+    }
+    // It may have come after the first word.
+    while seen.next().expect("a line").expect("text") != "got two" {}
+    assert_eq!(scene.json(&["pods", "talks"])["phase"], "Running");
+    let refused = scene.output(&["attach", "-t", "talks"]);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && text.contains("no terminal"), "{text}");
+    scene.text(&["pods", "delete", "talks"]);
+    assert!(seen.next().is_none(), "it ends with the container");
+    assert!(watcher.wait().expect("ends").success());
+}
+
+#[test]
+fn a_terminal_in_a_pod() {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+    let scene = Scene::start();
+    scene.text(&["run", "--detach", "long", "--", "/bin/sleep", "600"]);
+    scene.until_phase("long", "Running");
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+    grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("a terminal");
+    let theirs = ioctl_tiocgptpeer(&ours, OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("its other end");
+    let size = |ws_col, ws_row| Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&ours, size(80, 24)).expect("sized");
+    let modes = || format!("{:?}", tcgetattr(&theirs).expect("modes"));
+    let before = modes();
+
+    let inside = "trap 'echo now $(stty size)' WINCH; until [ \"$(stty size)\" = '24 80' ]; do sleep 0.1; done; echo sized; \
+        until read line; do :; done; echo got $line; sleep 600";
+    let end = || Stdio::from(theirs.try_clone().expect("a terminal"));
+    let mut command = scene.command(&["exec", "-it", "long", "--", "/bin/sh", "-c", inside]);
+    let mut running = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("runs");
+    let mut terminal = fs::File::from(ours.try_clone().expect("a terminal"));
+    let (said, pieces) = std::sync::mpsc::channel();
+    let mut screen = terminal.try_clone().expect("a terminal");
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = std::io::Read::read(&mut screen, &mut piece) {
+            if said.send(String::from_utf8_lossy(&piece[..length]).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut shown = String::new();
+    let mut expect = |word: &str| {
+        while !shown.contains(word) {
+            let piece = pieces.recv_timeout(Duration::from_secs(60));
+            shown.push_str(&piece.unwrap_or_else(|_| panic!("never {word}: {shown}")));
+        }
+    };
+    expect("sized");
+    assert_ne!(modes(), before);
+    tcsetwinsize(&ours, size(101, 33)).expect("sized");
+    let pid = rustix::process::Pid::from_child(&running);
+    // It is not the terminal's own process here, so the kernel does not tell it.
+    rustix::process::kill_process(pid, rustix::process::Signal::WINCH).expect("told");
+    expect("now 33 101");
+    terminal.write_all(b"word\r").expect("typed");
+    expect("got word");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("told");
+    assert_eq!(running.wait().expect("ends").code(), Some(128 + 15));
+    assert_eq!(modes(), before, "the terminal is as it was");
+}
+
+#[test]
+fn ports_of_a_pod() {
+    use std::io::Read;
+    use std::net::{Shutdown, TcpStream};
+    let scene = Scene::start();
+    let program = "import socket\nlistener = socket.create_server(('127.0.0.1', 0))\nprint(listener.getsockname()[1], flush=True)\n\
+        while True:\n one = listener.accept()[0]\n count = 0\n\
+        \x20while piece := one.recv(65536): count += len(piece)\n one.sendall(b'%d bytes' % count)\n one.close()\n";
+    scene.text(&["run", "--detach", "counts", "--", "/usr/bin/python3", "-c", program]);
+    scene.until_phase("counts", "Running");
+    let began = Instant::now();
+    let port = loop {
+        let log = scene.text(&["logs", "counts"]);
+        if let Ok(port) = log.trim().parse::<u16>() {
+            break port;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "never a port: {log}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let engine = scene.engine.url.rsplit(':').next().expect("a port").trim_end_matches('/').to_owned();
+    let pairs = [format!(":{port}"), format!(":{engine}")];
+    let mut command = scene.command(&["port-forward", "counts", &pairs[0], &pairs[1]]);
+    let mut forwarder = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    let mut lines = BufReader::new(forwarder.stdout.take().expect("output")).lines();
+    let mut door = || {
+        let line = lines.next().expect("a line").expect("text");
+        let address =
+            line.strip_prefix("Forwarding from ").and_then(|rest| rest.split(' ').next()).expect("an address");
+        TcpStream::connect(address).expect("connected")
+    };
+    let mut stream = door();
+    stream.write_all(&[7; 1_000_000]).expect("written");
+    stream.shutdown(Shutdown::Write).expect("ended");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("read");
+    assert_eq!(said, "1000000 bytes");
+    // The engine itself listens there, which is none of the pod's business.
+    let mut refused = door();
+    assert!(refused.read_to_end(&mut Vec::new()).is_ok_and(|length| length == 0));
+    let mut complaints = BufReader::new(forwarder.stderr.take().expect("errors")).lines();
+    let complaint = complaints.next().expect("a line").expect("text");
+    assert!(complaint.contains("no process of the pod listens"), "{complaint}");
+    forwarder.kill().expect("ended");
+    forwarder.wait().expect("ends");
 }
 
 #[test]

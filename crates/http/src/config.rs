@@ -26,6 +26,9 @@ pub struct HttpConfig {
     pub tls_cert: Option<PathBuf>,
     /// Private key, PEM.
     pub tls_key: Option<PathBuf>,
+    /// Authorities whose certificates clients may show instead of a token: a PEM file, or a folder of them (`*.pem`, `*.crt`,
+    /// `*.0`). Nobody has to show one. Whom a certificate stands for is said in `[[identity.certificates]]`.
+    pub client_ca: Option<PathBuf>,
     /// The largest body that a handler takes as a whole; streams (WebDAV PUT) have no limit here.
     pub body_limit: Bytes,
     /// How long a client may take to send a request's head; also how long a connection may idle.
@@ -45,6 +48,7 @@ impl Default for HttpConfig {
             trusted_proxies: Vec::new(),
             tls_cert: None,
             tls_key: None,
+            client_ca: None,
             body_limit: Bytes(16 << 20),
             header_timeout: Span(Duration::from_secs(30)),
             read_timeout: Span(Duration::from_secs(60)),

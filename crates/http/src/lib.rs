@@ -11,11 +11,13 @@
 //!   outbound calls of one request together.
 //!
 //! Rooms: [`problem`], [`page`], [`extract`], [`request`] (ids and hops), [`config`], [`host`], `forwarded` (what proxies say), [`front`] (assembly and
-//! dispatch), [`listen`], [`door`] (Unix sockets) and `tls`, [`metrics`], [`client`].
+//! dispatch), [`listen`], [`door`] (Unix sockets), `tls` and [`certificate`] (with [`distinguished_name`]), [`metrics`], [`client`].
 
+pub mod certificate;
 pub mod client;
 pub mod config;
 mod curve;
+pub mod distinguished_name;
 pub mod door;
 pub mod extract;
 mod forwarded;
@@ -29,8 +31,10 @@ pub mod request;
 mod stall;
 mod tls;
 
-pub use client::{Client, ClientError, Reply, RequestBuilder, unix};
+pub use certificate::ClientCertificate;
+pub use client::{CertifiedClient, Client, ClientError, Reply, RequestBuilder, WebSocket, unix};
 pub use config::{AllowRule, HttpConfig, ListenConfig, Network, OutboundConfig};
+pub use distinguished_name::{BadName, DistinguishedName};
 pub use door::UnixDoor;
 pub use extract::{Form, Json, Query};
 pub use front::{Assembly, AssemblyError, Front, Mounted};

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use crate::certificate::ClientCertificate;
 use crate::config::{HttpConfig, ListenConfig, MAIN_LISTENER, Network};
 use crate::forwarded;
 use crate::front::{Entrance, Front};
@@ -69,7 +70,10 @@ impl Listeners {
     /// Binds every address of `[listen]`. Must run inside a tokio runtime.
     pub fn bind(listen: &ListenConfig, config: &HttpConfig) -> Result<Self, ListenError> {
         let tls = match (&config.tls_cert, &config.tls_key) {
-            (Some(cert), Some(key)) => Some(TlsAcceptor::from(Arc::new(tls::server(cert, key)?))),
+            (Some(cert), Some(key)) => {
+                Some(TlsAcceptor::from(Arc::new(tls::server(cert, key, config.client_ca.as_deref())?)))
+            }
+            (None, None) if config.client_ca.is_some() => return Err(TlsError::ClientsWithoutTls.into()),
             (None, None) => None,
             _ => return Err(TlsError::HalfConfigured.into()),
         };
@@ -214,28 +218,35 @@ impl Door {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         match &self.tls {
-            None => self.speak(stream, peer).await,
+            None => self.speak(stream, peer, None).await,
             Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.speak(stream, peer).await,
+                Ok(Ok(stream)) => {
+                    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                    let certificate = shown.and_then(ClientCertificate::read);
+                    self.speak(stream, peer, certificate).await;
+                }
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
             },
         }
     }
 
-    async fn speak<Io>(self: &Arc<Self>, stream: Io, peer: IpAddr)
+    async fn speak<Io>(self: &Arc<Self>, stream: Io, peer: IpAddr, certificate: Option<ClientCertificate>)
     where
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         let door = Arc::clone(self);
         let service = service_fn(move |request: Request<Incoming>| {
-            let door = Arc::clone(&door);
+            let (door, certificate) = (Arc::clone(&door), certificate.clone());
             async move {
                 let limit = door.read_timeout;
                 let from = forwarded::origin(peer, request.headers(), &door.trusted_proxies);
                 let mut request = request
                     .map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(Paced::new(body, limit)) });
                 request.extensions_mut().insert(PeerAddress(from));
+                if let Some(certificate) = certificate {
+                    request.extensions_mut().insert(certificate);
+                }
                 Ok::<_, Infallible>(door.front.serve(request, door.entrance, &door.hosts).await)
             }
         });

@@ -240,6 +240,11 @@ impl Audit {
         }
     }
 
+    /// Notes what somebody did that changes nothing of ours, such as a program that they ran inside a pod.
+    pub fn done(&self, by: &Principal, action: &str, object: &str, detail: Value) {
+        self.note(Entry::change(by.name(), action, object, detail));
+    }
+
     /// Puts a pseudonym into the records after `seq`, as far as one transaction should go. Gives how many were written anew,
     /// and the record up to which it looked; nothing when that was the last.
     pub(crate) async fn erase_after(

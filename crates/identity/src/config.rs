@@ -17,6 +17,8 @@ pub struct IdentityConfig {
     /// `secret.key` in the data directory, made at first start. `DTE_SECRET_KEY` goes before both.
     pub secret_key_file: Option<PathBuf>,
     pub trusted_issuers: Vec<TrustedIssuerConfig>,
+    /// Whom the certificates stand for that clients show instead of a token; see `[http] client_ca`.
+    pub certificates: Vec<CertificateConfig>,
     /// Where people may sign in besides here.
     pub login_providers: Vec<LoginProviderConfig>,
     /// How long what was found out about a token is believed; at most, and by default, one minute. A ban acts at once all
@@ -99,6 +101,21 @@ pub struct GrantConfig {
     /// everybody whom the issuer knows.
     #[serde(default)]
     pub group: Option<String>,
+    pub scopes: Vec<String>,
+}
+
+/// `[[identity.certificates]]`: whoever comes with this certificate acts as this account, as far as the scopes go. The first
+/// entry that fits counts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateConfig {
+    /// `/DC=org/O=Example/CN=vk` or `CN=vk,O=Example,DC=org`; `*` is every certificate of the authorities.
+    pub subject: String,
+    /// Who must have signed it; default: any of the authorities in `[http] client_ca`.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    pub account: String,
+    /// As `dte token --scope` takes them; `wlcg` is all that the account may, except to administer, which is `dte.admin`.
     pub scopes: Vec<String>,
 }
 

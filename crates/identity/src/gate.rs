@@ -1,10 +1,11 @@
-//! The gate before each handler: finds the token, verifies it, compares with what the route requires, refuses in the
+//! The gate before each handler: finds the token (or a session, or a certificate), verifies it, compares with what the route requires, refuses in the
 //! protocol's own words, counts.
 
 use std::time::Instant;
 
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::Response;
+use dte_http::ClientCertificate;
 use dte_http::metrics::RouteMetrics;
 use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use http::request::Parts;
@@ -16,6 +17,7 @@ use crate::model::denial::{Denial, DenialKind};
 use crate::model::principal::{Principal, UserRef};
 use crate::model::token;
 use crate::routes::{Erased, Require, TokenSource};
+use crate::stay::CameBy;
 
 /// Fetch metadata: how the page that asks is related to us.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -89,7 +91,7 @@ impl Point {
                 return (self.door.on_denied)(denial);
             }
         };
-        let session = if principal.is_some() { self.session_of(&parts) } else { None };
+        let way = if principal.is_some() { self.way_of(&parts) } else { CameBy::default() };
         if let Some(principal) = &principal {
             let verdict = match gate.require {
                 Require::Public(_) | Require::Storage(_) => Ok(()),
@@ -116,7 +118,7 @@ impl Point {
         }
         let work = (gate.handler)(request);
         let response = match &note {
-            Some((principal, method, uri)) => match identity.attend(principal, session, work).await {
+            Some((principal, method, uri)) => match identity.attend(principal, way, work).await {
                 Ok(response) => response,
                 Err(denial) => {
                     identity.audit().denied(Denied {
@@ -155,10 +157,15 @@ impl Point {
         own.or_else(|| bearer(&parts.headers).map(str::to_owned))
     }
 
-    /// The session by which somebody is let in, if it is not by a token.
-    fn session_of(&self, parts: &Parts) -> Option<String> {
-        let by_session = self.door.takes_sessions && self.token_of(parts).is_none();
-        by_session.then(|| self.door.identity.session_secret(&parts.headers)).flatten()
+    /// The session or the certificate by which somebody is let in, if it is not by a token.
+    fn way_of(&self, parts: &Parts) -> CameBy {
+        if self.token_of(parts).is_some() {
+            return CameBy::default();
+        }
+        if self.door.takes_sessions {
+            return CameBy { session: self.door.identity.session_secret(&parts.headers), certificate: None };
+        }
+        CameBy { session: None, certificate: parts.extensions.get::<ClientCertificate>().cloned() }
     }
 
     /// Whose token was refused after its signature was found good: the trail must say who is still trying.
@@ -180,14 +187,23 @@ impl Point {
             return self.identify_session(gate, parts).await;
         }
         match (gate.require, token) {
-            (Require::Public(_), None) => Ok(None),
+            (Require::Public(_), None) => Ok(self.identify_certificate(parts).unwrap_or_default()),
             (Require::Public(_), Some(token)) => Ok(self.door.identity.verify(token).await.ok()),
-            (_, None) => Err(Denial::no_token()),
+            (_, None) => self.identify_certificate(parts)?.ok_or_else(Denial::no_token).map(Some),
             (_, Some(token)) => match self.door.identity.verify(token).await {
                 Ok(principal) => Ok(Some(principal)),
                 Err(reject) => Err(Denial::bad_token(reject.id(), reject.to_string())),
             },
         }
+    }
+
+    /// Whoever the connection's certificate stands for, if it has one.
+    fn identify_certificate(&self, parts: &Parts) -> Result<Option<Principal>, Denial> {
+        let Some(shown) = parts.extensions.get::<ClientCertificate>() else { return Ok(None) };
+        if !is_of_no_other_page(parts) {
+            return Err(Denial::new(DenialKind::Insufficient, "foreign-page", "another site's page asked for this"));
+        }
+        self.door.identity.of_certificate(shown).map(Some)
     }
 
     async fn identify_session(&self, gate: &Gate, parts: &Parts) -> Result<Option<Principal>, Denial> {
@@ -258,9 +274,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// A cookie proves who, not from where: a change must come from a page of ours, told by `Origin` and the fetch metadata that
 /// every browser sends with it. (`SameSite` does not tell two ports of one host apart.)
 fn is_from_our_page(parts: &Parts) -> bool {
-    if matches!(parts.method, Method::GET | Method::HEAD) {
-        return true;
-    }
+    matches!(parts.method, Method::GET | Method::HEAD) || is_of_no_other_page(parts)
+}
+
+/// The same for every method: some protocols change things with `GET`.
+fn is_of_no_other_page(parts: &Parts) -> bool {
     let text = |name: HeaderName| parts.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let site_is_ours = text(SEC_FETCH_SITE).is_none_or(|site| matches!(site, "same-origin" | "none"));
     let origin_is_ours = text(ORIGIN).is_none_or(|origin| {

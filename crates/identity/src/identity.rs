@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::accounts::Accounts;
 use crate::audit::Audit;
+use crate::certificate::Holder;
 use crate::config::IdentityConfig;
 use crate::context::{Foundation, OpenError};
 use crate::directory::Directory;
@@ -22,7 +23,7 @@ use crate::routes::{Mount, RouteInfo};
 use crate::trust::Issuer;
 use crate::vault::Vault;
 use crate::verify::{LONGEST_MEMORY, VerifiedTokens};
-use crate::{FIRST_ADMIN, issuer, socket, store};
+use crate::{FIRST_ADMIN, certificate, issuer, socket, store};
 
 /// Who is asking, and what may they do. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) audience: String,
     pub(crate) own_policy: Policy,
     pub(crate) trusted: Vec<Issuer>,
+    pub(crate) holders: Vec<Holder>,
     pub(crate) vault: Vault,
     pub(crate) keys: RwLock<Arc<KeyRing>>,
     pub(crate) directory: RwLock<Arc<Directory>>,
@@ -83,6 +85,7 @@ impl Identity {
         if trusted.iter().filter(|issuer| issuer.asking.introspects()).count() > 1 {
             return Err(OpenError::other("[[identity.trusted_issuers]]: only one issuer may have `introspection`"));
         }
+        let holders = certificate::holders(&config, foundation)?;
         let issuer = format!("{audience}/oidc");
         let root = StoragePath::parse("/").map_err(OpenError::other)?;
         let own_policy = Policy {
@@ -108,6 +111,7 @@ impl Identity {
             audience,
             own_policy,
             trusted,
+            holders,
             vault,
             keys: RwLock::new(Arc::new(keys)),
             directory: RwLock::new(Arc::new(directory)),

@@ -7,6 +7,7 @@
 //! * [`Identity::verify`] applies the token rules of the WLCG profile and of AARC in a fixed order and fails closed. What a
 //!   token says is remembered for a minute; whether its holder is welcome is looked at again whenever accounts, bans,
 //!   revocation times or keys change.
+//! * A client's certificate may stand in for a token (`certificate`), for whom the operator lists.
 //! * One decision function ([`model::decision`]) says what a principal may do, and [`explain`] how it came to that.
 //! * The built-in issuer lives at `/oidc` ([`IssuerConfig`]): OpenID Connect for people, programs and services. Its signing keys
 //!   lie encrypted in the store and are turned over. Other issuers are trusted by `[[identity.trusted_issuers]]`.
@@ -23,7 +24,7 @@
 //!
 //! Rooms: [`model`] (pure: claims, scopes, paths, decisions), [`routes`] and `gate`, [`context`], `store` (SQL), `directory`
 //! (accounts and bans in memory), `members`, `bans`, `erasure` and `changes` (how they come to be and go), `vault` (what is encrypted at rest), `keys` (ours), `public_key` (anybody's), `trust` (foreign
-//! issuers; `remembered`: what they publish; `asking`: what they say about a token), `verify`, `not_before`, `issue`, `issuer`
+//! issuers; `remembered`: what they publish; `asking`: what they say about a token), `verify`, `certificate`, `not_before`, `issue`, `issuer`
 //! (the issuer's endpoints), [`accounts`], `policy`, `pages` (what people see), [`explain`], [`socket`], [`audit`] with `permits`
 //! and `witness`, [`testing`].
 
@@ -34,6 +35,7 @@ mod allowance;
 mod asking;
 pub mod audit;
 mod bans;
+mod certificate;
 mod changes;
 pub mod config;
 pub mod context;
@@ -67,7 +69,7 @@ mod witness;
 pub use absent::Absent;
 pub use accounts::{AccountError, PasswordRule};
 pub use admin_client::{AdminClient, AdminError};
-pub use config::{IdentityConfig, LoginProviderConfig, TrustedIssuerConfig};
+pub use config::{CertificateConfig, IdentityConfig, LoginProviderConfig, TrustedIssuerConfig};
 pub use context::{Foundation, OpenError, ServiceContext};
 pub use directory::{Ban, Client as ClientAccount, NewBan, User};
 pub use erasure::{ERASED, Erasure, Remains};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use dte_http::ClientCertificate;
 use http::header::CONTENT_TYPE;
 use http_body::{Body as _, Frame, SizeHint};
 
@@ -27,6 +28,14 @@ const SHORT: u64 = 64 << 10;
 tokio::task_local! {
     /// Whether the handler at work goes on when its caller may not stay.
     static TO_THE_END: AtomicBool;
+}
+
+/// What somebody was let in by, if not by a token.
+#[derive(Default)]
+pub(crate) struct CameBy {
+    /// The secret of a session.
+    pub(crate) session: Option<String>,
+    pub(crate) certificate: Option<ClientCertificate>,
 }
 
 /// From here the handler that calls this goes on to its answer, though it ends its caller's own stay. Outside of handlers
@@ -75,12 +84,14 @@ impl Identity {
             || directory.is_void(who, principal.issued)
     }
 
-    /// Resolves when somebody may not stay any longer. `session`: the secret of the session that they came by.
-    fn sent_away(&self, principal: &Principal, session: Option<String>) -> impl Future<Output = ()> + Send + use<> {
+    /// Resolves when somebody may not stay any longer.
+    fn sent_away(&self, principal: &Principal, way: CameBy) -> impl Future<Output = ()> + Send + use<> {
         let (identity, principal) = (self.clone(), principal.clone());
+        let CameBy { session, certificate } = way;
         let mut changes = self.watch_changes();
         async move {
-            while identity.may_stay(&principal) {
+            let is_good = |shown: &ClientCertificate| !identity.is_certificate_banned(shown);
+            while identity.may_stay(&principal) && certificate.as_ref().is_none_or(is_good) {
                 let is_over = tokio::select! {
                     changed = changes.changed() => match changed {
                         Ok(()) => identity.has_ended(session.as_deref()).await,
@@ -113,10 +124,10 @@ impl Identity {
     pub(crate) async fn attend(
         &self,
         principal: &Principal,
-        session: Option<String>,
+        way: CameBy,
         work: impl Future<Output = Response>,
     ) -> Result<Response, Denial> {
-        let sent_away = self.sent_away(principal, session);
+        let sent_away = self.sent_away(principal, way);
         let mut sent_away = Box::pin(sent_away);
         let working = async {
             let mut work = pin!(work);

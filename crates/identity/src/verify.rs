@@ -349,7 +349,7 @@ impl Identity {
     }
 
     /// Check 13, and who it is.
-    fn welcome(
+    pub(crate) fn welcome(
         &self,
         issuer: String,
         vo: Option<String>,

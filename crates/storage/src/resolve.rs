@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dte_base::secret::Secret;
+use dte_base::tasks::Tasks;
 use dte_http::Client;
 use dte_protocol_webdav::client::WebdavClient;
 use dte_protocol_webdav::path::ResourcePath;
@@ -13,6 +14,8 @@ use url::Url;
 use crate::byte_store::ByteStore;
 use crate::error::{Errno, Error};
 use crate::file::FileStore;
+use crate::s3::S3Store;
+use crate::s3::access::{BucketAccess, ObjectUrl, access_to};
 use crate::webdav::WebdavStore;
 
 /// The longest URL that is taken.
@@ -49,17 +52,33 @@ impl fmt::Debug for Location {
     }
 }
 
-/// The stores that URLs may name: `https`, `http`, `davs`, `dav`, and `file` below configured roots.
+/// The stores that URLs may name: `https`, `http`, `davs`, `dav`; `s3s`, `s3` where there is a credential; and `file` below
+/// configured roots.
 #[derive(Clone)]
 pub struct Storages {
     client: Client,
     roots: Vec<(PathBuf, Arc<FileStore>)>,
+    buckets: Arc<[BucketAccess]>,
+    tasks: Tasks,
 }
 
 impl Storages {
     /// Servers are reached through `client`. Give [`Client::untrusted`] when the URLs arrive in requests.
     pub fn new(client: Client) -> Storages {
-        Storages { client, roots: Vec::new() }
+        Storages { client, roots: Vec::new(), buckets: Arc::default(), tasks: Tasks::new() }
+    }
+
+    /// Allows URLs of objects for which there is a credential. Uploads that are let go of are ended by one of `tasks`.
+    #[must_use]
+    pub fn with_buckets(self, buckets: Vec<BucketAccess>, tasks: Tasks) -> Storages {
+        Storages { buckets: buckets.into(), tasks, ..self }
+    }
+
+    /// The credential for an object's URL. None for URLs of other storages.
+    pub fn bucket_access(&self, url: &str) -> Option<Result<&BucketAccess, Error>> {
+        let none = || Error::new(Errno::EACCES, format!("{url:?}: there is no credential for this object store"));
+        let read = ObjectUrl::parse(url)?;
+        Some(read.and_then(|object| access_to(&self.buckets, &object).ok_or_else(none)))
     }
 
     /// Allows `file` URLs below `folder`, which must exist.
@@ -78,6 +97,9 @@ impl Storages {
         let bad = |reason: &str| Error::new(Errno::EINVAL, format!("{url:?}: {reason}"));
         if url.len() > LONGEST_URL {
             return Err(Error::new(Errno::EINVAL, "the URL is too long"));
+        }
+        if let Some(access) = self.bucket_access(url) {
+            return self.resolve_object(url, access?);
         }
         let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("not a URL such as davs://host/path"))?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
@@ -103,6 +125,14 @@ impl Storages {
         }
         let client = WebdavClient::new(self.client.clone(), bearer.cloned());
         Ok(Location::new(Arc::new(WebdavStore::new(client, &parsed)), path, parsed))
+    }
+
+    fn resolve_object(&self, url: &str, access: &BucketAccess) -> Result<Location, Error> {
+        let nothing = || Error::new(Errno::EINVAL, format!("{url:?}: not the URL of an object"));
+        let object = ObjectUrl::parse(url).ok_or_else(nothing)??;
+        let (bucket, credentials) = (access.bucket(&object)?, access.credentials().clone());
+        let store = S3Store::new(self.client.clone(), bucket, credentials, self.tasks.clone());
+        Ok(Location::new(Arc::new(store), object.path, url))
     }
 
     fn resolve_file(&self, url: &str, path: ResourcePath) -> Result<Location, Error> {
@@ -142,6 +172,7 @@ mod tests {
         for (url, errno) in [
             ("file:///etc/passwd", Errno::EACCES),
             ("srm://h/x", Errno::ENOSYS),
+            ("s3s://h/bucket/x", Errno::EACCES),
             ("https://h/a/../b", Errno::EINVAL),
             ("https://h/a/%2e%2e/b", Errno::EINVAL),
             ("https://user:pw@h/a", Errno::EINVAL),

@@ -285,11 +285,9 @@ struct Guard {
 
 impl Guard {
     /// Reads the first piece, so that an empty file is judged before the destination hears of it.
-    async fn over(
-        mut source: ByteStream,
-        promise: Promise,
-        progress: Arc<AtomicU64>,
-    ) -> Result<(Guard, Verdict), Error> {
+    async fn over(source: ByteStream, promise: Promise, progress: Arc<AtomicU64>) -> Result<(Guard, Verdict), Error> {
+        // An empty file has ended before the destination asks for it, and not every stream can be asked again.
+        let mut source = source.fuse().boxed();
         let mut sums = Checksums::for_comparing(&promise.digests);
         let held = match source.next().await.transpose().map_err(|error| error.at(Side::Source))? {
             Some(first) => {

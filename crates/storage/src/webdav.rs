@@ -42,21 +42,23 @@ impl WebdavStore {
 /// From an HTTP failure to the category that gfal2 puts it in; a full server is told apart.
 fn explain(error: client::Error) -> Error {
     let method = error.method().clone();
-    let is_mkcol = method.as_str() == "MKCOL";
     let errno = match &error {
         client::Error::Answer { .. } => Errno::EIO,
-        client::Error::Http { source, .. } => match source {
-            ClientError::Status { status, .. } => errno_of(*status, &method, is_mkcol),
-            ClientError::Timeout { .. } => Errno::ETIMEDOUT,
-            ClientError::Unreachable { .. } | ClientError::Broken(_) => Errno::ECONN,
-            ClientError::Refused(_) => Errno::EACCES,
-            ClientError::BadUrl(_) | ClientError::Request(_) => Errno::EINVAL,
-            ClientError::Loop(_) | ClientError::Redirects | ClientError::TooLarge(_) | ClientError::Json(_) => {
-                Errno::EIO
-            }
-        },
+        client::Error::Http { source, .. } => category(source, &method),
     };
     Error::new(errno, error.to_string())
+}
+
+/// The category of an HTTP failure.
+pub(crate) fn category(error: &ClientError, method: &Method) -> Errno {
+    match error {
+        ClientError::Status { status, .. } => errno_of(*status, method, method.as_str() == "MKCOL"),
+        ClientError::Timeout { .. } => Errno::ETIMEDOUT,
+        ClientError::Unreachable { .. } | ClientError::Broken(_) => Errno::ECONN,
+        ClientError::Refused(_) => Errno::EACCES,
+        ClientError::BadUrl(_) | ClientError::Request(_) => Errno::EINVAL,
+        ClientError::Loop(_) | ClientError::Redirects | ClientError::TooLarge(_) | ClientError::Json(_) => Errno::EIO,
+    }
 }
 
 pub(crate) fn errno_of(status: StatusCode, method: &Method, is_mkcol: bool) -> Errno {

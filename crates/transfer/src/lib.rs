@@ -27,10 +27,15 @@ use std::sync::Arc;
 
 use dte_identity::{Mount, OpenError, ServiceContext};
 
+use dte_storage::s3::access::{self, BucketAccess, StorageConfig};
+
 pub use config::Settings;
 
 /// The configuration sections of this crate, to be checked by the composition root.
-pub const SECTIONS: &[dte_base::config::Section] = &[dte_base::config::Section::of::<Settings>(config::SECTION)];
+pub const SECTIONS: &[dte_base::config::Section] = &[
+    dte_base::config::Section::of::<Settings>(config::SECTION),
+    dte_base::config::Section::of::<StorageConfig>(access::SECTION),
+];
 
 /// The service.
 pub struct Service {
@@ -45,9 +50,12 @@ impl Service {
     /// Brings the tables up to date and starts the movers.
     pub async fn open(ctx: ServiceContext) -> Result<Service, OpenError> {
         let settings: Settings = ctx.config.section(config::SECTION)?;
+        let storage: StorageConfig = ctx.config.section(access::SECTION)?;
+        let buckets: Result<Vec<BucketAccess>, _> = storage.buckets.iter().map(BucketAccess::open).collect();
+        let buckets = buckets.map_err(OpenError::other)?;
         ctx.store.migrate(Self::NAME, store::MIGRATIONS).await?;
         let tasks = ctx.tasks.clone();
-        let shared = Arc::new(shared::Shared::new(ctx, settings));
+        let shared = Arc::new(shared::Shared::new(ctx, settings, buckets));
         work::start(&shared, &tasks).await?;
         Ok(Service { shared })
     }

@@ -4,6 +4,7 @@ use dte_base::tasks::Tasks;
 use dte_http::Client;
 use dte_identity::{Identity, ServiceContext};
 use dte_storage::Storages;
+use dte_storage::s3::access::BucketAccess;
 use dte_store::Store;
 use tokio::sync::watch;
 
@@ -36,9 +37,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(ctx: ServiceContext, settings: Settings) -> Self {
+    pub fn new(ctx: ServiceContext, settings: Settings, buckets: Vec<BucketAccess>) -> Self {
         Shared {
-            storages: Storages::new(ctx.client.untrusted()),
+            storages: Storages::new(ctx.client.untrusted()).with_buckets(buckets, ctx.tasks.clone()),
             host: ctx.public_url.host_str().unwrap_or("localhost").to_owned(),
             store: ctx.store,
             identity: ctx.identity,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
+use crate::server::serving::USUAL_SIGNER;
 use crate::settings::{Settings, Taint};
 
 /// A file that cannot be used.
@@ -36,9 +37,35 @@ struct File {
     pod_ip: Option<String>,
     kubelet_cert_file: Option<PathBuf>,
     kubelet_key_file: Option<PathBuf>,
+    #[serde(rename = "KubeletCSRSignerName")]
+    csr_signer: Option<String>,
+    #[serde(rename = "DisableCSR")]
+    disable_csr: bool,
     resources: Amounts,
     node_labels: Vec<String>,
     node_taints: Vec<NodeTaint>,
+    #[serde(rename = "TLS")]
+    tls: SiteTls,
+    #[serde(rename = "HTTP")]
+    http: SiteHttp,
+}
+
+/// How the site is reached.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct SiteTls {
+    enabled: bool,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    #[serde(rename = "CACertFile")]
+    ca_cert_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct SiteHttp {
+    insecure: bool,
+    ca_cert: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -81,9 +108,27 @@ const KNOWN: &[&str] = &[
     "PodIP",
     "KubeletCertFile",
     "KubeletKeyFile",
+    "KubeletCSRSignerName",
+    "DisableCSR",
     "Resources",
     "NodeLabels",
     "NodeTaints",
+    "TLS",
+    "HTTP",
+];
+/// What upstream has and we do not, and what to do instead.
+const INSTEAD: &[(&str, &str)] = &[
+    ("VerboseLogging", "set RUST_LOG=debug"),
+    ("ErrorsOnlyLogging", "set RUST_LOG=error"),
+    ("KubernetesApiCaCrt", "pods get the authority in their service account's folder"),
+    ("VKConfigPath", "this file is named with --drop-in or CONFIGPATH"),
+    ("ServiceAccount", "what the virtual kubelet may do is its own account's: see conformance/kubernetes/rbac.yaml"),
+    ("Namespace", "the virtual kubelet keeps nothing in the cluster"),
+    ("PodCIDR", "pods have the address of the machine that runs them; reach their ports with kubectl port-forward"),
+    ("Network", "there are no tunnels; reach ports of pods with kubectl port-forward"),
+    ("KubeletHTTP", "callers must show a certificate of the cluster or a token; --client-ca names the authority"),
+    ("SkipDownwardAPIResolution", "variables and volumes are always resolved before a pod is handed over"),
+    ("Pprof", "there is no such profile"),
 ];
 /// The label that says which accelerator a node has.
 const MODEL_LABELS: &[(&str, &str)] = &[
@@ -92,7 +137,7 @@ const MODEL_LABELS: &[(&str, &str)] = &[
     ("intel.com/fpga", "intel-fpga-type"),
 ];
 
-/// Reads `file` into `settings`; the keys that it has and that mean nothing here.
+/// Reads `file` into `settings`. What comes back are notes for the operator: keys that mean nothing here, and what to do instead.
 pub fn apply(file: &Path, settings: &mut Settings) -> Result<Vec<String>, DropInError> {
     let text =
         std::fs::read_to_string(file).map_err(|source| DropInError::Unreadable { file: file.to_owned(), source })?;
@@ -119,6 +164,9 @@ fn apply_text(text: &str, settings: &mut Settings) -> Result<Vec<String>, String
     }
     if let (Some(cert), Some(key)) = (read.kubelet_cert_file, read.kubelet_key_file) {
         settings.certificate = Some((cert, key));
+    } else if !read.disable_csr {
+        let signer = read.csr_signer.filter(|name| !name.is_empty());
+        settings.serving_signer = Some(signer.unwrap_or_else(|| USUAL_SIGNER.to_owned()));
     }
     let resources = &mut settings.resources;
     for (wanted, given) in [
@@ -142,7 +190,47 @@ fn apply_text(text: &str, settings: &mut Settings) -> Result<Vec<String>, String
     }
     let taints = read.node_taints.into_iter();
     settings.taints.extend(taints.map(|taint| Taint { key: taint.key, value: taint.value, effect: taint.effect }));
-    Ok(all.into_keys().filter(|key| !KNOWN.contains(&key.as_str())).collect())
+    let mut notes: Vec<String> =
+        all.into_keys().filter(|key| !KNOWN.contains(&key.as_str())).map(|key| left_out(&key)).collect();
+    notes.extend(site_tls(read.tls, read.http, settings)?);
+    Ok(notes)
+}
+
+fn left_out(key: &str) -> String {
+    match INSTEAD.iter().find(|(known, _)| *known == key) {
+        Some((_, instead)) => format!("{key} is left out: {instead}"),
+        None => format!("{key} is not known and left out"),
+    }
+}
+
+/// `TLS` and `HTTP`; what is there and does not count is told.
+fn site_tls(tls: SiteTls, http: SiteHttp, settings: &mut Settings) -> Result<Vec<String>, String> {
+    let some = |file: Option<PathBuf>| file.filter(|file| !file.as_os_str().is_empty());
+    let mut notes = Vec::new();
+    let (mut root, cert, key) = (some(tls.ca_cert_file), some(tls.cert_file), some(tls.key_file));
+    if !tls.enabled {
+        if root.is_some() || cert.is_some() || key.is_some() {
+            notes.push("the files in TLS are left out: TLS.Enabled is not true".to_owned());
+        }
+        root = None;
+    } else if settings.interlink.scheme() != "https" {
+        return Err("TLS.Enabled: InterlinkURL must be https://…".to_owned());
+    } else {
+        match (cert, key) {
+            (Some(cert), Some(key)) => settings.site_tls.identity = Some((cert, key)),
+            (None, None) => {}
+            _ => return Err("TLS: CertFile and KeyFile go together".to_owned()),
+        }
+    }
+    if let Some(root) = root.or(some(http.ca_cert)) {
+        settings.site_tls.roots = Some(root);
+    }
+    if http.insecure && settings.interlink.scheme() == "https" && settings.site_tls.roots.is_none() {
+        notes.push(
+            "HTTP.Insecure is left out: certificates are always checked; name the authority in HTTP.CaCert".into(),
+        );
+    }
+    Ok(notes)
 }
 
 fn plain(value: &Value) -> String {
@@ -171,13 +259,33 @@ mod tests {
         let text = "InterlinkURL: \"http://edge.example.org\"\nInterlinkPort: \"3000\"\nVKTokenFile: /opt/token\nVerboseLogging: true\n\
             Resources:\n  CPU: 100\n  Memory: \"3000G\"\n  Pods: \"100\"\n  Accelerators:\n    - ResourceType: nvidia.com/gpu\n      \
             Model: a100\n      Available: 2\nNodeLabels:\n  - \"tier=batch\"\nNodeTaints:\n  - Key: x\n    Value: y\n    Effect: NoSchedule\n";
-        let ignored = apply_text(text, &mut settings).expect("a file");
-        assert_eq!(ignored, ["VerboseLogging"]);
+        let notes = apply_text(text, &mut settings).expect("a file");
+        assert_eq!(notes, ["VerboseLogging is left out: set RUST_LOG=debug"]);
         assert_eq!(settings.interlink.as_str(), "http://edge.example.org:3000/");
         assert_eq!(settings.resources.cpu, "100");
         assert_eq!(settings.resources.extended["nvidia.com/gpu"], "2");
         assert_eq!((settings.labels["tier"].as_str(), settings.labels["nvidia-gpu-type"].as_str()), ("batch", "a100"));
         assert_eq!(settings.taints[0].effect, "NoSchedule");
+        assert_eq!(settings.serving_signer.as_deref(), Some(USUAL_SIGNER));
         assert!(apply_text("NodeLabels: [\"x\"]\n", &mut settings).is_err());
+    }
+
+    #[test]
+    fn the_certificate_for_the_site() {
+        let mut settings =
+            Settings::of("n".into(), "http://localhost".parse().expect("a URL"), PathBuf::from("/tmp/none"));
+        let url = "InterlinkURL: https://edge.example.org\nInterlinkPort: 443\n";
+        let files = "CertFile: /c.pem\n  KeyFile: /k.pem\n  CACertFile: /ca.pem\n";
+        let off = format!("{url}TLS:\n  {files}HTTP: {{Insecure: true}}\n");
+        let notes = apply_text(&off, &mut settings).expect("a file");
+        assert!(notes[0].contains("TLS.Enabled is not true") && notes[1].contains("HTTP.Insecure"), "{notes:?}");
+        assert_eq!(settings.site_tls, dte_http::TlsFiles::default());
+        let on = format!("{url}TLS:\n  Enabled: true\n  {files}Network: {{EnableTunnel: false}}\nSomething: 1\n");
+        let notes = apply_text(&on, &mut settings).expect("a file");
+        assert!(notes[0].contains("port-forward") && notes[1].contains("Something is not known"), "{notes:?}");
+        assert_eq!(settings.site_tls.roots, Some("/ca.pem".into()));
+        assert_eq!(settings.site_tls.identity, Some(("/c.pem".into(), "/k.pem".into())));
+        assert!(apply_text(&on.replace("https", "http"), &mut settings).is_err());
+        assert!(apply_text(&on.replace("  KeyFile: /k.pem\n", ""), &mut settings).is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dte_http::TlsFiles;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -23,11 +24,15 @@ pub struct Settings {
     pub site: Option<String>,
     /// Read anew for each call.
     pub token_file: Option<PathBuf>,
+    /// The authority of the site's certificate, and ours to show there; read anew when they change.
+    pub site_tls: TlsFiles,
     /// The address at which the API server reaches this kubelet.
     pub node_ip: IpAddr,
     pub listen: SocketAddr,
     /// Certificate chain and key, PEM; else self-signed.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Who is asked in the cluster to sign one; until then it is self-signed.
+    pub serving_signer: Option<String>,
     /// Who may call the kubelet; else what the cluster publishes.
     pub client_ca: Option<PathBuf>,
     /// Here is kept which pods were handed to the site.
@@ -59,9 +64,11 @@ impl Settings {
             interlink,
             site: None,
             token_file: None,
+            site_tls: TlsFiles::default(),
             node_ip,
             listen: SocketAddr::new(node_ip, DEFAULT_PORT),
             certificate: None,
+            serving_signer: None,
             client_ca: None,
             state_dir,
             resources: Resources::default(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dte_base::secret::Secret;
-use dte_http::{Client, HttpConfig, Reply};
+use dte_http::{CertifiedClient, Client, Reply};
 use dte_protocol_interlink::{
     CreateStruct, InterlinkClient, InterlinkError, LogStruct, PodCreateRequests, PodStatus, RawPod, SESSION_HEADER,
 };
@@ -20,9 +20,13 @@ use crate::settings::{Settings, Taint};
 /// Pods in one question about their status.
 const BATCH: usize = 500;
 
+fn of_files(error: dte_http::TlsError) -> Error {
+    Error::Settings(format!("for the site: {error}"))
+}
+
 /// The site behind a node.
 pub struct Site {
-    client: Client,
+    client: CertifiedClient,
     base: Url,
     settings: Settings,
     /// The server is an engine of ours, which knows more than the protocol asks for.
@@ -68,8 +72,9 @@ impl Site {
                 settings.interlink
             )));
         };
+        let client = CertifiedClient::new(base.clone(), settings.site_tls.clone()).map_err(of_files)?;
         Ok(Site {
-            client: Client::new(&HttpConfig::default(), base.clone()),
+            client,
             base,
             settings: settings.clone(),
             is_engine: AtomicBool::new(false),
@@ -87,8 +92,9 @@ impl Site {
         format!("{}/{path}", self.base.as_str().trim_end_matches('/'))
     }
 
-    pub fn http(&self) -> &Client {
-        &self.client
+    /// A client with the certificate that the files have by now.
+    pub fn http(&self) -> Result<Client, Error> {
+        self.client.client().map_err(of_files)
     }
 
     /// The token, as the file has it now.
@@ -101,7 +107,7 @@ impl Site {
     }
 
     async fn client(&self) -> Result<InterlinkClient, Error> {
-        Ok(InterlinkClient::new(self.client.clone(), &self.base, self.token().await?))
+        Ok(InterlinkClient::new(self.http()?, &self.base, self.token().await?))
     }
 
     /// Whether the site is well and what it has.
@@ -129,7 +135,7 @@ impl Site {
     }
 
     async fn ask(&self, method: Method, path: &str) -> Result<String, Error> {
-        let mut request = self.client.request(method, self.url(path)).header(SESSION_HEADER, "PingInterLink#0");
+        let mut request = self.http()?.request(method, self.url(path)).header(SESSION_HEADER, "PingInterLink#0");
         if let Some(token) = self.token().await? {
             request = request.bearer(&token);
         }

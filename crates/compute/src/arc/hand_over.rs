@@ -131,7 +131,7 @@ impl Inner {
 
     fn spec(&self, plan: PodPlan, grace_seconds: u64) -> RunSpec {
         RunSpec {
-            plan,
+            plan: plan.unattended(),
             walls: Walls::Open,
             data_dir: PathBuf::new(),
             hide: Vec::new(),

@@ -2,11 +2,10 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use dte_base::secret::Secret;
-use dte_http::{Client, ClientError, HttpConfig, Reply, RequestBuilder, TlsFiles};
+use dte_http::{CertifiedClient, Client, ClientError, Reply, RequestBuilder, TlsFiles};
 use http::header::{ACCEPT, CONTENT_TYPE, RANGE};
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -56,8 +55,8 @@ pub async fn in_time<T, E: Into<RestError>>(answer: impl Future<Output = Result<
 pub struct Rest {
     config: ArcConfig,
     base: Url,
-    /// With the times of the files that it was made from.
-    client: Mutex<Option<(Vec<Option<SystemTime>>, Client)>>,
+    /// With the certificate that the files have by now: proxies live for hours.
+    client: CertifiedClient,
 }
 
 impl Rest {
@@ -66,32 +65,15 @@ impl Rest {
         let mut base = Url::parse(&config.url).map_err(|error| wrong(format!("url: {error}")))?;
         let path = base.path().trim_end_matches('/').to_owned();
         base.set_path(&format!("{path}/rest/{VERSION}"));
-        let rest = Rest { config: config.clone(), base, client: Mutex::default() };
-        // What cannot be read now is better told now.
-        rest.client().map_err(|error| wrong(error.to_string()))?;
-        Ok(rest)
-    }
-
-    /// Connections with the certificate that the files have by now: proxies live for hours.
-    fn client(&self) -> Result<Client, RestError> {
-        let config = &self.config;
-        let changed = |file: &Option<std::path::PathBuf>| {
-            file.as_ref().and_then(|file| std::fs::metadata(file).and_then(|about| about.modified()).ok())
-        };
-        let times = vec![changed(&config.ca), changed(&config.certificate), changed(&config.key)];
-        let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, client)) = known.as_ref()
-            && *of == times
-        {
-            return Ok(client.clone());
-        }
         let files = TlsFiles { roots: config.ca.clone(), identity: config.certificate.clone().zip(config.key.clone()) };
         // No URL of ours is ever called here.
-        let nowhere = Url::parse("http://arc.invalid").map_err(|error| RestError::Own(error.to_string()))?;
-        let made = Client::with_tls(&HttpConfig::default(), nowhere, &files)
-            .map_err(|error| RestError::Own(error.to_string()))?;
-        *known = Some((times, made.clone()));
-        Ok(made)
+        let nowhere = Url::parse("http://arc.invalid").map_err(|error| wrong(error.to_string()))?;
+        let client = CertifiedClient::new(nowhere, files).map_err(|error| wrong(error.to_string()))?;
+        Ok(Rest { config: config.clone(), base, client })
+    }
+
+    fn client(&self) -> Result<Client, RestError> {
+        self.client.client().map_err(|error| RestError::Own(error.to_string()))
     }
 
     /// `path`: parts beneath the interface; they are encoded one by one.

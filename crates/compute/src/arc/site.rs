@@ -249,7 +249,7 @@ impl Site for ArcSite {
     fn capabilities(&self) -> Capabilities {
         let images: &[&str] = if self.inner.config.container.is_some() { &["*"] } else { &[HOST] };
         let why = "its jobs run as the account that the computing element maps the engine to";
-        Capabilities { sandbox: Sandbox::None { why: why.into() }, suspend: false, images }
+        Capabilities { sandbox: Sandbox::None { why: why.into() }, suspend: false, sessions: &[], images }
     }
 
     fn capacity(&self) -> Answer<'_, Capacity> {

@@ -246,7 +246,7 @@ impl Site for BatchSite {
             WallsSetting::OtherUser => Sandbox::OtherUser { landlock: false },
         };
         let images: &[&str] = if self.inner.settings.container.is_some() { &["*"] } else { &[HOST] };
-        Capabilities { sandbox, suspend: self.inner.suspends(), images }
+        Capabilities { sandbox, suspend: self.inner.suspends(), sessions: &[], images }
     }
 
     fn capacity(&self) -> Answer<'_, Capacity> {

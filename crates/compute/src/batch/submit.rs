@@ -245,7 +245,7 @@ impl Inner {
         let own = self.place.is_local().then_some(self.data_dir.clone());
         let hide = HIDDEN_BY_DEFAULT.iter().map(Into::into).chain(config.hide.clone()).chain(own);
         RunSpec {
-            plan: plan.clone(),
+            plan: plan.unattended(),
             walls: match (config.walls, user) {
                 (WallsSetting::OtherUser, Some(uid)) => Walls::OtherUser { uid },
                 (WallsSetting::UserNamespace, _) => Walls::UserNamespace,

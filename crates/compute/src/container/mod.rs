@@ -7,11 +7,13 @@
 //! * `program`: the command line;
 //! * `advance`: what is to be done next for a pod, from what its containers are: pure;
 //! * `arguments`: how a container is made;
+//! * `exec`: programs that somebody runs in a container;
 //! * `folder`: what is remembered of a pod, and what its volumes hold;
 //! * `follow`: the loop that looks at all containers at once and takes the next steps.
 
 mod advance;
 mod arguments;
+mod exec;
 mod folder;
 mod follow;
 mod program;

@@ -56,10 +56,17 @@ pub struct Program<'a> {
 }
 
 impl Program<'_> {
+    /// As it is called.
+    pub fn command(&self, arguments: &[String]) -> Command {
+        let mut command = Command::new(&self.config.program);
+        command.args(&self.config.args).args(arguments).kill_on_drop(true);
+        command
+    }
+
     /// What it printed, on both streams.
     async fn run(&self, arguments: &[String], limit: Duration) -> Result<(Vec<u8>, Vec<u8>), String> {
-        let mut command = Command::new(&self.config.program);
-        command.args(&self.config.args).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null());
         let verb = arguments.first().map(String::as_str).unwrap_or_default();
         let said = |text: &dyn std::fmt::Display| format!("{} {verb}: {text}", self.config.program.display());
         let output = match tokio::time::timeout(limit, command.output()).await {

@@ -17,6 +17,7 @@ use super::arguments::is_image;
 use super::folder::{self, Ending, Folder};
 use super::follow::outcome;
 use super::program::{Program, name_of};
+use crate::exec::{ExecOrder, ExecSession};
 use crate::logs::{LogChunk, LogLine};
 use crate::pod::{PodPlan, VolumeSource};
 use crate::report::{Phase, PodReport, Usage};
@@ -197,7 +198,7 @@ impl Inner {
         Ok(plan)
     }
 
-    fn report(&self, uid: Uuid) -> Option<PodReport> {
+    pub(super) fn report(&self, uid: Uuid) -> Option<PodReport> {
         let pods = self.pods();
         let pod = pods.get(&uid)?;
         let pending = |plan: &PodPlan| {
@@ -332,7 +333,7 @@ impl Site for ContainerSite {
         } else {
             Sandbox::UserNamespace { landlock: false }
         };
-        Capabilities { sandbox, suspend: true, images: &[ANY_IMAGE] }
+        Capabilities { sandbox, suspend: true, sessions: &["exec"], images: &[ANY_IMAGE] }
     }
 
     fn capacity(&self) -> Answer<'_, Capacity> {
@@ -378,6 +379,10 @@ impl Site for ContainerSite {
 
     fn resume(&self, uid: Uuid) -> Answer<'_, ()> {
         Box::pin(self.inner.set_suspended(uid, false))
+    }
+
+    fn exec<'a>(&'a self, order: &'a ExecOrder) -> Answer<'a, ExecSession> {
+        Box::pin(self.inner.exec(order))
     }
 
     fn remove(&self, uid: Uuid) -> Answer<'_, ()> {

@@ -11,8 +11,8 @@ use super::channel::Channel;
 use super::folder::RunFolder;
 use super::logfile::LogWriter;
 use super::sandbox;
-use super::session::hand_over;
-use super::spec::{POD_VARIABLES, RunSpec, Walls, handed_on};
+use super::session::{hand_over, terminal_of};
+use super::spec::{POD_VARIABLES, RunSpec, handed_on};
 use super::{POD_INIT, SELF};
 
 /// The output of one container.
@@ -26,6 +26,8 @@ pub struct Output {
 /// The init and what connects us with it.
 pub struct StartedInit {
     pub outputs: Vec<Output>,
+    /// Of the containers that have one.
+    pub terminals: Vec<Option<OwnedFd>>,
     pub channel: Channel,
     pub init: Child,
 }
@@ -33,12 +35,12 @@ pub struct StartedInit {
 pub fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<(StartedInit, Vec<Group>)> {
     let mut outputs = Vec::new();
     let mut writing: Vec<OwnedFd> = Vec::new();
+    let mut terminals = Vec::new();
     for container in spec.plan.all_containers() {
-        let (reading, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let is_terminal = container.interactive.tty;
+        let (reading, end) = if is_terminal { terminal_of(spec.walls.user())? } else { log_pipe(spec.walls.user())? };
         rustix::fs::fcntl_setfl(&reading, rustix::fs::OFlags::NONBLOCK)?;
-        if let Walls::OtherUser { uid } = spec.walls {
-            hand_over(&end, Some(uid))?;
-        }
+        terminals.push(is_terminal.then(|| reading.try_clone()).transpose()?);
         let log = LogWriter::create(&folder.logs(), &container.name, spec.log_limit)?;
         outputs.push(Output { pipe: Some(reading.into()), log: Some(log), ended_at: 0 });
         writing.push(end);
@@ -58,5 +60,12 @@ pub fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<(StartedInit
         .stdout(Stdio::null())
         .spawn()?;
     channel.send_files(&writing.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
-    Ok((StartedInit { outputs, channel, init }, groups))
+    Ok((StartedInit { outputs, terminals, channel, init }, groups))
+}
+
+/// A pipe: our end, and that which processes of `owner`'s write to.
+fn log_pipe(owner: Option<u32>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reading, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    hand_over(&end, owner)?;
+    Ok((reading, end))
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::channel::News;
@@ -14,7 +14,7 @@ use super::init::Init;
 use super::member::{Ending, Member};
 use super::spawn::{Streams, spawn};
 use super::spec::Launch;
-use super::tree::ignore_gone;
+use super::tree::signal_group;
 use crate::pod::Action;
 
 /// Something that runs beside a container's program.
@@ -109,7 +109,7 @@ impl Init {
             }
             Purpose::PreStop => {
                 let Some(pid) = member.pid() else { return Ok(()) };
-                Ok(ignore_gone(killpg(pid, Signal::SIGTERM))?)
+                Ok(signal_group(pid, Signal::SIGTERM)?)
             }
             Purpose::Exec(_) | Purpose::Forward(_) => Ok(()),
         }
@@ -124,7 +124,7 @@ impl Init {
         member.ending = Some(Ending { kill_at });
         match member.plan.pre_stop.clone() {
             Some(action) => self.help(index, Purpose::PreStop, &action, Some(kill_at.unwrap_or(now + self.grace))),
-            None => Ok(ignore_gone(killpg(pid, Signal::SIGTERM))?),
+            None => Ok(signal_group(pid, Signal::SIGTERM)?),
         }
     }
 

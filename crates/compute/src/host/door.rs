@@ -1,38 +1,51 @@
-//! The shim's door: a socket in the run folder on which the engine asks for a program to be run in a container, or for a connection
-//! to one of the pod's ports.
+//! The shim's door: a socket in the run folder on which the engine asks for a program to be run in a container, to be attached to
+//! one, or for a connection to one of the pod's ports.
 //!
-//! Whoever knocks sends one [`Ask`] with three open files, and keeps the connection: the answer comes on it, and letting it go
+//! Whoever knocks sends one [`Ask`] with open files, and keeps the connection: the answer comes on it, and letting it go
 //! ends what was asked for. The run folder is closed to everybody but the engine's user, and the pod does not see the socket.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::{Channel, Order};
+use super::channel::Channel;
 use super::folder::RunFolder;
 
-/// Programs and connections that one pod may have at a time in this way.
+/// Programs, connections and attached people that one pod may have at a time in this way.
 const MOST_GUESTS: usize = 64;
 const NAME: &str = "door";
 
-/// What is asked for. Standard input, output and error come along. A shim is as old as its pod, so the kinds are told apart by
+/// What is asked for. Files come along: standard input, output and error, or what somebody attached sees and types. A shim is as old as its pod, so the kinds are told apart by
 /// their fields, as the first one had them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Ask {
-    Exec { container: usize, argv: Vec<String>, tty: bool },
-    Forward { port: u16 },
+    Exec {
+        container: usize,
+        argv: Vec<String>,
+        tty: bool,
+    },
+    Forward {
+        port: u16,
+    },
+    /// To see what this container writes; and to type, if a second file comes along.
+    Attach {
+        attach: usize,
+    },
+    /// Who is attached has a terminal of this size.
+    Resize {
+        columns: u16,
+        rows: u16,
+    },
 }
 
-impl Ask {
-    fn order(self, id: u64) -> Order {
-        match self {
-            Ask::Exec { container, argv, tty } => Order::Exec { id, container, argv, tty },
-            Ask::Forward { port } => Order::Forward { id, port },
-        }
-    }
+/// What a guest does.
+pub enum Guest {
+    Asks { id: u64, ask: Ask, files: VecDeque<OwnedFd> },
+    Goes { id: u64 },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,7 +54,7 @@ pub enum Reply {
     Failed { message: String },
 }
 
-struct Guest {
+struct Visit {
     id: u64,
     channel: Channel,
 }
@@ -49,7 +62,7 @@ struct Guest {
 /// The shim's side.
 pub struct Door {
     listener: UnixListener,
-    guests: Vec<Guest>,
+    guests: Vec<Visit>,
     next: u64,
 }
 
@@ -68,36 +81,38 @@ impl Door {
         std::iter::once(self.listener.as_fd()).chain(self.guests.iter().map(|guest| guest.channel.as_fd()))
     }
 
-    /// Takes in who knocks, and what they ask: orders for the init, with the files that belong to them.
-    pub fn look(&mut self) -> Vec<(Order, Vec<OwnedFd>)> {
+    /// Takes in who knocks, and what they ask.
+    pub fn look(&mut self) -> Vec<Guest> {
         while let Ok((stream, _)) = self.listener.accept() {
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
             let mut channel = Channel::on(stream);
             if self.guests.len() >= MOST_GUESTS {
-                let message = format!("there are {MOST_GUESTS} programs and connections in the pod already");
+                let message =
+                    format!("there are {MOST_GUESTS} programs, connections and attached people in the pod already");
                 // Who has gone meanwhile need not be told.
                 drop(channel.tell(&Reply::Failed { message }));
                 continue;
             }
-            self.guests.push(Guest { id: self.next, channel });
+            self.guests.push(Visit { id: self.next, channel });
             self.next += 1;
         }
-        let mut orders = Vec::new();
+        let mut seen = Vec::new();
         self.guests.retain_mut(|guest| match guest.channel.receive::<Ask>() {
             Ok(Some(asked)) => {
                 for ask in asked {
-                    orders.push((ask.order(guest.id), guest.channel.files.drain(..).collect()));
+                    let files = std::mem::take(&mut guest.channel.files);
+                    seen.push(Guest::Asks { id: guest.id, ask, files });
                 }
                 true
             }
             Ok(None) | Err(_) => {
-                orders.push((Order::EndExec { id: guest.id }, Vec::new()));
+                seen.push(Guest::Goes { id: guest.id });
                 false
             }
         });
-        orders
+        seen
     }
 
     /// Tells a guest how it ended. A guest that has gone is not told.
@@ -129,10 +144,9 @@ mod tests {
         let exec = Ask::Exec { container: 1, argv: vec!["ls".into()], tty: false };
         assert_eq!(serde_json::to_string(&exec).expect("text"), first);
         assert_eq!(serde_json::from_str::<Ask>(first).expect("an ask"), exec);
-        let forward = Ask::Forward { port: 80 };
-        assert_eq!(
-            serde_json::from_str::<Ask>(&serde_json::to_string(&forward).expect("text")).expect("an ask"),
-            forward
-        );
+        for ask in [Ask::Forward { port: 80 }, Ask::Attach { attach: 1 }, Ask::Resize { columns: 80, rows: 24 }] {
+            let text = serde_json::to_string(&ask).expect("text");
+            assert_eq!(serde_json::from_str::<Ask>(&text).expect("an ask"), ask, "{text}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
@@ -26,9 +26,9 @@ use super::folder::{RunFolder, VOLUMES};
 use super::member::{Ending, Member, Role, Stage};
 use super::mounts::Placed;
 use super::sandbox;
-use super::spawn::{Streams, spawn};
+use super::spawn::spawn;
 use super::spec::{Launch, RunSpec, Walls};
-use super::tree::{self, ignore_gone};
+use super::tree::{self, signal_group};
 use crate::pod::{ContainerPlan, RestartPolicy};
 use crate::report::Usage;
 
@@ -191,13 +191,13 @@ impl Init {
     fn go_on(&mut self) -> io::Result<()> {
         let now = Instant::now();
         for helper in self.helpers.iter().filter(|helper| helper.until.is_some_and(|until| until <= now)) {
-            ignore_gone(killpg(helper.pid, Signal::SIGKILL))?;
+            signal_group(helper.pid, Signal::SIGKILL)?;
         }
         for member in &mut self.members {
             let due = |ending: &Ending| ending.kill_at.is_some_and(|at| at <= now);
             if let (Some(pid), true) = (member.pid(), member.ending.as_ref().is_some_and(due)) {
                 member.ending = Some(Ending { kill_at: None });
-                ignore_gone(killpg(pid, Signal::SIGKILL))?;
+                signal_group(pid, Signal::SIGKILL)?;
             }
         }
         if !self.suspended {
@@ -246,12 +246,15 @@ impl Init {
 
     fn start(&mut self, index: usize, now: Instant) -> io::Result<()> {
         let member = &self.members[index];
-        let started = Streams::to_log(&member.log).and_then(|streams| spawn(&member.launch, streams));
+        // Only the container's own program has its terminal.
+        let launch = Launch { terminal: member.plan.interactive.tty, ..member.launch.clone() };
+        let started = member.streams().and_then(|(streams, input)| Ok((spawn(&launch, streams)?, input)));
         match started {
-            Ok(pid) => {
+            Ok((pid, input)) => {
                 let member = &mut self.members[index];
                 member.begin(pid, now);
-                self.channel.tell(&News::Started { container: index })?;
+                let files: Vec<_> = input.iter().map(AsFd::as_fd).collect();
+                self.channel.tell_with(&News::Started { container: index }, &files)?;
                 self.tell_checks(index)?;
                 if let Some(action) = self.members[index].plan.post_start.clone() {
                     self.help(index, Purpose::PostStart, &action, None)?;
@@ -293,7 +296,7 @@ impl Init {
         // Nothing goes on in a container whose program has ended. A connection belongs to the pod, and ends at its other end.
         let is_inside = |helper: &&Helper| helper.member == container && !matches!(helper.purpose, Purpose::Forward(_));
         for helper in self.helpers.iter().filter(is_inside) {
-            ignore_gone(killpg(helper.pid, Signal::SIGKILL))?;
+            signal_group(helper.pid, Signal::SIGKILL)?;
         }
         let policy = if self.stopping { RestartPolicy::Never } else { self.policy };
         let member = &mut self.members[container];
@@ -336,7 +339,7 @@ impl Init {
                 Order::Forward { id, port } => self.forward(id, port)?,
                 Order::EndExec { id } => {
                     for helper in self.helpers.iter().filter(|helper| helper.purpose.guest() == Some(id)) {
-                        ignore_gone(killpg(helper.pid, Signal::SIGKILL))?;
+                        signal_group(helper.pid, Signal::SIGKILL)?;
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! One container of a pod as the init sees it: where it is, and whether it starts again.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,8 @@ use nix::unistd::Pid;
 
 use super::cgroup::Group;
 use super::checks::Checks;
+use super::session::hand_over;
+use super::spawn::Streams;
 use super::spec::Launch;
 use crate::pod::{ContainerPlan, RestartPolicy};
 
@@ -50,6 +53,7 @@ pub struct Member {
     pub role: Role,
     pub plan: ContainerPlan,
     pub launch: Launch,
+    /// Where its outputs go: a pipe, or its terminal.
     pub log: OwnedFd,
     /// What limits its memory, and how often somebody in it was killed for that.
     pub group: Option<Group>,
@@ -91,6 +95,21 @@ impl Member {
             wait: None,
             first_wait,
         }
+    }
+
+    /// What its program reads and writes; and for whoever types, the end of the pipe that it reads, if it does.
+    pub fn streams(&self) -> io::Result<(Streams, Option<OwnedFd>)> {
+        if self.plan.interactive.tty {
+            return Ok((Streams::at_terminal(&self.log)?, None));
+        }
+        let streams = Streams::to_log(&self.log)?;
+        if !self.plan.interactive.has_pipe() {
+            return Ok((streams, None));
+        }
+        let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        hand_over(&reading, self.launch.walls.user())?;
+        rustix::fs::fcntl_setfl(&writing, rustix::fs::OFlags::NONBLOCK)?;
+        Ok((Streams { input: reading.into(), ..streams }, Some(writing)))
     }
 
     pub fn pid(&self) -> Option<Pid> {

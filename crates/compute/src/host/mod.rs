@@ -12,17 +12,20 @@
 //! process handle, so that an end is noticed at once, also by an engine that was started later.
 
 mod action;
+mod attach;
 mod begin;
 mod beside;
 mod cgroup;
 mod channel;
 mod checks;
+mod console;
 mod door;
 mod exec;
 mod fit;
 pub mod folder;
 mod forward;
 mod grpc;
+mod guests;
 mod hidden;
 mod init;
 pub mod logfile;

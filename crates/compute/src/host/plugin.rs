@@ -4,7 +4,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::site::{HostSite, IMAGE, blocking};
-use crate::exec::{ExecOrder, ExecSession};
+use crate::exec::{AttachOrder, ExecOrder, ExecSession};
 use crate::logs::LogChunk;
 use crate::pod::PodPlan;
 use crate::report::PodReport;
@@ -16,7 +16,8 @@ impl Site for HostSite {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: true, images: &[IMAGE] }
+        let sessions = &["exec", "attach", "portForward"];
+        Capabilities { sandbox: self.inner.sandbox.clone(), suspend: true, sessions, images: &[IMAGE] }
     }
 
     fn capacity(&self) -> Answer<'_, Capacity> {
@@ -76,6 +77,11 @@ impl Site for HostSite {
     fn exec<'a>(&'a self, order: &'a ExecOrder) -> Answer<'a, ExecSession> {
         let (inner, order) = (self.inner.clone(), order.clone());
         Box::pin(async move { inner.exec(order).await })
+    }
+
+    fn attach<'a>(&'a self, order: &'a AttachOrder) -> Answer<'a, ExecSession> {
+        let (inner, order) = (self.inner.clone(), order.clone());
+        Box::pin(async move { inner.attach(order).await })
     }
 
     fn forward(&self, uid: Uuid, port: u16) -> Answer<'_, ExecSession> {

@@ -5,11 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -18,16 +15,10 @@ use super::door::{Ask, Reply, knock};
 use super::folder::RunFolder;
 use super::site::{Inner, State, blocking};
 use super::spec::{RunSpec, Walls};
-use crate::exec::{ExecInput, ExecOrder, ExecOutput, ExecSession};
+use crate::carry::{NO_TERMINAL, UNDER_WAY, carry, check, feed, resize, say, terminal};
+use crate::exec::{ExecOrder, ExecOutput, ExecSession};
+use crate::pod::PodPlan;
 use crate::site::SiteError;
-
-/// All words of the command together.
-const LONGEST_COMMAND: usize = 64 << 10;
-/// Messages under way in each direction.
-const UNDER_WAY: usize = 16;
-const PIECE: usize = 32 << 10;
-/// A program that has ended may have left something behind that holds its output open.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Bytes that are kept of why a connection could not be.
 const LONGEST_COMPLAINT: u64 = 1_024;
@@ -64,20 +55,21 @@ impl Inner {
                     let said = async {
                         tokio::join!(say(output, &tell, ExecOutput::Stdout), say(errors, &tell, ExecOutput::Stderr));
                     };
-                    let fed = feed(commands, stdin.then_some(input), None);
-                    if let Some(end) = talk(stream, said, fed, &tell).await {
+                    let fed = feed(commands, stdin.then_some(input), NO_TERMINAL);
+                    if let Some(end) = carry(told(stream), said, fed, &tell).await {
                         drop(tell.send(end).await);
                     }
                 });
             }
             Ends::Terminal(master) => {
                 let reading = master.try_clone().map_err(failed)?;
-                let sizes = master.try_clone().map_err(failed)?;
+                let screen = master.try_clone().map_err(failed)?;
+                let size = move |columns, rows| resize(&screen, columns, rows);
                 self.tasks.spawn("terminal in a pod", async move {
                     let said = say(tokio::fs::File::from_std(reading.into()), &tell, ExecOutput::Stdout);
                     let writing = tokio::fs::File::from_std(master.into());
-                    let fed = feed(commands, stdin.then_some(writing), Some(sizes));
-                    if let Some(end) = talk(stream, said, fed, &tell).await {
+                    let fed = feed(commands, stdin.then_some(writing), Some(size));
+                    if let Some(end) = carry(told(stream), said, fed, &tell).await {
                         drop(tell.send(end).await);
                     }
                 });
@@ -116,7 +108,7 @@ impl Inner {
                 };
                 let ((), _) = tokio::join!(output, complained);
             };
-            let end = match talk(stream, said, feed(commands, Some(to_pod), None), &tell).await {
+            let end = match carry(told(stream), said, feed(commands, Some(to_pod), NO_TERMINAL), &tell).await {
                 Some(ExecOutput::Exit { exit_code: 1.. }) => {
                     let why = String::from_utf8_lossy(&why);
                     let message = if why.is_empty() { "the connection was ended" } else { why.trim() };
@@ -131,7 +123,7 @@ impl Inner {
     }
 
     /// The folder of a pod that runs, and what its shim was told.
-    fn running(&self, uid: Uuid) -> Result<(RunFolder, RunSpec), SiteError> {
+    pub(super) fn running(&self, uid: Uuid) -> Result<(RunFolder, RunSpec), SiteError> {
         let refused = |why: String| Err(SiteError::Refused(why));
         let folder = {
             let known = self.known();
@@ -148,20 +140,9 @@ impl Inner {
 
     fn ask_for_program(&self, order: &ExecOrder) -> Result<(UnixStream, Ends), SiteError> {
         let uid = order.uid;
-        let refused = |why: String| Err(SiteError::Refused(why));
         let (folder, spec) = self.running(uid)?;
-        let length: usize = order.argv.iter().map(String::len).sum();
-        if order.argv.is_empty() || length > LONGEST_COMMAND || order.argv.iter().any(|word| word.contains('\0')) {
-            return refused(format!("the command is empty, has a NUL, or is longer than {LONGEST_COMMAND} bytes"));
-        }
-        let first = spec.plan.init_containers.len();
-        let container = match &order.container {
-            Some(name) => spec.plan.all_containers().position(|container| container.name == *name),
-            None => Some(first),
-        };
-        let Some(container) = container else {
-            return refused(format!("pod {uid} has no container {}", order.container.as_deref().unwrap_or_default()));
-        };
+        check(order)?;
+        let container = position(&spec.plan, order.container.as_deref())?;
         let ask = Ask::Exec { container, argv: order.argv.clone(), tty: order.tty };
         let knocked =
             if order.tty { on_terminal(&folder, &ask, &spec.walls) } else { on_pipes(&folder, &ask, &spec.walls) };
@@ -169,19 +150,29 @@ impl Inner {
     }
 }
 
-fn ready(stream: UnixStream) -> io::Result<tokio::net::UnixStream> {
+pub(super) fn ready(stream: UnixStream) -> io::Result<tokio::net::UnixStream> {
     stream.set_nonblocking(true)?;
     tokio::net::UnixStream::from_std(stream)
 }
 
+/// The number of the container of that name, or of the first that is no init container.
+pub(super) fn position(plan: &PodPlan, name: Option<&str>) -> Result<usize, SiteError> {
+    let Some(name) = name else { return Ok(plan.init_containers.len()) };
+    let found = plan.all_containers().position(|container| container.name == name);
+    found.ok_or_else(|| SiteError::Refused(format!("pod {} has no container {name}", plan.uid)))
+}
+
 fn on_terminal(folder: &RunFolder, ask: &Ask, walls: &Walls) -> io::Result<(UnixStream, Ends)> {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    grantpt(&master)?;
-    unlockpt(&master)?;
-    let theirs = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    hand_over(&theirs, walls.user())?;
+    let (master, theirs) = terminal_of(walls.user())?;
     let fd = theirs.as_fd();
     Ok((knock(folder, ask, &[fd, fd, fd])?, Ends::Terminal(master)))
+}
+
+/// A new terminal: our end, and that of `owner`'s processes.
+pub(super) fn terminal_of(owner: Option<u32>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = terminal()?;
+    hand_over(&theirs, owner)?;
+    Ok((ours, theirs))
 }
 
 fn on_pipes(folder: &RunFolder, ask: &Ask, walls: &Walls) -> io::Result<(UnixStream, Ends)> {
@@ -221,83 +212,16 @@ pub(super) fn hand_over(file: &OwnedFd, owner: Option<u32>) -> io::Result<()> {
     }
 }
 
-/// Passes on what the program writes, until it has written all.
-async fn say(mut from: impl AsyncRead + Unpin, tell: &mpsc::Sender<ExecOutput>, what: fn(Vec<u8>) -> ExecOutput) {
-    let mut piece = vec![0; PIECE];
-    // A terminal that nobody holds any more is an error to read.
-    while let Ok(length @ 1..) = from.read(&mut piece).await {
-        if tell.send(what(piece[..length].to_vec())).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Passes on what is sent to the program, until nothing more is.
-async fn feed(
-    mut commands: mpsc::Receiver<ExecInput>,
-    mut to: Option<impl AsyncWrite + Unpin>,
-    terminal: Option<OwnedFd>,
-) {
-    while let Some(command) = commands.recv().await {
-        match command {
-            ExecInput::Stdin(bytes) => {
-                if let Some(writer) = &mut to
-                    && (writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err())
-                {
-                    to = None;
-                }
-            }
-            ExecInput::StdinEnd => {
-                // A terminal is told by its own sign for the end.
-                if let (Some(writer), true) = (&mut to, terminal.is_some()) {
-                    drop(writer.write_all(&[END_OF_INPUT]).await);
-                    drop(writer.flush().await);
-                }
-                to = None;
-            }
-            ExecInput::Resize { columns, rows } => {
-                if let Some(terminal) = &terminal {
-                    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-                    let _ = tcsetwinsize(terminal, size);
-                }
-            }
-        }
-    }
-}
-
-/// Control-D.
-const END_OF_INPUT: u8 = 4;
-
-/// Waits for the end of the program, and says what the shim said of it. None: whoever asked for it has gone; then the shim's
-/// connection goes, and with it the program.
-async fn talk(
-    stream: tokio::net::UnixStream,
-    said: impl Future<Output = ()>,
-    fed: impl Future<Output = ()>,
-    tell: &mpsc::Sender<ExecOutput>,
-) -> Option<ExecOutput> {
+/// What the shim says of the end. Its connection is the program's: whoever lets it go ends it.
+pub(super) async fn told(stream: impl AsyncRead + Unpin) -> ExecOutput {
     let mut line = String::new();
-    let mut reader = BufReader::new(stream);
-    tokio::pin!(said, fed);
-    let (mut all_said, mut all_fed) = (false, false);
-    let reading = reader.read_line(&mut line);
-    tokio::pin!(reading);
-    loop {
-        tokio::select! {
-            _ = &mut reading => break,
-            () = &mut said, if !all_said => all_said = true,
-            () = &mut fed, if !all_fed => all_fed = true,
-            () = tell.closed() => return None,
-        }
-    }
-    if !all_said {
-        drop(tokio::time::timeout(LAST_WORDS, &mut said).await);
-    }
-    Some(match serde_json::from_str::<Reply>(&line) {
+    // A connection that broke has said nothing.
+    drop(BufReader::new(stream).read_line(&mut line).await);
+    match serde_json::from_str::<Reply>(&line) {
         Ok(Reply::Ended { exit_code }) => ExecOutput::Exit { exit_code },
         Ok(Reply::Failed { message }) => ExecOutput::Failed { message },
         Err(_) => ExecOutput::Failed {
             message: "the pod has ended, or runs under an older engine's shim, which does not know this".into(),
         },
-    })
+    }
 }

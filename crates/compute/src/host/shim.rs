@@ -19,6 +19,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::begin::{Output, StartedInit, start_init};
 use super::cgroup::Group;
 use super::channel::{Channel, News, Order};
+use super::console::Consoles;
 use super::door::{Door, Reply};
 use super::folder::{RunFolder, Started};
 use super::logfile;
@@ -33,6 +34,8 @@ use crate::report::PodReport;
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait before the outcome is written again, if the disk is full.
 const DISK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long who is attached may take to see the last of it.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 const PIECE: usize = 256 << 10;
 /// Bytes of a termination message; and, where the log speaks for it, bytes and lines of its end.
 const LONGEST_MESSAGE: u64 = 4_096;
@@ -100,14 +103,15 @@ fn write_exit(folder: &RunFolder, report: &PodReport) -> io::Result<()> {
     }
 }
 
-struct Shim<'a> {
+pub(super) struct Shim<'a> {
     folder: &'a RunFolder,
     spec: &'a RunSpec,
     outcome: Outcome,
     outputs: Vec<Output>,
-    channel: Option<Channel>,
+    pub(super) consoles: Consoles,
+    pub(super) channel: Option<Channel>,
     /// None: it could not be made, and no programs can be run in the pod.
-    door: Option<Door>,
+    pub(super) door: Option<Door>,
     init: Child,
     deadline: Option<Instant>,
     /// What it writes to disk, if that is limited.
@@ -126,6 +130,7 @@ impl<'a> Shim<'a> {
             spec,
             outcome,
             outputs: started.outputs,
+            consoles: Consoles::new(&spec.plan, started.terminals),
             channel: Some(started.channel),
             door: Door::open(folder).inspect_err(|error| eprintln!("pod-shim: no door: {error}")).ok(),
             init: started.init,
@@ -152,10 +157,14 @@ impl<'a> Shim<'a> {
                 }
             }
             self.hear();
-            for index in 0..self.outputs.len() {
-                self.pump(index);
-            }
+            // Before anything is moved: who came first sees what was written after.
             self.look_outside();
+            for index in 0..self.outputs.len() {
+                if !self.consoles.is_held_up(index) {
+                    self.pump(index);
+                }
+            }
+            self.carry();
             self.evict();
             self.keep_time();
             if let Some(status) = self.init.try_wait()? {
@@ -167,6 +176,9 @@ impl<'a> Shim<'a> {
                 if !status.success() {
                     self.outcome.lost("the pod's processes were killed from outside");
                 }
+                self.consoles.finish(LAST_LOOK, |id, reply| {
+                    self.door.iter_mut().for_each(|door| door.answer(id, &reply));
+                });
                 return Ok(self.outcome.report(Timestamp::now()));
             }
         }
@@ -175,12 +187,13 @@ impl<'a> Shim<'a> {
     fn wait(&self, signals: &SignalFd) -> io::Result<()> {
         let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         fds.extend(self.channel.iter().map(|channel| PollFd::new(channel.as_fd(), PollFlags::POLLIN)));
-        fds.extend(
-            self.outputs.iter().filter_map(|o| o.pipe.as_ref()).map(|p| PollFd::new(p.as_fd(), PollFlags::POLLIN)),
-        );
+        let outputs = self.outputs.iter().enumerate().filter(|(index, _)| !self.consoles.is_held_up(*index));
+        fds.extend(outputs.filter_map(|(_, o)| o.pipe.as_ref()).map(|p| PollFd::new(p.as_fd(), PollFlags::POLLIN)));
+        fds.extend(self.consoles.fds());
         fds.extend(self.door.iter().flat_map(Door::fds).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         let storage = self.storage.as_ref().map(Storage::next);
-        let alarms = [self.deadline, self.kill_at, self.killed_at.map(|at| at + KILL_PATIENCE), storage];
+        let killed = self.killed_at.map(|at| at + KILL_PATIENCE);
+        let alarms = [self.deadline, self.kill_at, killed, storage, self.consoles.next()];
         let alarm = alarms.into_iter().flatten().min();
         let timeout = match alarm {
             Some(at) => {
@@ -235,12 +248,15 @@ impl<'a> Shim<'a> {
         };
         if let Some((container, _)) = ended {
             while self.pump(container) {}
+            self.consoles.ended(container);
             if let Some(output) = self.outputs.get_mut(container) {
                 output.ended_at = output.log.as_ref().map_or(0, logfile::LogWriter::written);
             }
         }
         if let News::Started { container } = news {
             self.part_logs(container);
+            let pipe = self.channel.as_mut().filter(|_| self.consoles.has_pipe(container));
+            self.consoles.started(container, pipe.and_then(|channel| channel.files.pop_front()));
         }
         self.outcome.note(news, Timestamp::now());
         if let Some((container, exit_code)) = ended
@@ -281,19 +297,6 @@ impl<'a> Shim<'a> {
         (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Who asks for programs to be run in the pod.
-    fn look_outside(&mut self) {
-        let Some(door) = &mut self.door else { return };
-        for (order, files) in door.look() {
-            let Some(channel) = &mut self.channel else { return };
-            let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
-            let told = if files.is_empty() { channel.tell(&order) } else { channel.tell_with(&order, &files) };
-            if let Err(error) = told {
-                eprintln!("pod-shim: the init does not listen: {error}");
-            }
-        }
-    }
-
     /// Moves one piece of a container's output to its log. `false`: there is none now.
     fn pump(&mut self, index: usize) -> bool {
         let output = &mut self.outputs[index];
@@ -301,6 +304,7 @@ impl<'a> Shim<'a> {
         match pipe.read(&mut self.piece) {
             Ok(0) => output.pipe = None,
             Ok(length) => {
+                self.consoles.show(index, &self.piece[..length]);
                 // A full disk must not stop the pod: from there on its output is thrown away.
                 if let Some(log) = &mut output.log
                     && let Err(error) = log.write(&self.piece[..length], Timestamp::now())
@@ -311,6 +315,8 @@ impl<'a> Shim<'a> {
                 return true;
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            // A terminal that nobody holds any more.
+            Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => output.pipe = None,
             Err(error) => {
                 eprintln!("pod-shim: the output of container {index}: {error}");
                 output.pipe = None;

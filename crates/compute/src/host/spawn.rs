@@ -24,6 +24,11 @@ impl Streams {
         Ok(Streams { input: Stdio::null(), output: log.try_clone()?.into(), errors: log.try_clone()?.into() })
     }
 
+    /// Input and both outputs are a terminal.
+    pub fn at_terminal(terminal: &OwnedFd) -> io::Result<Streams> {
+        Ok(Streams { input: terminal.try_clone()?.into(), ..Streams::to_log(terminal)? })
+    }
+
     /// Nobody listens.
     pub fn none() -> Streams {
         Streams { input: Stdio::null(), output: Stdio::null(), errors: Stdio::null() }

@@ -12,6 +12,9 @@ use super::mounts::Placed;
 /// `PATH` of a pod that sets none.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
+/// What programs take a terminal for, where the pod does not say: as container runtimes do.
+const TERMINAL: &str = "xterm";
+
 /// By these a batch system tells which of a machine's devices are the job's. Programs look for them, so pods get them too.
 pub const DEVICES: [&str; 4] =
     ["CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"];
@@ -135,6 +138,7 @@ impl RunSpec {
                 None => env.push((name, value)),
             }
         }
+        env.extend(container.interactive.tty.then(|| ("TERM".to_owned(), TERMINAL.to_owned())));
         for (name, value) in &container.env {
             if name.starts_with("DTE_") && env.iter().any(|(known, _)| known == name) {
                 continue;

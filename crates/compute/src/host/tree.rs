@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpid, getppid};
 
 /// Sends a signal to everything but ourselves.
@@ -36,6 +36,14 @@ pub fn resident_bytes() -> u64 {
 
 pub fn ignore_gone(outcome: nix::Result<()>) -> nix::Result<()> {
     if outcome == Err(Errno::ESRCH) { Ok(()) } else { outcome }
+}
+
+/// Signals a process group; or its first process, where that has not made its group yet. Both may have gone.
+pub fn signal_group(first: Pid, signal: Signal) -> nix::Result<()> {
+    match killpg(first, signal) {
+        Err(Errno::ESRCH) => ignore_gone(kill(first, signal)),
+        outcome => outcome,
+    }
 }
 
 /// All processes that can be seen.

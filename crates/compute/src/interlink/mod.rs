@@ -39,6 +39,12 @@ pub struct InterlinkConfig {
     pub side: Side,
     /// A file with the bearer token to show, read for every call.
     pub token_file: Option<PathBuf>,
+    /// The authority of the place's own certificate, PEM, if the machine does not know it.
+    pub ca: Option<PathBuf>,
+    /// The certificate to show there, PEM, with those above it; and its key, which may be in the same file. Files that change
+    /// are read again.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
     /// How often pods are asked for.
     pub every: Span,
     /// Plugins repeat an answer for a while: how long until one is certainly new.
@@ -65,6 +71,9 @@ impl Default for InterlinkConfig {
             url: String::new(),
             side: Side::Plugin,
             token_file: None,
+            ca: None,
+            certificate: None,
+            key: None,
             every: Span(Duration::from_secs(2)),
             settle: Span(Duration::from_secs(12)),
             together: None,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dte_base::secret::Secret;
 use dte_base::time::Timestamp;
-use dte_http::{Client, HttpConfig};
+use dte_http::{CertifiedClient, TlsFiles};
 use dte_protocol_interlink::{InterlinkClient, InterlinkError, PodCreateRequests, RawPod, Side};
 use http::StatusCode;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
@@ -39,7 +39,7 @@ pub struct InterlinkSite {
 pub(super) struct Inner {
     pub(super) config: InterlinkConfig,
     base: Url,
-    client: Client,
+    client: CertifiedClient,
     pub(super) notes: Notes,
     /// Questions of an earlier process did not name the pods of this one.
     opened: Timestamp,
@@ -87,6 +87,11 @@ impl InterlinkSite {
             }
         }
         let nowhere = Url::parse("http://localhost").map_err(|error| bad(error.to_string()))?;
+        if config.certificate.is_some() != config.key.is_some() {
+            return Err(bad("certificate and key go together".into()));
+        }
+        let files = TlsFiles { roots: config.ca.clone(), identity: config.certificate.clone().zip(config.key.clone()) };
+        let client = CertifiedClient::new(nowhere, files).map_err(|error| bad(error.to_string()))?;
         let notes = Notes::open(context.data_dir.join("interlink").join(&config.name))?;
         let mut pods = HashMap::new();
         for (uid, note) in notes.all()? {
@@ -94,7 +99,7 @@ impl InterlinkSite {
             pods.insert(uid, Entry { note, latest });
         }
         let inner = Arc::new(Inner {
-            client: Client::new(&HttpConfig::default(), nowhere),
+            client,
             turns: Semaphore::new(config.at_once.clamp(1, Semaphore::MAX_PERMITS)),
             config,
             base,
@@ -122,7 +127,11 @@ impl Inner {
             }
             None => None,
         };
-        let client = InterlinkClient::new(self.client.clone(), &self.base, token).on_side(self.config.side);
+        let client = self
+            .client
+            .client()
+            .map_err(|error| SiteError::io(self.config.url.clone())(std::io::Error::other(error)))?;
+        let client = InterlinkClient::new(client, &self.base, token).on_side(self.config.side);
         Ok(Turn { client, _permit: permit })
     }
 
@@ -353,7 +362,7 @@ impl Site for InterlinkSite {
         } else {
             Sandbox::None { why: format!("{what} at {} runs all pods as one user; open = true trusts it", config.url) }
         };
-        Capabilities { sandbox, suspend: false, images: &["*"] }
+        Capabilities { sandbox, suspend: false, sessions: &[], images: &["*"] }
     }
 
     fn stages_data(&self) -> bool {

@@ -284,7 +284,7 @@ impl Site for KubernetesSite {
                 Sandbox::None { why: "it is not said that the cluster keeps pods apart; open = true trusts it".into() }
             }
         };
-        Capabilities { sandbox, suspend: false, images: &["*"] }
+        Capabilities { sandbox, suspend: false, sessions: &["exec"], images: &["*"] }
     }
 
     fn stages_data(&self) -> bool {

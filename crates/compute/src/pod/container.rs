@@ -39,6 +39,26 @@ pub struct ContainerPlan {
     pub pre_stop: Option<Action>,
     #[serde(default)]
     pub termination: Termination,
+    #[serde(default)]
+    pub interactive: Interactive,
+}
+
+/// What a container reads, for somebody who attaches to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interactive {
+    /// Its standard input stays open from its start on, and is empty until somebody types. Otherwise it has ended already.
+    pub stdin: bool,
+    /// It ends when the first who could type is gone.
+    pub stdin_once: bool,
+    /// Its input and outputs are a terminal.
+    pub tty: bool,
+}
+
+impl Interactive {
+    /// Whether it reads a pipe of each run's own. A terminal is the container's, in all its runs.
+    pub fn has_pipe(self) -> bool {
+        self.stdin && !self.tty
+    }
 }
 
 /// Where a container says why it ended.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use action::{Action, Probe, Probes};
-pub use container::{ContainerPlan, Limits, Termination};
+pub use container::{ContainerPlan, Interactive, Limits, Termination};
 pub use content::Content;
 pub use volume::{HostPathKind, Mount, Volume, VolumeFile, VolumeSource};
 
@@ -102,6 +102,15 @@ impl PodPlan {
             if let VolumeSource::Files { files } = &mut volume.source {
                 files.iter_mut().for_each(|file| file.content = Content::default());
             }
+        }
+        plan
+    }
+
+    /// The plan for a site to which nobody can attach: its containers' input has ended when they start.
+    pub fn unattended(&self) -> PodPlan {
+        let mut plan = self.clone();
+        for container in plan.init_containers.iter_mut().chain(&mut plan.containers) {
+            container.interactive = Interactive::default();
         }
         plan
     }

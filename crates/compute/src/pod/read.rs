@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::action::{Probes, read_hook};
 use super::volume::{Volume, is_clean_absolute, read_mounts, read_volumes};
 use super::{
-    BadPod, ContainerPlan, Limits, MAX_CONTAINERS, PodPlan, Request, RestartPolicy, Termination, is_dns_label,
+    BadPod, ContainerPlan, Interactive, Limits, MAX_CONTAINERS, PodPlan, Request, RestartPolicy, Termination,
+    is_dns_label,
 };
 use crate::quantity::Quantity;
 
@@ -161,6 +162,11 @@ fn read_container(
         post_start: read_hook(container, "lifecycle.postStart", lifecycle.and_then(|l| l.post_start.as_ref()))?,
         pre_stop: read_hook(container, "lifecycle.preStop", lifecycle.and_then(|l| l.pre_stop.as_ref()))?,
         termination: read_termination(container)?,
+        interactive: Interactive {
+            stdin: container.stdin.unwrap_or(false),
+            stdin_once: container.stdin_once.unwrap_or(false),
+            tty: container.tty.unwrap_or(false),
+        },
     })
 }
 

@@ -1,5 +1,6 @@
 //! What a pod is besides its programs: volumes, restarts, sidecars, probes, hooks, messages; with real processes.
 
+mod attach;
 #[path = "../support/bench.rs"]
 mod bench;
 mod life;

@@ -2,6 +2,7 @@
 
 mod assets;
 mod compute;
+mod console;
 mod live;
 mod pages;
 mod reply;
@@ -61,6 +62,7 @@ pub fn mount(state: State) -> Mount {
         .get("/pods", Require::Authenticated, compute::pods)
         .get("/pods/fragment", Require::Authenticated, compute::pods_fragment)
         .get("/pods/{uid}", Require::Authenticated, compute::pod)
+        .get("/pods/{uid}/exec", Require::Authenticated, console::exec)
         .get("/pods/{uid}/fragment", Require::Authenticated, compute::pod_fragment)
         .get("/compute/live", Require::Authenticated, live::ticking)
         .get("/assets/{version}/{name}", files, assets::get)

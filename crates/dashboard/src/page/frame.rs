@@ -39,7 +39,10 @@ pub fn page(
                 title { (title) " · dte" }
                 link rel="icon" type="image/svg+xml" href=(assets::ICON.address());
                 link rel="stylesheet" href=(assets::STYLE.address());
-                @if live.is_some() { script src=(assets::SCRIPT.address()) defer {} }
+                @if live.is_some() {
+                    script src=(assets::SCRIPT.address()) defer {}
+                    script src=(assets::CONSOLE.address()) defer {}
+                }
             }
             body {
                 a.skip href="#main" { "Skip to the content" }

@@ -4,6 +4,7 @@
 //! * [`frame`]: what every page has. [`words`]: times, sizes and counts as people read them.
 //! * [`twin`], [`engine`]: a twin, and the engine; [`sites`], [`pods`], [`pod`]: where work runs. [`door`]: signing in and out, and errors.
 
+pub mod console;
 pub mod door;
 pub mod engine;
 pub mod frame;

@@ -3,6 +3,7 @@
 use dte_base::units::Bytes;
 use maud::{Markup, html};
 
+use super::console::console;
 use super::frame::{Live, Viewer, page, part, unreadable};
 use super::{pods, words};
 use crate::address;
@@ -16,7 +17,13 @@ pub fn whole(pod: &Pod, viewer: &Viewer) -> Markup {
     // What has ended does not change any more.
     let live = Live { stream: "/ui/compute/live", fragment: &fragment_of };
     let live = (!pod.line.has_ended()).then_some(live);
-    page(&pod.line.name, &[("Pods", "/ui/pods"), (&pod.line.name, &own)], Some(viewer), live, &fragment(pod))
+    page(
+        &pod.line.name,
+        &[("Pods", "/ui/pods"), (&pod.line.name, &own)],
+        Some(viewer),
+        live,
+        &html! { (fragment(pod)) (console(pod)) },
+    )
 }
 
 /// The parts that change.

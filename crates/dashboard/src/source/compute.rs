@@ -1,10 +1,14 @@
 //! Sites and pods, from the public routes of `offload`.
 
+use axum::body::Body;
+use dte_base::tasks::Tasks;
 use dte_base::time::Timestamp;
 use dte_http::ClientError;
+use http::{Request, Response};
 use serde_json::{Value, json};
 
 use super::{Reader, items, number, path, text};
+use crate::address::component;
 use crate::model::compute::{Considered, Container, Line, Pod, Pods, Site, Sites};
 
 /// Pods on the page.
@@ -96,6 +100,17 @@ pub async fn pod(reader: &Reader, uid: &str, container: Option<&str>) -> Result<
         Err(error) => pod.missing.push(("log", error.to_string())),
     }
     Ok(pod)
+}
+
+/// Asks for a session in a container, with the caller's own handshake; `query` is that of `/interlink/exec` but for the pod.
+pub async fn exec(
+    reader: &Reader,
+    tasks: &Tasks,
+    uid: &str,
+    query: &str,
+    caller: Request<Body>,
+) -> Result<Response<Body>, ClientError> {
+    reader.relay(tasks, &format!("/interlink/exec?pod={}&{query}", component(uid)), caller).await
 }
 
 fn container(one: &Value) -> Container {

@@ -11,9 +11,12 @@ mod wire;
 
 use std::time::Duration;
 
+use axum::body::Body;
 use dte_base::secret::Secret;
+use dte_base::tasks::Tasks;
 use dte_http::{Client, ClientError};
 use http::header::{AUTHORIZATION, HeaderValue, InvalidHeaderValue};
+use http::{Request, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -59,6 +62,11 @@ impl Reader {
         let request =
             self.client.post(self.client.url_of(path)).header(AUTHORIZATION, self.shown.clone()).timeout(PATIENCE);
         request.json(question).send().await?.ok().await?.text().await
+    }
+
+    /// Hands a caller's WebSocket on to a path of ours.
+    async fn relay(&self, tasks: &Tasks, path: &str, caller: Request<Body>) -> Result<Response<Body>, ClientError> {
+        self.client.relay_web_socket(tasks, caller, &self.client.url_of(path), Some(self.shown.clone())).await
     }
 
     async fn ask(&self, path: &str) -> Result<dte_http::Reply, ClientError> {

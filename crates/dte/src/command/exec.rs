@@ -1,7 +1,10 @@
-//! `dte exec`: a program in a container that runs; its output here, its exit code ours.
+//! `dte exec`: a program in a container that runs; its output here, its exit code ours. `dte attach`: the container's own program.
+
+use serde_json::Value;
+use url::Url;
 
 use super::{pods, session};
-use crate::cli::{Common, Exec};
+use crate::cli::{Attach, Common, Exec};
 use crate::failure::Failure;
 use crate::remote::Remote;
 use crate::show;
@@ -10,19 +13,56 @@ use crate::terminal::Terminal;
 pub async fn exec(common: &Common, command: &Exec) -> Result<u8, Failure> {
     let remote = Remote::find(common).await?;
     let pod = pods::by_name(&remote, &command.name).await?;
-    let mut url = remote.base("/interlink/exec")?;
-    {
-        let mut query = url.query_pairs_mut();
-        query.append_pair("pod", &show::cell(&pod["uid"])).append_pair("container", &command.container);
-        for word in &command.command {
-            query.append_pair("command", word);
-        }
-        let flag = |is: bool| if is { "1" } else { "0" };
-        // A terminal has one output.
-        query.append_pair("stdout", "1").append_pair("stderr", flag(!command.tty));
-        query.append_pair("stdin", flag(command.stdin || command.tty)).append_pair("tty", flag(command.tty));
+    let streams = Streams { container: &command.container, stdin: command.stdin, tty: command.tty };
+    let mut url = streams.url(&remote, "/interlink/exec", &pod)?;
+    for word in &command.command {
+        url.query_pairs_mut().append_pair("command", word);
     }
-    let socket = session::open(&remote, &url).await?;
-    let terminal = if command.tty { Terminal::take()? } else { None };
-    session::talk(socket, command.stdin || command.tty, terminal.as_ref()).await
+    streams.carry(&remote, &url).await
+}
+
+pub async fn attach(common: &Common, command: &Attach) -> Result<u8, Failure> {
+    let remote = Remote::find(common).await?;
+    let pod = pods::by_name(&remote, &command.name).await?;
+    let streams = Streams { container: &command.container, stdin: command.stdin, tty: command.tty };
+    streams.attach(&remote, &pod).await
+}
+
+/// What of this command's input and output goes to which container.
+#[derive(Clone, Copy)]
+pub struct Streams<'a> {
+    pub container: &'a str,
+    pub stdin: bool,
+    pub tty: bool,
+}
+
+impl Streams<'_> {
+    pub fn has_input(&self) -> bool {
+        self.stdin || self.tty
+    }
+
+    fn url(&self, remote: &Remote, path: &str, pod: &Value) -> Result<Url, Failure> {
+        let mut url = remote.base(path)?;
+        let flag = |is: bool| if is { "1" } else { "0" };
+        url.query_pairs_mut()
+            .append_pair("pod", &show::cell(&pod["uid"]))
+            .append_pair("container", self.container)
+            // A terminal has one output.
+            .append_pair("stdout", "1")
+            .append_pair("stderr", flag(!self.tty))
+            .append_pair("stdin", flag(self.has_input()))
+            .append_pair("tty", flag(self.tty));
+        Ok(url)
+    }
+
+    /// Until the container ends.
+    pub async fn attach(&self, remote: &Remote, pod: &Value) -> Result<u8, Failure> {
+        self.carry(remote, &self.url(remote, "/interlink/attach", pod)?).await
+    }
+
+    async fn carry(&self, remote: &Remote, url: &Url) -> Result<u8, Failure> {
+        let socket = session::open(remote, url).await?;
+        let terminal = if self.tty { Terminal::take()? } else { None };
+        session::talk(socket, self.has_input(), terminal.as_ref()).await
+    }
 }

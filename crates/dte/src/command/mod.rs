@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod exec;
 mod explain;
+mod fs;
 mod group;
 mod lake;
 mod logs;
@@ -18,6 +19,7 @@ mod session;
 mod sites;
 pub mod token;
 mod trace;
+mod transfer;
 mod twin;
 mod up;
 mod vkubelet;
@@ -29,7 +31,7 @@ use crate::failure::Failure;
 pub async fn run(cli: Cli) -> Result<u8, Failure> {
     let common = &cli.common;
     match cli.command {
-        Command::Up(up) => up::up(common, &up.listening).await?,
+        Command::Up(up) => up::up(common, &up).await?,
         Command::Serve(serve) => up::serve(common, &serve).await?,
         Command::Demo(demo) => demo::demo(common, &demo).await?,
         Command::Token(token) => token::token(common, &token).await?,
@@ -43,11 +45,14 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Doctor => doctor::doctor(common).await?,
         Command::Twin(twin) => twin::twin(common, twin).await?,
         Command::Lake(lake) => lake::lake(common, lake).await?,
+        Command::Fs(fs) => fs::fs(common, fs).await?,
+        Command::Transfer(command) => transfer::transfer(common, command).await?,
         Command::Run(run) => return run::run(common, &run).await,
         Command::Pods(pods) => pods::pods(common, &pods).await?,
         Command::Logs(logs) => logs::logs(common, &logs).await?,
         Command::PortForward(forward) => port_forward::port_forward(common, &forward).await?,
         Command::Exec(exec) => return exec::exec(common, &exec).await,
+        Command::Attach(attach) => return exec::attach(common, &attach).await,
         Command::Sites => sites::sites(common).await?,
         Command::Vkubelet(vkubelet) => vkubelet::vkubelet(common, &vkubelet).await?,
         Command::Ui => account::ui(common).await?,

@@ -6,6 +6,7 @@ use dte_base::id::new_id;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::exec::Streams;
 use super::logs::{self, Part};
 use super::manifest::{self, Manifest};
 use super::pods;
@@ -15,6 +16,8 @@ use crate::remote::Remote;
 use crate::show;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Exit codes above it are of signals.
+const SIGNALS: u8 = 128;
 /// Where outputs are stored if nothing else is said.
 const USUAL_RSE: &str = "LOCAL";
 
@@ -41,7 +44,8 @@ pub async fn run(common: &Common, command: &Run) -> Result<u8, Failure> {
         return Ok(0);
     }
     let shows = !command.wait && !common.json;
-    let pod = wait(&remote, &uid, shows).await?;
+    let streams = Streams { container: "", stdin: command.stdin, tty: command.tty };
+    let pod = wait(&remote, &uid, shows, streams).await?;
     if common.json {
         let log = logs::text(&remote, &pod, &Part::default()).await?;
         let mut about = pod.clone();
@@ -52,7 +56,7 @@ pub async fn run(common: &Common, command: &Run) -> Result<u8, Failure> {
 }
 
 /// Waits for the pod's end, and shows what its first container writes meanwhile.
-async fn wait(remote: &Remote, uid: &str, shows: bool) -> Result<Value, Failure> {
+async fn wait(remote: &Remote, uid: &str, shows: bool, streams: Streams<'_>) -> Result<Value, Failure> {
     let progress = indicatif::ProgressBar::new_spinner();
     progress.enable_steady_tick(Duration::from_millis(120));
     let mut is_shown = !shows;
@@ -62,7 +66,9 @@ async fn wait(remote: &Remote, uid: &str, shows: bool) -> Result<Value, Failure>
         let ended = matches!(phase, "Succeeded" | "Failed");
         if !is_shown && (ended || phase == "Running") {
             progress.finish_and_clear();
-            logs::stream(remote, &pod, &Part { follow: true, ..Part::default() }).await?;
+            if ended || !streams.has_input() || !attach(remote, &pod, streams).await? {
+                logs::stream(remote, &pod, &Part { follow: true, ..Part::default() }).await?;
+            }
             is_shown = true;
             continue;
         }
@@ -75,6 +81,18 @@ async fn wait(remote: &Remote, uid: &str, shows: bool) -> Result<Value, Failure>
             None => "running".to_owned(),
         });
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Whether this could be done. A signal ends the command; whatever else goes wrong is said, and the log is shown instead.
+async fn attach(remote: &Remote, pod: &Value, streams: Streams<'_>) -> Result<bool, Failure> {
+    match streams.attach(remote, pod).await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.code > SIGNALS => Err(failure),
+        Err(failure) => {
+            eprintln!("dte: not attached, so its log is shown: {failure}");
+            Ok(false)
+        }
     }
 }
 
@@ -117,6 +135,7 @@ fn pod(command: &Run) -> Result<Value, Failure> {
     limits.extend(command.cpu.iter().map(|cpu| ("cpu".to_owned(), json!(cpu))));
     limits.extend(command.memory.iter().map(|memory| ("memory".to_owned(), json!(memory))));
     limits.extend(command.gpu.iter().map(|gpus| (command.gpu_resource.clone(), json!(gpus.to_string()))));
+    let interactive = command.stdin || command.tty;
     Ok(json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -126,6 +145,7 @@ fn pod(command: &Run) -> Result<Value, Failure> {
             "activeDeadlineSeconds": command.timeout.map(|t| t.as_secs().max(1)),
             "containers": [{
                 "name": "main", "image": command.image, "command": program, "env": env, "resources": { "limits": limits },
+                "stdin": interactive, "stdinOnce": interactive, "tty": command.tty,
             }],
         },
     }))

@@ -1,22 +1,17 @@
 //! A session in a pod: the channels of Kubernetes (`v5.channel.k8s.io`) over a WebSocket, as the engine speaks them.
 
 use std::io::Read;
+use std::time::Duration;
 
-use axum::body::Body;
-use dte_http::Reply;
+use dte_http::WebSocket;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
-use http::header::{AUTHORIZATION, CONNECTION, HeaderValue, UPGRADE};
-use http::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use http::header::HeaderValue;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
-use tokio_tungstenite::tungstenite::protocol::Role;
 use url::Url;
 
 use crate::failure::Failure;
@@ -33,35 +28,14 @@ const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 /// Bytes of the standard input that are sent at once.
 const PIECE: usize = 32 << 10;
-
-pub type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+/// How long to hear for the end when nothing more can be sent.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Agrees on a WebSocket.
-pub async fn open(remote: &Remote, url: &Url) -> Result<Socket, Failure> {
-    let key = generate_key();
+pub async fn open(remote: &Remote, url: &Url) -> Result<WebSocket, Failure> {
     let mut shown = HeaderValue::from_str(&format!("Bearer {}", remote.token.expose()))?;
     shown.set_sensitive(true);
-    let request = Request::builder()
-        .method(Method::GET)
-        .uri(url.as_str())
-        .header(AUTHORIZATION, shown)
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-protocol", PROTOCOL)
-        .header("sec-websocket-key", &key)
-        .body(Body::empty())?;
-    let answer = remote.client.send(request).await?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        Reply::from(answer).ok().await?;
-        return Err(Failure::new("the engine does not speak WebSockets there"));
-    }
-    let accepted = answer.headers().get("sec-websocket-accept").map(HeaderValue::as_bytes);
-    if accepted != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
-        return Err(Failure::new("the engine's answer to the WebSocket request is not one"));
-    }
-    let stream = TokioIo::new(hyper::upgrade::on(answer).await?);
-    Ok(WebSocketStream::from_raw_socket(stream, Role::Client, None).await)
+    Ok(remote.client.web_socket(url.as_str(), Some(shown), PROTOCOL).await?)
 }
 
 /// The standard input in pieces, none at its end. It is read by a thread of its own, because nobody can call back who waits for a
@@ -81,7 +55,8 @@ fn input() -> mpsc::Receiver<Vec<u8>> {
 }
 
 /// Copies input and output until the program ends; its exit code. Both directions go on beside each other.
-pub async fn talk(socket: Socket, has_input: bool, terminal: Option<&Terminal>) -> Result<u8, Failure> {
+pub async fn talk(socket: WebSocket, has_input: bool, terminal: Option<&Terminal>) -> Result<u8, Failure> {
+    let mut ends = terminal.map(Terminal::ends).transpose()?;
     let (to, mut from) = socket.split();
     let heard = async {
         while let Some(message) = from.next().await {
@@ -97,19 +72,45 @@ pub async fn talk(socket: Socket, has_input: bool, terminal: Option<&Terminal>) 
         }
         Err(Failure::new("the engine ended the connection"))
     };
+    let ended = async {
+        match &mut ends {
+            Some(ends) => ends.next().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        outcome = heard => outcome,
-        outcome = say(to, has_input.then(input), terminal) => outcome,
+        outcome = both(heard, say(to, has_input.then(input), terminal)) => outcome,
+        failure = ended => Err(failure),
+    }
+}
+
+/// What is heard decides how a session ends. Where nothing more can be sent, the end may be under way already: a program need not
+/// read all that it is sent.
+async fn both<T>(
+    heard: impl Future<Output = Result<T, Failure>>,
+    said: impl Future<Output = Failure>,
+) -> Result<T, Failure> {
+    tokio::pin!(heard);
+    let failure = tokio::select! {
+        outcome = &mut heard => return outcome,
+        failure = said => failure,
+    };
+    match tokio::time::timeout(LAST_WORDS, heard).await {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(_)) | Err(_) => Err(failure),
     }
 }
 
 /// Sends what is typed, and the terminal's size as it changes. Resolves only if that cannot go on.
 async fn say(
-    mut to: SplitSink<Socket, Message>,
+    mut to: SplitSink<WebSocket, Message>,
     mut input: Option<mpsc::Receiver<Vec<u8>>>,
     terminal: Option<&Terminal>,
-) -> Result<u8, Failure> {
-    let mut watch = terminal.map(Terminal::watch).transpose()?;
+) -> Failure {
+    let mut sizes = match terminal.map(Terminal::sizes).transpose() {
+        Ok(sizes) => sizes,
+        Err(failure) => return failure,
+    };
     loop {
         let piece = async {
             match &mut input {
@@ -118,8 +119,8 @@ async fn say(
             }
         };
         let resized = async {
-            match &mut watch {
-                Some(watch) => watch.next().await,
+            match &mut sizes {
+                Some(sizes) => sizes.next().await,
                 None => std::future::pending().await,
             }
         };
@@ -131,28 +132,37 @@ async fn say(
                     vec![CLOSE, STDIN]
                 }
             },
-            size = resized => {
-                let (columns, rows) = size?;
-                [&[RESIZE], json!({ "Width": columns, "Height": rows }).to_string().as_bytes()].concat()
+            size = resized => match size {
+                Ok((columns, rows)) => {
+                    [&[RESIZE], json!({ "Width": columns, "Height": rows }).to_string().as_bytes()].concat()
+                }
+                Err(failure) => return failure,
             }
         };
-        to.send(Message::Binary(message.into())).await?;
+        if let Err(error) = to.send(Message::Binary(message.into())).await {
+            return error.into();
+        }
     }
 }
 
 /// Carries a connection both ways, each direction to its own end.
-pub async fn carry(socket: Socket, stream: TcpStream) -> Result<(), Failure> {
+pub async fn carry(socket: WebSocket, stream: TcpStream) -> Result<(), Failure> {
     let (mut to, mut from) = socket.split();
     let (mut reading, mut writing) = stream.into_split();
     let sent = async {
         let mut piece = vec![0; PIECE];
         loop {
-            let length = reading.read(&mut piece).await?;
+            let length = match reading.read(&mut piece).await {
+                Ok(length) => length,
+                Err(error) => return error.into(),
+            };
             let message = if length == 0 { vec![CLOSE, STDIN] } else { [&[STDIN], &piece[..length]].concat() };
-            to.send(Message::Binary(message.into())).await?;
+            if let Err(error) = to.send(Message::Binary(message.into())).await {
+                return error.into();
+            }
             if length == 0 {
                 // What comes back decides when all is over.
-                return std::future::pending::<Result<(), Failure>>().await;
+                return std::future::pending::<Failure>().await;
             }
         }
     };
@@ -168,10 +178,7 @@ pub async fn carry(socket: Socket, stream: TcpStream) -> Result<(), Failure> {
         }
         Err(Failure::new("the engine ended the connection"))
     };
-    tokio::select! {
-        outcome = sent => outcome,
-        outcome = heard => outcome,
-    }
+    both(heard, sent).await
 }
 
 /// Shows what a message says; the exit code when it is the last.

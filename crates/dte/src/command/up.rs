@@ -1,6 +1,9 @@
 //! `dte up` and `dte serve`: an engine in this process until it is asked to stop.
 
-use crate::cli::{Common, Listening, Serve};
+use std::sync::Arc;
+
+use crate::cli::{Common, DropIn, Listening, Serve, Up};
+use crate::drop_in;
 use crate::engine::{Engine, asked_to_stop};
 use crate::failure::Failure;
 use crate::services::{self, Entry};
@@ -11,8 +14,8 @@ pub fn overrides(listening: &Listening) -> Vec<(&'static str, &'static str, Stri
     listening.listen.iter().map(|address| ("listen", "address", address.to_string())).collect()
 }
 
-pub async fn up(common: &Common, listening: &Listening) -> Result<(), Failure> {
-    run(common, listening, &services::ALL.iter().collect::<Vec<_>>()).await
+pub async fn up(common: &Common, up: &Up) -> Result<(), Failure> {
+    run(common, &up.listening, &up.drop_in, &services::ALL.iter().collect::<Vec<_>>()).await
 }
 
 pub async fn serve(common: &Common, serve: &Serve) -> Result<(), Failure> {
@@ -26,11 +29,19 @@ pub async fn serve(common: &Common, serve: &Serve) -> Result<(), Failure> {
     // In the order in which they open, each once.
     let chosen: Vec<&'static Entry> =
         services::ALL.iter().filter(|entry| wanted.iter().any(|w| w.name == entry.name)).collect();
-    run(common, &serve.listening, &chosen).await
+    run(common, &serve.listening, &serve.drop_in, &chosen).await
 }
 
-async fn run(common: &Common, listening: &Listening, services: &[&'static Entry]) -> Result<(), Failure> {
-    let settings = Settings::load(common, &overrides(listening))?;
+async fn run(
+    common: &Common,
+    listening: &Listening,
+    drop_in: &DropIn,
+    services: &[&'static Entry],
+) -> Result<(), Failure> {
+    let mut settings = Settings::load(common, &overrides(listening))?;
+    for note in drop_in::apply(drop_in, Arc::make_mut(&mut settings.document))? {
+        eprintln!("dte: {note}");
+    }
     let stop = asked_to_stop();
     let engine = Engine::start(&settings, services).await?;
     engine.announce(listening.ready_file.as_deref())?;

@@ -47,8 +47,8 @@ fn settings(common: &Common, command: &Vkubelet) -> Result<Settings, Failure> {
     let mut settings = Settings::of(command.node_name.clone(), interlink.clone(), state_dir);
     settings.token_file = common.token_file.clone();
     if let Some(file) = &command.drop_in {
-        for key in dropin::apply(file, &mut settings)? {
-            eprintln!("dte: {}: {key} means nothing here and is left out", file.display());
+        for note in dropin::apply(file, &mut settings)? {
+            eprintln!("dte: {}: {note}", file.display());
         }
         if command.interlink_url.is_some() {
             settings.interlink = interlink;
@@ -57,12 +57,21 @@ fn settings(common: &Common, command: &Vkubelet) -> Result<Settings, Failure> {
             settings.token_file = common.token_file.clone();
         }
     }
+    if command.site_ca.is_some() {
+        settings.site_tls.roots = command.site_ca.clone();
+    }
+    if let (Some(cert), Some(key)) = (&command.site_cert, &command.site_key) {
+        settings.site_tls.identity = Some((cert.clone(), key.clone()));
+    }
     settings.kubeconfig = command.kubeconfig.clone();
     settings.site = command.site.clone();
     settings.node_ip = command.node_ip.unwrap_or(settings.node_ip);
     settings.listen = command.listen.unwrap_or_else(|| SocketAddr::new(settings.node_ip, DEFAULT_PORT));
+    if command.serving_signer.is_some() {
+        settings.serving_signer = command.serving_signer.clone();
+    }
     if let (Some(cert), Some(key)) = (&command.tls_cert, &command.tls_key) {
-        settings.certificate = Some((cert.clone(), key.clone()));
+        (settings.certificate, settings.serving_signer) = (Some((cert.clone(), key.clone())), None);
     }
     settings.client_ca = command.client_ca.clone();
     for label in &command.labels {

@@ -29,18 +29,28 @@ pub(crate) struct Connector(Arc<Settings>);
 struct Settings {
     guard: Option<Guard>,
     timeout: Duration,
+    /// Only HTTP/1.1 can be taken over, which is what a WebSocket begins with.
+    for_upgrades: bool,
     tls: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Connector {
     pub(crate) fn new(guard: Option<Guard>, timeout: Duration) -> Self {
-        Connector(Arc::new(Settings { guard, timeout, tls: OnceLock::new() }))
+        Connector(Arc::new(Settings { guard, timeout, for_upgrades: false, tls: OnceLock::new() }))
+    }
+
+    /// The same for connections that are to be taken over.
+    pub(crate) fn for_upgrades(self) -> Self {
+        let Settings { guard, timeout, tls, .. } = &*self.0;
+        let tls = tls.get().map_or_else(OnceLock::new, |known| OnceLock::from(Arc::new(without_h2(known))));
+        Connector(Arc::new(Settings { guard: guard.clone(), timeout: *timeout, for_upgrades: true, tls }))
     }
 
     /// The same with TLS of its own.
     pub(crate) fn with_tls(self, config: ClientConfig) -> Self {
-        let Settings { guard, timeout, .. } = &*self.0;
-        Connector(Arc::new(Settings { guard: guard.clone(), timeout: *timeout, tls: OnceLock::from(Arc::new(config)) }))
+        let Settings { guard, timeout, for_upgrades, .. } = &*self.0;
+        let tls = OnceLock::from(Arc::new(config));
+        Connector(Arc::new(Settings { guard: guard.clone(), timeout: *timeout, for_upgrades: *for_upgrades, tls }))
     }
 }
 
@@ -75,9 +85,16 @@ impl Settings {
         if let Some(known) = self.tls.get() {
             return Ok(Arc::clone(known));
         }
-        let made = Arc::new(tls::client().map_err(io::Error::other)?);
+        let made = tls::client().map_err(io::Error::other)?;
+        let made = Arc::new(if self.for_upgrades { without_h2(&made) } else { made });
         Ok(Arc::clone(self.tls.get_or_init(|| made)))
     }
+}
+
+fn without_h2(config: &ClientConfig) -> ClientConfig {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
 }
 
 async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {

@@ -5,17 +5,20 @@
 //! connection, which may be a socket of this machine ([`unix`]). [`Client::untrusted`] is the same client for URLs that
 //! arrived in requests.
 
+mod certified;
 mod connect;
 pub mod guard;
+mod relay;
 mod request;
 pub mod unix;
+mod web_socket;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{HOST, HeaderValue, USER_AGENT};
+use http::header::{HOST, HeaderValue, UPGRADE, USER_AGENT};
 use http::{Method, Request, Response, Uri};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -26,10 +29,12 @@ use crate::front::{Entrance, Front};
 use crate::request::{HOP_LIMIT, X_DTE_HOPS, X_REQUEST_ID, current_hops, current_request_id};
 use crate::tls::{TlsError, TlsFiles};
 
+pub use certified::CertifiedClient;
 use connect::Connector;
 use guard::Guard;
 pub use guard::RefusedAddress;
 pub use request::{BearerText, Reply, RequestBuilder};
+pub use web_socket::WebSocket;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("dte/", env!("CARGO_PKG_VERSION")));
 /// Idle connections are kept this long.
@@ -86,6 +91,8 @@ struct Shared {
     public_url: Url,
     own: RwLock<Own>,
     trusted: legacy::Client<Connector, Body>,
+    /// Trusted too, for requests that want to take the connection over.
+    upgrading: legacy::Client<Connector, Body>,
     guarded: legacy::Client<Connector, Body>,
 }
 
@@ -113,20 +120,22 @@ impl Client {
 
     fn build(config: &HttpConfig, public_url: Url, finish: impl Fn(Connector) -> Connector) -> Self {
         crate::tls::install_provider();
-        let pool = |guard: Option<Guard>| {
+        let pool = |connector: Connector| {
             legacy::Client::builder(TokioExecutor::new())
                 .pool_idle_timeout(IDLE)
                 .pool_timer(TokioTimer::new())
                 .timer(TokioTimer::new())
                 // XRootD 5.5 passes over headers whose names have no capitals.
                 .http1_title_case_headers(true)
-                .build(finish(Connector::new(guard, config.outbound.connect_timeout.0)))
+                .build(connector)
         };
+        let connector = |guard: Option<Guard>| finish(Connector::new(guard, config.outbound.connect_timeout.0));
         let shared = Shared {
             public_url,
             own: RwLock::new(Own::default()),
-            trusted: pool(None),
-            guarded: pool(Some(Guard::new(config.outbound.allow.clone()))),
+            trusted: pool(connector(None)),
+            upgrading: pool(connector(None).for_upgrades()),
+            guarded: pool(connector(Some(Guard::new(config.outbound.allow.clone())))),
         };
         Client { shared: Arc::new(shared), untrusted: false }
     }
@@ -219,7 +228,11 @@ impl Client {
             request.headers_mut().entry(HOST).or_insert(unix::HOST_NAME);
         }
         let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-        let pool = if self.untrusted { &self.shared.guarded } else { &self.shared.trusted };
+        let pool = match (self.untrusted, request.headers().contains_key(UPGRADE)) {
+            (true, _) => &self.shared.guarded,
+            (false, true) => &self.shared.upgrading,
+            (false, false) => &self.shared.trusted,
+        };
         match pool.request(request).await {
             Ok(response) => Ok(response.map(Body::new)),
             Err(error) => Err(explain(host, &error)),

@@ -4,16 +4,18 @@
 //! message), 4 the size of the terminal (`{"Width":80,"Height":24}`); with version 5, `255` and a channel closes that channel.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use dte_compute::{ExecInput, ExecOutput, ExecSession};
 use dte_identity::UserRef;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::stream::SplitStream;
+use futures_util::{Sink, SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::answer::Refusal;
 use super::guest::unwelcome;
@@ -29,6 +31,12 @@ const STDERR: u8 = 2;
 const END: u8 = 3;
 const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
+/// How often the connection is tried: who has gone may not be heard, because nothing is read from a caller while the program takes
+/// no input.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long the caller may go on sending after the end was told. A connection that is closed with something unread in it would
+/// take the end along.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What the caller wants to hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,23 +72,44 @@ pub fn serve(
 /// Both directions go on beside each other: one that is held up does not hold up the other.
 async fn talk(socket: WebSocket, session: ExecSession, heard: Heard) {
     let is_v5 = socket.protocol().is_some_and(|protocol| protocol == V5);
-    let (to_caller, from_caller) = socket.split();
+    let (to_caller, mut from_caller) = socket.split();
     let ExecSession { input, output } = session;
-    tokio::select! {
-        () = say(to_caller, output, heard, is_v5) => {}
-        () = listen(from_caller, input, is_v5) => {}
+    let is_told = tokio::select! {
+        is_told = say(to_caller, output, heard, is_v5, PING_EVERY) => is_told,
+        () = listen(&mut from_caller, input, is_v5) => false,
+    };
+    if is_told {
+        let drained = async { while let Some(Ok(_)) = from_caller.next().await {} };
+        drop(timeout(LAST_WORDS, drained).await);
     }
 }
 
-/// Passes on what comes from the pod, to its end.
-async fn say(mut to: SplitSink<WebSocket, Message>, mut output: mpsc::Receiver<ExecOutput>, heard: Heard, is_v5: bool) {
+/// Passes on what comes from the pod. `true`: to its end, which was told; otherwise the caller has gone.
+async fn say(
+    mut to: impl Sink<Message> + Unpin,
+    mut output: mpsc::Receiver<ExecOutput>,
+    heard: Heard,
+    is_v5: bool,
+    ping_every: Duration,
+) -> bool {
     // As API servers do: an empty message says that the connection stands.
     let first = [(heard.stdout, STDOUT), (heard.stderr, STDERR)].iter().find(|(has, _)| *has).map_or(END, |f| f.1);
     if to.send(framed(first, &[])).await.is_err() {
-        return;
+        return false;
     }
+    let mut pings = interval_at(Instant::now() + ping_every, ping_every);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let message = match output.recv().await {
+        let news = tokio::select! {
+            news = output.recv() => news,
+            _ = pings.tick() => {
+                if to.send(Message::Ping(Vec::new().into())).await.is_err() {
+                    return false;
+                }
+                continue;
+            }
+        };
+        let message = match news {
             Some(ExecOutput::Stdout(bytes)) if heard.stdout => framed(STDOUT, &bytes),
             Some(ExecOutput::Stderr(bytes)) if heard.stderr => framed(STDERR, &bytes),
             Some(ExecOutput::StdoutEnd) if is_v5 => framed(CLOSE, &[STDOUT]),
@@ -90,13 +119,13 @@ async fn say(mut to: SplitSink<WebSocket, Message>, mut output: mpsc::Receiver<E
             None => return end(to, &failure("the program is lost")).await,
         };
         if to.send(message).await.is_err() {
-            return;
+            return false;
         }
     }
 }
 
 /// Takes what the caller sends, until the caller has gone.
-async fn listen(mut from: SplitStream<WebSocket>, input: mpsc::Sender<ExecInput>, is_v5: bool) {
+async fn listen(from: &mut SplitStream<WebSocket>, input: mpsc::Sender<ExecInput>, is_v5: bool) {
     let mut input = Some(input);
     while let Some(Ok(message)) = from.next().await {
         let bytes = match &message {
@@ -132,11 +161,10 @@ fn framed(channel: u8, bytes: &[u8]) -> Message {
     Message::Binary([&[channel], bytes].concat().into())
 }
 
-async fn end(mut to: SplitSink<WebSocket, Message>, status: &Value) {
+async fn end(mut to: impl Sink<Message> + Unpin, status: &Value) -> bool {
     let frame = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-    if to.send(framed(END, status.to_string().as_bytes())).await.is_ok() {
-        drop(to.send(Message::Close(Some(frame))).await);
-    }
+    to.send(framed(END, status.to_string().as_bytes())).await.is_ok()
+        && to.send(Message::Close(Some(frame))).await.is_ok()
 }
 
 fn status(exit_code: i32) -> Value {
@@ -159,6 +187,26 @@ fn failure(message: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_has_gone_is_noticed_although_nothing_is_said() {
+        let (sender, mut caller) = mpsc::channel(4);
+        let to = futures_util::sink::unfold(sender, |sender, message| async move {
+            sender.send(message).await.map_err(drop).map(|()| sender)
+        });
+        let (_program, output) = mpsc::channel(1);
+        let heard = Heard { stdout: true, stderr: false };
+        let saying = tokio::spawn(async move {
+            let to = std::pin::pin!(to);
+            say(to, output, heard, true, Duration::from_millis(1)).await
+        });
+        assert_eq!(caller.recv().await, Some(framed(STDOUT, &[])));
+        for _ in 0..3 {
+            assert_eq!(caller.recv().await, Some(Message::Ping(Vec::new().into())));
+        }
+        drop(caller);
+        assert!(!saying.await.expect("no panic"));
+    }
 
     #[test]
     fn what_callers_send() {

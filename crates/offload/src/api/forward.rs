@@ -12,6 +12,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use dte_identity::Principal;
 use serde::Deserialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::answer::Refusal;
@@ -38,5 +39,6 @@ pub async fn forward(
     let upgrade = upgrade.map_err(channels::expected)?;
     let (site, users) = guest::site_of(&shared, &principal, pod).await?;
     let session = site.forward(pod, port.get()).await?;
+    guest::note(&shared, &principal, "pod.port-forward", pod, &users[1], json!({"port": port.get()}));
     Ok(channels::serve(shared, upgrade, session, Heard { stdout: true, stderr: false }, users))
 }

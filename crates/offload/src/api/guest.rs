@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dte_compute::Site;
 use dte_identity::{Principal, UserRef};
 use http::StatusCode;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::answer::{Refusal, may_see};
@@ -26,6 +27,12 @@ pub async fn site_of(
     }
     let site = shared.site(Some(&head.site)).ok_or_else(unknown)?.clone();
     Ok((site, [principal.user_ref(), head.owner]))
+}
+
+/// Writes down that somebody is inside a pod, whoever's it is.
+pub fn note(shared: &Shared, principal: &Principal, action: &str, uid: Uuid, owner: &UserRef, mut detail: Value) {
+    detail["owner"] = owner.name.as_str().into();
+    shared.identity.audit().done(principal, action, &uid.to_string(), detail);
 }
 
 /// Resolves when one of these people may no longer work here.

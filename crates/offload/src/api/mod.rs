@@ -4,6 +4,7 @@
 //! and errors are plain text, which ends up in the pod's status message.
 
 mod answer;
+mod attach;
 mod channels;
 mod create;
 mod delete;
@@ -56,6 +57,7 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         .get("/pods", READ, list::pods)
         .get("/events", READ, events::events)
         .get("/exec", MODIFY, exec::exec)
+        .get("/attach", MODIFY, attach::attach)
         .get("/portForward", MODIFY, forward::forward)
         // The south side: this engine as the plugin of another's API server.
         .any("/plugin/create", CREATE, create::create)

@@ -137,8 +137,8 @@ async fn programs_run_in_a_pod_over_a_web_socket() {
     let uid = pod["metadata"]["uid"].as_str().expect("uid");
     let address =
         server.address("http").or_else(|| server.addresses().first().map(|(_, address)| *address)).expect("an address");
-    let connect = async |query: &str, token: Option<Secret>| {
-        let mut request = format!("ws://{address}/interlink/exec?{query}").into_client_request().expect("a request");
+    let connect = async |path: &str, token: Option<Secret>| {
+        let mut request = format!("ws://{address}/interlink/{path}").into_client_request().expect("a request");
         request.headers_mut().insert("sec-websocket-protocol", "v5.channel.k8s.io".parse().expect("a header"));
         if let Some(token) = token {
             let value = format!("Bearer {}", token.expose());
@@ -147,8 +147,9 @@ async fn programs_run_in_a_pod_over_a_web_socket() {
         let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
         tokio_tungstenite::client_async(request, stream).await
     };
-    let query =
-        format!("pod={uid}&command=sh&command=-c&command=cat%3B+echo+bad+%3E%262%3B+exit+7&stdin=1&stdout=1&stderr=1");
+    let query = format!(
+        "exec?pod={uid}&command=sh&command=-c&command=cat%3B+echo+bad+%3E%262%3B+exit+7&stdin=1&stdout=1&stderr=1"
+    );
     let (mut socket, answer) = connect(&query, Some(bench.engine.admin_token())).await.expect("a socket");
     assert_eq!(answer.headers()["sec-websocket-protocol"], "v5.channel.k8s.io");
     socket.send(Message::Binary(b"\0hello\n".to_vec().into())).await.expect("sent");
@@ -173,11 +174,41 @@ async fn programs_run_in_a_pod_over_a_web_socket() {
         other => panic!("{other:?}"),
     };
     assert_eq!(refused(&query, None).await, 401);
-    let stranger = bench.engine.token_for("stranger", &["compute.modify"]).await;
-    assert_eq!(refused(&query, Some(stranger)).await, 404);
-    let reader = bench.engine.token_for("admin", &["compute.read"]).await;
-    assert_eq!(refused(&query, Some(reader)).await, 403);
-    assert_eq!(refused(&format!("pod={uid}&stdout=1"), Some(bench.engine.admin_token())).await, 400);
+    let port = format!("portForward?pod={uid}&port=8080");
+    let attach = format!("attach?pod={uid}&stdout=1");
+    assert_eq!((refused(&port, None).await, refused(&attach, None).await), (401, 401));
+    for path in [&query, &port, &attach] {
+        let stranger = bench.engine.token_for("stranger", &["compute.modify"]).await;
+        assert_eq!(refused(path, Some(stranger)).await, 404);
+        let reader = bench.engine.token_for("admin", &["compute.read"]).await;
+        assert_eq!(refused(path, Some(reader)).await, 403);
+    }
+    for rest in [
+        "exec?stdout=1",
+        "attach?stdout=1&command=ls",
+        "attach?",
+        "attach?stderr=1&tty=1",
+        "portForward?",
+        "portForward?port=0",
+        "portForward?port=65536",
+    ] {
+        let path = rest.replace('?', &format!("?pod={uid}&"));
+        assert_eq!(refused(&path, Some(bench.engine.admin_token())).await, 400, "{path}");
+    }
+    // Nothing of the pod listens there, whoever else does.
+    for theirs in [address.port(), 1] {
+        let path = format!("portForward?pod={uid}&port={theirs}");
+        let (mut socket, _) = connect(&path, Some(bench.engine.admin_token())).await.expect("a socket");
+        let mut end = String::new();
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Binary(bytes) = message
+                && bytes[0] == 3
+            {
+                end.push_str(&String::from_utf8_lossy(&bytes[1..]));
+            }
+        }
+        assert!(end.contains("no process of the pod listens"), "{end}");
+    }
     bench.admin().delete(&RawPod(pod)).await.expect("deleted");
     server.stop(Duration::from_secs(1)).await;
 }

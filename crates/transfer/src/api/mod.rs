@@ -3,6 +3,8 @@
 //! Clients join the endpoint and a path with a slash too many (`//jobs`), and some add one at the end, so each path is
 //! registered in all of these spellings.
 
+mod activity_shares;
+mod audit;
 mod ban;
 mod caller;
 mod cancel;
@@ -10,6 +12,7 @@ mod complete;
 mod error;
 mod explain;
 mod jobs;
+mod link_shares;
 mod links;
 mod list;
 mod optimiser;
@@ -67,14 +70,14 @@ pub fn routes(shared: Arc<Shared>) -> Routes {
         post "/config/links", Require::Admin, links::set;
         get "/config/links/{name}", Require::Admin, links::one;
         delete "/config/links/{name}", Require::Admin, links::forget;
-        get "/config/shares", Require::Admin, links::shares;
-        post "/config/shares", Require::Admin, links::set_share;
-        delete "/config/shares", Require::Admin, links::forget_share;
-        get "/config/activity_shares", Require::Admin, links::activities;
-        post "/config/activity_shares", Require::Admin, links::set_activities;
-        get "/config/activity_shares/{vo}", Require::Admin, links::activities_of;
-        delete "/config/activity_shares/{vo}", Require::Admin, links::forget_activities;
-        get "/config/audit", Require::Admin, links::audit;
+        get "/config/shares", Require::Admin, link_shares::list;
+        post "/config/shares", Require::Admin, link_shares::set;
+        delete "/config/shares", Require::Admin, link_shares::forget;
+        get "/config/activity_shares", Require::Admin, activity_shares::list;
+        post "/config/activity_shares", Require::Admin, activity_shares::set;
+        get "/config/activity_shares/{vo}", Require::Admin, activity_shares::one;
+        delete "/config/activity_shares/{vo}", Require::Admin, activity_shares::forget;
+        get "/config/audit", Require::Admin, audit::list;
         get "/optimizer", Require::Admin, optimiser::enabled;
         get "/optimizer/evolution", Require::Admin, optimiser::evolution;
         get "/optimizer/current", Require::Admin, optimiser::current;

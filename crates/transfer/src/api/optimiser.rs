@@ -13,6 +13,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::audit::noted;
 use crate::api::ban::{members, storage_element};
 use crate::api::error::FtsError;
 use crate::model::reader::Reader;
@@ -94,15 +95,14 @@ pub async fn set(
     let active = reader.integer("active").ok().flatten().filter(|active| (1..=MOST_ACTIVE).contains(active));
     let active = active.and_then(|active| u32::try_from(active).ok());
     let active = active.ok_or_else(|| FtsError::bad("Active must be a positive number"))?;
-    let (dn, what) = (principal.subject.to_string(), Value::Object(members).to_string());
-    let write = shared.store.write(move |tx| {
+    let what = Value::Object(members).to_string();
+    let changed = noted(&shared, &principal, "optimizer", what, move |tx| {
         let now = Timestamp::now();
         let mut memory = optimum::memories(tx)?.remove(&link).unwrap_or_default();
         memory.active = active;
         optimum::keep(tx, &link, &memory, None, now)?;
-        rules::note(tx, &dn, "optimizer", &what, now)?;
-        Ok::<_, dte_store::Error>((link.clone(), memory, now))
+        Ok((link.clone(), memory, now))
     });
-    let set = shown(write.await?);
+    let set = shown(changed.await?);
     Ok(Json([set.clone(), set]))
 }

@@ -9,19 +9,19 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use dte_base::time::Timestamp;
 use dte_http::Query;
 use dte_identity::Principal;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::api::audit::noted;
 use crate::api::ban::{members, storage_element};
 use crate::api::error::FtsError;
 use crate::model::rules::{ANY, StorageRule};
 use crate::model::support::TpcSupport;
 use crate::shared::Shared;
-use crate::store::{rules, storages};
+use crate::store::storages;
 
 /// Storages of one request.
 const MOST_STORAGES: usize = 200;
@@ -72,8 +72,8 @@ pub async fn set(
     }
     let wanted = members.iter().map(|(name, said)| Ok((named(name.clone())?, read(said)?)));
     let wanted = wanted.collect::<Result<Vec<(String, Said)>, FtsError>>()?;
-    let (dn, what) = (principal.subject.to_string(), Value::Object(members).to_string());
-    let write = shared.store.write(move |tx| {
+    let what = Value::Object(members).to_string();
+    let changed = noted(&shared, &principal, "se-config", what, move |tx| {
         let known = storages::all(tx)?;
         let mut answer = Map::new();
         for (name, said) in &wanted {
@@ -82,10 +82,9 @@ pub async fn set(
             storages::set(tx, name, support, &rule)?;
             answer.insert(name.clone(), shown(support, &rule));
         }
-        rules::note(tx, &dn, "se-config", &what, Timestamp::now())?;
-        Ok::<_, dte_store::Error>(answer)
+        Ok(answer)
     });
-    Ok(Json(write.await?))
+    Ok(Json(changed.await?))
 }
 
 /// What a request says of a storage: for each member nothing, that it is not limited, or a number.
@@ -154,11 +153,7 @@ pub async fn forget(
     Query(which): Query<Which>,
 ) -> Result<StatusCode, FtsError> {
     let storage = named(which.se.ok_or_else(|| FtsError::bad("Missing se parameter"))?)?;
-    let dn = principal.subject.to_string();
-    let write = shared.store.write(move |tx| {
-        storages::forget(tx, &storage)?;
-        rules::note(tx, &dn, "se-config", &format!("delete {storage}"), Timestamp::now())
-    });
-    write.await?;
+    let what = format!("delete {storage}");
+    noted(&shared, &principal, "se-config", what, move |tx| Ok(storages::forget(tx, &storage)?)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -23,6 +23,7 @@ use crate::model::place::StorageUrl;
 use crate::model::submission::{self, NewJob};
 use crate::shared::Shared;
 use crate::store::submit::{Inserted, insert};
+use crate::work::storage::may_use_bucket;
 
 /// Larger bodies are read off the threads that serve requests.
 const LARGE: usize = 256 << 10;
@@ -99,6 +100,10 @@ fn claims_of(token: &str) -> Option<Value> {
 /// given that user's business; the edge asks again at the time of the copy.
 fn check_storage_rights(shared: &Shared, job: &NewJob, principal: &Principal) -> Result<(), FtsError> {
     let check = |url: &StorageUrl, op: StorageOp| -> Result<(), FtsError> {
+        if url.is_object() {
+            let may = may_use_bucket(shared, &principal.user_ref(), url);
+            return may.map_err(|error| FtsError::forbidden(error.to_string()));
+        }
         if url.address().origin() != shared.client.public_url().origin() {
             return Ok(());
         }

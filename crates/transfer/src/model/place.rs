@@ -4,7 +4,9 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// What this mover can carry.
-const SCHEMES: [&str; 4] = ["https", "http", "davs", "dav"];
+const SCHEMES: [&str; 6] = ["https", "http", "davs", "dav", "s3s", "s3"];
+/// Those of object stores. Their URLs begin like those of other servers; who speaks to them speaks S3.
+const OBJECT_SCHEMES: [&str; 2] = ["s3s", "s3"];
 /// Longer URLs are refused by the storages of the field.
 const LONGEST: usize = 2048;
 /// Below this path our edges show their areas.
@@ -15,8 +17,10 @@ const EDGE_PREFIX: &str = "/dav/";
 pub struct StorageUrl {
     /// As the submitter wrote it, without blanks around it.
     text: String,
-    /// The same with `https` for `davs` and `http` for `dav`.
+    /// The same with `https` for `davs` and `s3s`, `http` for `dav` and `s3`.
     address: Url,
+    /// Its scheme, if it is that of an object store.
+    object_scheme: Option<&'static str>,
 }
 
 /// Why a text is not the URL of a file on a storage.
@@ -79,11 +83,17 @@ impl StorageUrl {
         if !address.username().is_empty() || address.password().is_some() {
             return Err(BadUrl::Credentials);
         }
-        Ok(StorageUrl { text: text.to_owned(), address })
+        let object_scheme = OBJECT_SCHEMES.into_iter().find(|known| *known == scheme);
+        Ok(StorageUrl { text: text.to_owned(), address, object_scheme })
     }
 
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it is in an object store, which knows no tokens and makes no copies by itself.
+    pub fn is_object(&self) -> bool {
+        self.object_scheme.is_some()
     }
 
     /// Where requests go.
@@ -93,7 +103,7 @@ impl StorageUrl {
 
     /// The storage element, by the name under which lines, rules and bans know it ([`storage_key`]), without its port.
     pub fn storage_element(&self) -> String {
-        format!("{}://{}", self.address.scheme(), self.host())
+        format!("{}://{}", self.object_scheme.unwrap_or(self.address.scheme()), self.host())
     }
 
     /// `scheme://hostname`: the storage element as the submitter wrote it.
@@ -139,6 +149,9 @@ impl StorageUrl {
 
     /// Whether requests to this URL may carry a token: over TLS, or without leaving the machine.
     pub fn may_carry_token(&self) -> bool {
+        if self.is_object() {
+            return false;
+        }
         self.address.scheme() == "https"
             || match self.address.host() {
                 Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -219,6 +232,19 @@ mod tests {
         assert_eq!((other.link_end().as_str(), other.scope_path()), ("h:80/pnfs", "/pnfs/x"));
         assert!(!other.may_carry_token());
         assert!(StorageUrl::parse("http://127.0.0.1:1/x").expect("parses").may_carry_token());
+    }
+
+    #[test]
+    fn objects() {
+        let url = StorageUrl::parse("s3s://Store.example:9000/bucket/a/b").expect("parses");
+        assert!(url.is_object() && !url.may_carry_token());
+        assert_eq!(url.storage_element(), "s3s://store.example");
+        assert_eq!(storage_key("S3S://Store.example").as_deref(), Some("s3s://store.example"));
+        assert_eq!(
+            (url.storage_as_written().as_str(), url.link_end().as_str()),
+            ("s3s://store.example", "store.example:9000/bucket")
+        );
+        assert_eq!(bad("s3://host/"), "Missing path (s3://host/)");
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod mover;
 pub mod optimise;
 pub mod planner;
 mod reap;
-mod storage;
+pub mod storage;
 pub mod third_party;
 pub mod together;
 

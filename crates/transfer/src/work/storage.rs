@@ -1,7 +1,7 @@
 //! From the URLs of a file to storages that are used as its submitter.
 
 use dte_base::secret::Secret;
-use dte_identity::{Error as IdentityError, UserRef};
+use dte_identity::{Error as IdentityError, Group, UserRef};
 use dte_storage::Location;
 use dte_storage::third_party::Party;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -16,7 +16,8 @@ use crate::work::third_party::Reach;
 pub struct Ends {
     pub source: Location,
     pub destination: Location,
-    /// Both as servers that may make the copy themselves; none where one end is this engine, through which the bytes go anyway.
+    /// Both as servers that may make the copy themselves; none where one end is this engine, through which the bytes go anyway, or
+    /// an object store.
     pub parties: Option<Parties>,
 }
 
@@ -30,6 +31,11 @@ pub struct Parties {
 
 /// Finds both ends, to be used with tokens that are good for their hosts and these paths only.
 pub fn open(shared: &Shared, user: &UserRef, source: &StorageUrl, destination: &StorageUrl) -> Result<Ends, Failure> {
+    for (url, side) in [(source, dte_storage::Side::Source), (destination, dte_storage::Side::Destination)] {
+        if url.is_object() {
+            may_use_bucket(shared, user, url).map_err(|error| Failure::from(error.at(side)))?;
+        }
+    }
     let own = [source, destination].map(|url| is_own(shared, url));
     let (from, to) = (source.scope_path(), destination.scope_path());
     // Elsewhere a copy goes by way of a temporary name beside the final one.
@@ -57,7 +63,12 @@ pub fn open(shared: &Shared, user: &UserRef, source: &StorageUrl, destination: &
         let party = Party::new(shared.client.untrusted(), url.address().as_str(), headers);
         party.map_err(|error| bad_url(url, side, &error.to_string()))
     };
-    let parties = if own == [false, false] {
+    let is_object = source.is_object() || destination.is_object();
+    if is_object && !shared.settings.streamed {
+        let text = "object stores make no copies by themselves, and [transfer] streamed is off";
+        return Err(dte_storage::Error::new(dte_storage::Errno::ENOSYS, text).at(dte_storage::Side::Transfer).into());
+    }
+    let parties = if own == [false, false] && !is_object {
         Some(Parties {
             source: party(source, reader.as_ref(), dte_storage::Side::Source)?,
             destination: party(destination, writer.as_ref(), dte_storage::Side::Destination)?,
@@ -78,7 +89,27 @@ fn bad_url(url: &StorageUrl, side: dte_storage::Side, why: &str) -> Failure {
     dte_storage::Error::new(dte_storage::Errno::EINVAL, text).at(side).into()
 }
 
+/// The engine's own credential for an object store serves those accounts only that its configuration names.
+pub fn may_use_bucket(shared: &Shared, user: &UserRef, url: &StorageUrl) -> Result<(), dte_storage::Error> {
+    let refused = || {
+        let text = format!("{}: {} may not use this object store", url.as_str(), user.name);
+        dte_storage::Error::new(dte_storage::Errno::EACCES, text)
+    };
+    let access = shared.storages.bucket_access(url.as_str()).ok_or_else(refused)??;
+    // Names of other issuers are not ours.
+    if user.issuer != shared.identity.issuer() {
+        return Err(refused());
+    }
+    let groups = shared.identity.groups_of_account(&user.name).into_iter();
+    let groups: Vec<String> = groups.map(|group| Group { role: None, ..group }.name()).collect();
+    if access.permits(&user.name, &groups) { Ok(()) } else { Err(refused()) }
+}
+
 fn is_own(shared: &Shared, url: &StorageUrl) -> bool {
+    !url.is_object() && is_own_address(shared, url)
+}
+
+fn is_own_address(shared: &Shared, url: &StorageUrl) -> bool {
     url.address().origin() == shared.client.public_url().origin() || shared.client.is_own(url.address().as_str())
 }
 

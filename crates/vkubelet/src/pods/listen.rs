@@ -77,7 +77,7 @@ pub async fn run(controller: Arc<Controller>) {
 
 async fn stream(controller: &Controller) -> Result<(), Error> {
     let site = &controller.site;
-    let mut request = site.http().request(Method::GET, site.url("events")).header(ACCEPT, "text/event-stream");
+    let mut request = site.http()?.request(Method::GET, site.url("events")).header(ACCEPT, "text/event-stream");
     if let Some(token) = site.token().await? {
         request = request.bearer(&token);
     }

@@ -4,11 +4,12 @@
 //! * [`services`]: the variables that tell of services;
 //! * [`environment`]: `env` and `envFrom` in Kubernetes' order;
 //! * [`downward`]: what a pod may know of itself;
-//! * [`volumes`]: the contents of volumes;
+//! * [`volumes`]: the contents of volumes; [`claims`]: where persistent ones are at the site;
 //! * [`wire`]: all of it together as an interLink request.
 //!
 //! Only [`sources`] speaks to anybody.
 
+pub mod claims;
 pub mod downward;
 pub mod environment;
 pub mod services;

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+};
 use kube::api::{Api, ListParams, PostParams};
 
 use super::Unresolved;
+use super::claims::{self, Claimed};
 use crate::Error;
 use crate::cluster::{Cluster, found, refused_with};
 use crate::node::Facts;
@@ -20,6 +23,8 @@ const SHORTEST_TOKEN_LIFETIME: i64 = 600;
 pub struct Sources {
     pub config_maps: BTreeMap<String, ConfigMap>,
     pub secrets: BTreeMap<String, Secret>,
+    /// Where claimed volumes are at the site, or why not.
+    pub claims: BTreeMap<String, Result<Claimed, Unresolved>>,
     /// The services of the pod's namespace.
     pub services: Vec<Service>,
     /// `default/kubernetes`
@@ -36,6 +41,7 @@ pub struct Sources {
 pub struct Wanted {
     pub config_maps: BTreeSet<String>,
     pub secrets: BTreeSet<String>,
+    pub claims: BTreeSet<String>,
 }
 
 /// The containers of a pod, init containers first.
@@ -62,6 +68,7 @@ pub fn wanted(pod: &Pod) -> Wanted {
     for volume in spec.volumes.iter().flatten() {
         wanted.config_maps.extend(volume.config_map.as_ref().map(|source| source.name.clone()));
         wanted.secrets.extend(volume.secret.as_ref().and_then(|source| source.secret_name.clone()));
+        wanted.claims.extend(volume.persistent_volume_claim.as_ref().map(|source| source.claim_name.clone()));
         let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
         for source in projected {
             wanted.config_maps.extend(source.config_map.as_ref().map(|source| source.name.clone()));
@@ -100,6 +107,15 @@ pub async fn fetch(
             secrets.insert(name, secret);
         }
     }
+    let mut claims = BTreeMap::new();
+    for name in wanted.claims {
+        let claimed = match claimed(cluster, &namespace, &name).await {
+            Ok(claimed) => Ok(claimed),
+            Err(Error::Unresolved(why)) => Err(why),
+            Err(error) => return Err(error),
+        };
+        claims.insert(name, claimed);
+    }
     let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
     let services = match links {
         true => Api::<Service>::namespaced(client.clone(), &namespace).list(&ListParams::default()).await?.items,
@@ -107,7 +123,33 @@ pub async fn fetch(
     };
     let api_service = found(Api::<Service>::namespaced(client.clone(), "default").get("kubernetes").await)?;
     let tokens = tokens(cluster, pod, &namespace).await?;
-    Ok(Sources { config_maps, secrets, services, api_service, tokens, node, kubernetes_api })
+    Ok(Sources { config_maps, secrets, claims, services, api_service, tokens, node, kubernetes_api })
+}
+
+/// Where a claim's volume is at the site.
+async fn claimed(cluster: &Cluster, namespace: &str, name: &str) -> Result<Claimed, Error> {
+    let all = Api::<PersistentVolumeClaim>::namespaced(cluster.client.clone(), namespace);
+    let claim = readable(all.get(name).await, "persistentvolumeclaims")?;
+    let absent = |what: &str, name: &str| Unresolved::Missing {
+        reason: "FailedMount",
+        message: format!("there is no {what} {name:?}"),
+    };
+    let claim = claim.ok_or_else(|| absent("claim", name))?;
+    let bound = claims::volume_of(&claim)?;
+    let volume = Api::<PersistentVolume>::all(cluster.client.clone()).get(bound).await;
+    let volume = readable(volume, "persistentvolumes")?.ok_or_else(|| absent("persistent volume", bound))?;
+    Ok(claims::place(&claim, &volume)?)
+}
+
+/// An older role of ours may not read these.
+fn readable<T>(answer: Result<T, kube::Error>, what: &str) -> Result<Option<T>, Error> {
+    match answer {
+        Err(error) if refused_with(&error) == Some(403) => {
+            let text = format!("the virtual kubelet's role must let it get {what} for persistent volumes");
+            Err(Unresolved::Volume(text).into())
+        }
+        other => Ok(found(other)?),
+    }
 }
 
 /// A token for each projection that asks for one, bound to the pod: it dies with it.
@@ -161,12 +203,13 @@ mod tests {
             "initContainers": [{"name": "i", "envFrom": [{"configMapRef": {"name": "a"}}, {"secretRef": {"name": "s1"}}]}],
             "containers": [{"name": "c", "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s2", "key": "k"}}},
                 {"name": "Y", "valueFrom": {"configMapKeyRef": {"name": "b", "key": "k"}}}]}],
-            "volumes": [{"name": "v", "configMap": {"name": "c"}}, {"name": "w", "secret": {"secretName": "s3"}},
+            "volumes": [{"name": "p", "persistentVolumeClaim": {"claimName": "claim"}}, {"name": "v", "configMap": {"name": "c"}}, {"name": "w", "secret": {"secretName": "s3"}},
                 {"name": "z", "projected": {"sources": [{"configMap": {"name": "d"}}, {"secret": {"name": "s4"}}]}}]
         }}))
         .expect("a pod");
         let wanted = wanted(&pod);
         assert_eq!(wanted.config_maps.into_iter().collect::<String>(), "abcd");
         assert_eq!(wanted.secrets.into_iter().collect::<Vec<_>>(), ["pull", "s1", "s2", "s3", "s4"]);
+        assert_eq!(wanted.claims.into_iter().collect::<Vec<_>>(), ["claim"]);
     }
 }

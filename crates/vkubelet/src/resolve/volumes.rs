@@ -6,6 +6,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, Volume, VolumeProjection};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::claims::Claimed;
 use super::environment::{Kind, absent, without_key};
 use super::sources::{Sources, containers};
 use super::{Remark, Unresolved, downward};
@@ -17,6 +18,8 @@ pub struct Contents {
     pub secrets: Vec<Secret>,
     /// Named by volume: what is projected into it, by path.
     pub projected: Vec<ConfigMap>,
+    /// Folders of the site that stand for claimed volumes, by volume.
+    pub claimed: BTreeMap<String, Claimed>,
     pub remarks: Vec<Remark>,
 }
 
@@ -77,10 +80,16 @@ fn one(
             files.put(&item.path, downward_file(pod, item, sources).map_err(within)?.into_bytes());
         }
         contents.projected.push(files.named(&volume.name));
+    } else if let Some(asked) = &volume.persistent_volume_claim {
+        let place = sources.claims.get(&asked.claim_name).cloned();
+        let place =
+            place.unwrap_or_else(|| Err(Unresolved::Volume("it was not looked at".to_owned()))).map_err(within)?;
+        let read_only = place.read_only || asked.read_only.unwrap_or(false);
+        contents.claimed.insert(volume.name.clone(), Claimed { read_only, ..place });
     } else if volume.empty_dir.is_none() && volume.host_path.is_none() {
         let kind = kind_of(volume);
         return Err(Unresolved::Volume(format!(
-            "volume {:?}: volumes of the kind {kind} cannot be mounted at a remote site; configMap, secret, projected, downwardAPI, emptyDir and hostPath can",
+            "volume {:?}: volumes of the kind {kind} cannot be mounted at a remote site; configMap, secret, projected, downwardAPI, emptyDir, hostPath and persistentVolumeClaim can",
             volume.name
         )));
     }
@@ -93,6 +102,9 @@ fn in_volume(name: &str, error: Unresolved) -> Unresolved {
             Unresolved::Missing { reason: "FailedMount", message: format!("volume {name:?}: {message}") }
         }
         Unresolved::Nonsense(message) => Unresolved::Nonsense(format!("volume {name:?}: {message}")),
+        Unresolved::Volume(message) if !message.starts_with("volume ") => {
+            Unresolved::Volume(format!("volume {name:?}: {message}"))
+        }
         other => other,
     }
 }
@@ -264,6 +276,10 @@ mod tests {
         let sources = Sources {
             config_maps: BTreeMap::from([("m".to_owned(), serde_json::from_value(map).expect("a map"))]),
             secrets: BTreeMap::from([("s".to_owned(), serde_json::from_value(secret).expect("a secret"))]),
+            claims: BTreeMap::from([
+                ("data".to_owned(), Ok(Claimed { path: "/data".into(), read_only: false })),
+                ("far".to_owned(), Err(Unresolved::Volume("nobody has said where".into()))),
+            ]),
             services: Vec::new(),
             api_service: None,
             tokens: BTreeMap::from([(("v".to_owned(), "token".to_owned()), "t0ken".to_owned())]),
@@ -295,6 +311,16 @@ mod tests {
         .expect("contents");
         assert_eq!((contents.config_maps.len(), contents.secrets.len(), contents.remarks.len()), (1, 1, 1));
         assert_eq!(contents.config_maps[0].metadata.uid, None);
+    }
+
+    #[test]
+    fn claims_are_folders_of_the_site() {
+        let contents = ask(json!([{"name": "a", "persistentVolumeClaim": {"claimName": "data"}},
+            {"name": "b", "persistentVolumeClaim": {"claimName": "data", "readOnly": true}}]))
+        .expect("contents");
+        assert_eq!((contents.claimed["a"].read_only, contents.claimed["b"].read_only), (false, true));
+        let error = ask(json!([{"name": "a", "persistentVolumeClaim": {"claimName": "far"}}])).expect_err("nowhere");
+        assert_eq!(error.to_string(), "volume \"a\": nobody has said where");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The interLink request for a pod. Pure.
 
+use std::collections::BTreeMap;
+
 use dte_protocol_interlink::{PodCreateRequests, RawPod, SITE_SELECTOR};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value, json};
 
+use super::claims::Claimed;
 use super::environment::{self, Environment};
 use super::sources::{Sources, containers};
 use super::{Remark, Unresolved, volumes};
@@ -34,6 +37,7 @@ pub fn request(
     volumes::pull_secrets(pod, sources, &mut contents.secrets);
     let mut remarks = contents.remarks;
     let mut sent = tidy(raw);
+    mount_claimed(&mut sent, &contents.claimed);
     for container in containers(pod) {
         let (environment, more) =
             environment::resolve(pod, container, sources).map_err(|error| in_container(&container.name, error))?;
@@ -73,6 +77,26 @@ pub fn tidy(raw: &RawPod) -> Value {
         }
     }
     pod
+}
+
+/// Claimed volumes become folders of the site.
+fn mount_claimed(pod: &mut Value, claimed: &BTreeMap<String, Claimed>) {
+    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let name_of = |one: &Value| one.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = name_of(volume);
+        if let Some(place) = claimed.get(&name) {
+            *volume = json!({ "name": name, "hostPath": { "path": place.path, "type": "Directory" } });
+        }
+    }
+    let lists = spec.iter_mut().filter(|(key, _)| matches!(key.as_str(), "containers" | "initContainers"));
+    for container in lists.filter_map(|(_, list)| list.as_array_mut()).flatten() {
+        for mount in container.get_mut("volumeMounts").and_then(Value::as_array_mut).into_iter().flatten() {
+            if claimed.get(&name_of(mount)).is_some_and(|place| place.read_only) {
+                mount["readOnly"] = json!(true);
+            }
+        }
+    }
 }
 
 fn container_of<'a>(pod: &'a mut Value, name: &str) -> Option<&'a mut Map<String, Value>> {
@@ -119,15 +143,14 @@ fn address(pod: &mut Value, manner: &Manner<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::node::Facts;
 
     fn send(site_expands: bool) -> Value {
         let raw = RawPod(json!({
             "metadata": {"name": "p", "namespace": "n", "uid": "u", "managedFields": [{}], "annotations": {LAST_APPLIED: "{}"}},
-            "spec": {"containers": [{"name": "c", "image": "host", "command": ["sh", "-c", "$(A) $$(A)"],
+            "spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data", "readOnly": true}}],
+                "containers": [{"name": "c", "image": "host", "volumeMounts": [{"name": "v", "mountPath": "/v"}], "command": ["sh", "-c", "$(A) $$(A)"],
                 "envFrom": [{"configMapRef": {"name": "none", "optional": true}}],
                 "env": [{"name": "A", "value": "1$"}], "fromTheFuture": true}]}
         }));
@@ -136,6 +159,7 @@ mod tests {
         let sources = Sources {
             config_maps: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            claims: BTreeMap::from([("data".to_owned(), Ok(Claimed { path: "/data".into(), read_only: false }))]),
             services: Vec::new(),
             api_service: None,
             tokens: BTreeMap::new(),
@@ -158,6 +182,8 @@ mod tests {
         assert_eq!(pod["metadata"]["annotations"], json!({CLUSTER_ANNOTATION: "cluster-1", NODE_ANNOTATION: "n1"}));
         assert_eq!(pod["spec"]["nodeSelector"][SITE_SELECTOR], "slurm");
         assert_eq!(pod["metadata"].get("managedFields"), None);
+        assert_eq!(pod["spec"]["volumes"], json!([{"name": "v", "hostPath": {"path": "/data", "type": "Directory"}}]));
+        assert_eq!(container["volumeMounts"], json!([{"name": "v", "mountPath": "/v", "readOnly": true}]));
     }
 
     #[test]

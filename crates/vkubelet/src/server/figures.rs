@@ -31,7 +31,7 @@ async fn usage(controller: &Controller) -> Result<HashMap<String, Usage>, Error>
     if !site.is_engine() {
         return Ok(HashMap::new());
     }
-    let mut request = site.http().request(Method::GET, format!("{}?limit={PAGE}", site.url("pods")));
+    let mut request = site.http()?.request(Method::GET, format!("{}?limit={PAGE}", site.url("pods")));
     if let Some(token) = site.token().await? {
         request = request.bearer(&token);
     }

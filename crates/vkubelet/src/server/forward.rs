@@ -12,21 +12,19 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::response::Response;
+use dte_http::{ClientError, WebSocket as WebSocketToSite};
 use futures_util::{SinkExt, StreamExt};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio_tungstenite::WebSocketStream;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_tungstenite::tungstenite::Message as ToSite;
-use tokio_tungstenite::tungstenite::handshake::client::generate_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::Refusal;
 use super::spdy::Nonsense;
 use super::spdy::frame::{self, Decoder, Frame};
-use super::streams::ask;
+use super::streams::shown;
 use crate::pods::Controller;
 
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
@@ -40,6 +38,8 @@ const CLOSE: u8 = 255;
 const MOST_STREAMS: usize = 512;
 /// Pieces under way in one direction.
 const UNDER_WAY: usize = 16;
+/// How often the caller is tried: who has gone may not be heard, because nothing is read while a pod takes no more.
+const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long the end of a connection may take to be told.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -85,8 +85,15 @@ async fn serve(socket: WebSocket, pod: Pod) {
     let (mut to, mut from) = socket.split();
     let (tell, mut told) = mpsc::channel::<Vec<u8>>(UNDER_WAY);
     let writing = async {
-        while let Some(bytes) = told.recv().await {
-            if to.send(Message::Binary(bytes.into())).await.is_err() {
+        let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let message = tokio::select! {
+                told = told.recv() => told.map(|bytes| Message::Binary(bytes.into())),
+                _ = pings.tick() => Some(Message::Ping(Vec::new().into())),
+            };
+            let Some(message) = message else { return };
+            if to.send(message).await.is_err() {
                 return;
             }
         }
@@ -288,23 +295,15 @@ impl Connection {
     }
 
     /// Agrees on a WebSocket with the engine.
-    async fn connect(&self) -> Result<WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>, Refusal> {
-        let bad = |text: String| Refusal(StatusCode::BAD_GATEWAY, text);
+    async fn connect(&self) -> Result<WebSocketToSite, Refusal> {
         let controller = &self.pod.controller;
         let url = format!("{}?pod={}&port={}", controller.site.url("portForward"), self.pod.uid, self.port);
-        let mut headers = HeaderMap::new();
-        let key = HeaderValue::from_str(&generate_key()).map_err(|error| bad(error.to_string()))?;
-        headers.insert(header::SEC_WEBSOCKET_KEY, key);
-        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(TO_SITE));
-        let answer = ask(controller, &url, &headers).await?;
-        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let status = answer.status();
-            let text = dte_http::Reply::from(answer).text().await.unwrap_or_default();
-            return Err(Refusal(status, text));
-        }
-        let upgraded = hyper::upgrade::on(answer).await.map_err(|error| bad(error.to_string()))?;
-        Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
+        let shown = shown(controller).await?;
+        let agreed = controller.site.http()?.web_socket(&url, shown, TO_SITE).await;
+        agreed.map_err(|error| match error {
+            ClientError::Status { status, detail } => Refusal(status, detail),
+            other => Refusal(StatusCode::BAD_GATEWAY, other.to_string()),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The kubelet's HTTPS address, which the API server calls for logs, exec, figures and lists of pods.
 //!
-//! * [`certificate`]: what is shown;
+//! * [`certificate`]: what is shown; [`serving`]: how the cluster is asked for it;
 //! * [`access`]: who may call: a client certificate of the cluster or a token, and what the cluster says they may do;
 //! * [`logs`], [`streams`], `forward` (with `spdy`), [`figures`]: the routes.
 
@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod figures;
 mod forward;
 pub mod logs;
+pub mod serving;
 mod spdy;
 pub mod streams;
 
@@ -48,12 +49,15 @@ pub struct Server {
     controller: Arc<Controller>,
     tls: TlsAcceptor,
     router: Router,
+    keeper: Option<serving::Keeper>,
 }
 
 impl Server {
     pub async fn new(controller: Arc<Controller>) -> Result<Self, Error> {
         let authority = access::client_authority(&controller.cluster, &controller.settings).await?;
-        let tls = TlsAcceptor::from(Arc::new(certificate::server(&controller.settings, &authority)?));
+        let shown = Arc::new(certificate::Shown::new(&controller.settings)?);
+        let tls = TlsAcceptor::from(Arc::new(certificate::server(Arc::clone(&shown), &authority)?));
+        let keeper = serving::Keeper::new(controller.cluster.clone(), &controller.settings, shown);
         let access = Arc::new(Access::new(controller.cluster.clone(), &controller.settings.node_name));
         let router = Router::new()
             .route("/healthz", get(|| async { "ok" }))
@@ -61,19 +65,23 @@ impl Server {
             .route("/runningpods/", get(pods))
             .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::logs))
             .route("/exec/{namespace}/{pod}/{container}", any(streams::exec))
-            .route("/attach/{namespace}/{pod}/{container}", any(streams::nowhere))
+            .route("/attach/{namespace}/{pod}/{container}", any(streams::attach))
             .route("/portForward/{namespace}/{pod}", any(forward::port_forward))
             .route("/stats/summary", get(figures::summary))
             .route("/metrics/resource", get(figures::resource))
             .fallback(|| async { (StatusCode::NOT_FOUND, "404 request not found") })
             .layer(middleware::from_fn_with_state(access, access::check))
             .with_state(Arc::clone(&controller));
-        Ok(Server { controller, tls, router })
+        Ok(Server { controller, tls, router, keeper })
     }
 
     /// Serves until the end.
     pub async fn run(self, listener: TcpListener) {
         let tasks = self.controller.tasks.clone();
+        if let Some(keeper) = self.keeper {
+            let for_keeper = tasks.clone();
+            tasks.spawn("serving certificate", async move { keeper.run(for_keeper).await });
+        }
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,

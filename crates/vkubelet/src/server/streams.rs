@@ -1,46 +1,40 @@
-//! `/exec`: a stream between a caller and a program in a container; `/attach` is not had at a site.
+//! `/exec` and `/attach`: a stream between a caller and a program in a container, or the container's own.
 //!
 //! The API server passes WebSockets on to nodes that declare to understand them, and so does this kubelet: once the site has
 //! agreed, bytes are copied both ways and nothing is read on the way. Callers that speak SPDY are told that it is not had here.
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
 
 use super::Refusal;
 use crate::pods::Controller;
-use dte_base::tasks::Tasks;
 use dte_protocol_interlink::InterlinkError;
-
-/// What belongs to the agreement about the WebSocket and is passed on.
-const PASSED: &[&str] =
-    &["sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-accept"];
 
 pub async fn exec(
     State(controller): State<Arc<Controller>>,
     Path((namespace, pod, container)): Path<(String, String, String)>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    open(&controller, &namespace, &pod, &container, request).await
+    open(&controller, "exec", [&namespace, &pod, &container], request).await
 }
 
-pub async fn nowhere() -> Refusal {
-    Refusal(
-        StatusCode::NOT_IMPLEMENTED,
-        "the sites of virtual nodes have no attach: use kubectl exec, or kubectl logs -f".to_owned(),
-    )
+pub async fn attach(
+    State(controller): State<Arc<Controller>>,
+    Path((namespace, pod, container)): Path<(String, String, String)>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    open(&controller, "attach", [&namespace, &pod, &container], request).await
 }
 
+/// `what` is asked of the site by the same name.
 async fn open(
     controller: &Controller,
-    namespace: &str,
-    name: &str,
-    container: &str,
-    mut request: Request,
+    what: &str,
+    [namespace, name, container]: [&str; 3],
+    request: Request,
 ) -> Result<Response, Refusal> {
     let Some(entry) = controller.table.named(namespace, name) else {
         return Err(Refusal(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found")));
@@ -55,64 +49,23 @@ async fn open(
         return Err(Refusal(StatusCode::NOT_IMPLEMENTED, text.to_owned()));
     }
     if !controller.site.is_engine() {
-        return Err(Refusal(StatusCode::NOT_IMPLEMENTED, "this site has no exec".to_owned()));
+        return Err(Refusal(StatusCode::NOT_IMPLEMENTED, format!("this site has no {what}")));
     }
-    let query = request.uri().query().unwrap_or_default();
-    let url = format!("{}?pod={}&container={container}&{query}", controller.site.url("exec"), entry.raw.uid());
-    let answer = ask(controller, &url, request.headers()).await?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let (parts, body) = answer.into_parts();
-        let mut refusal = Response::new(body);
-        *refusal.status_mut() = parts.status;
-        return Ok(refusal);
-    }
-    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    pass(answer.headers(), response.headers_mut());
-    join(&controller.tasks, hyper::upgrade::on(&mut request), hyper::upgrade::on(answer));
-    Ok(response)
+    // Which pod and container it is was found here; what else the caller says of them does not count.
+    let is_said = |pair: &&str| !matches!(pair.split('=').next(), Some("pod" | "container"));
+    let query: Vec<&str> = request.uri().query().unwrap_or_default().split('&').filter(is_said).collect();
+    let query = query.join("&");
+    let url = format!("{}?pod={}&container={container}&{query}", controller.site.url(what), entry.raw.uid());
+    let shown = shown(controller).await?;
+    let answer = controller.site.http()?.relay_web_socket(&controller.tasks, request, &url, shown).await;
+    answer.map_err(|error| crate::Error::Site(InterlinkError::from(error)).into())
 }
 
-/// Asks the site for the same stream.
-pub(super) async fn ask(controller: &Controller, url: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let bad = |error: http::Error| Refusal(StatusCode::BAD_REQUEST, error.to_string());
-    let mut wanted = http::Request::builder().method(Method::GET).uri(url).body(Body::empty()).map_err(bad)?;
-    pass(headers, wanted.headers_mut());
-    if let Some(token) = controller.site.token().await? {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-            .map_err(|_| Refusal(StatusCode::BAD_GATEWAY, "the token has impossible characters".to_owned()))?;
-        value.set_sensitive(true);
-        wanted.headers_mut().insert(header::AUTHORIZATION, value);
-    }
-    controller.site.http().send(wanted).await.map_err(|error| crate::Error::Site(InterlinkError::from(error)).into())
-}
-
-fn pass(from: &HeaderMap, to: &mut HeaderMap) {
-    to.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    to.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    for (name, value) in from.iter().filter(|(name, _)| PASSED.contains(&name.as_str())) {
-        to.append(name.clone(), value.clone());
-    }
-}
-
-/// Copies bytes both ways until one side ends.
-fn join(tasks: &Tasks, caller: hyper::upgrade::OnUpgrade, site: hyper::upgrade::OnUpgrade) {
-    let stop = tasks.stop_token();
-    tasks.spawn("stream", async move {
-        let (caller, site) = match tokio::try_join!(caller, site) {
-            Ok(both) => both,
-            Err(error) => {
-                tracing::debug!(%error, "a stream was not taken over");
-                return;
-            }
-        };
-        let (mut caller, mut site) = (TokioIo::new(caller), TokioIo::new(site));
-        tokio::select! {
-            outcome = tokio::io::copy_bidirectional(&mut caller, &mut site) => {
-                if let Err(error) = outcome {
-                    tracing::debug!(%error, "a stream broke");
-                }
-            }
-            () = stop.cancelled() => {}
-        }
-    });
+/// What is shown to the site.
+pub(super) async fn shown(controller: &Controller) -> Result<Option<HeaderValue>, Refusal> {
+    let Some(token) = controller.site.token().await? else { return Ok(None) };
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        .map_err(|_| Refusal(StatusCode::BAD_GATEWAY, "the token has impossible characters".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
