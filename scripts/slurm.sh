@@ -6,19 +6,20 @@
 #   scripts/slurm.sh stop DIR    cancels its jobs, stops what `start DIR` started, and removes DIR
 # DTE_SLURM_CPUS (default 32) and DTE_SLURM_MEMORY (MiB, default 16000) are what the node claims to have, DTE_SLURM_GPUS
 # (default 2, at most 4) its pretended GPUs, DTE_SLURM_MIN_JOB_AGE (seconds, default 300) how long an ended job stays in squeue.
+# DTE_SLURM_REST=1 starts slurmrestd too, on the socket DTE_SLURM_REST_SOCKET, with a token for root in DTE_SLURM_REST_TOKEN.
 set -euo pipefail
 
-install_packages() {
+install_packages() { # PACKAGE…
   local log=${TMPDIR:-/tmp}/dte-slurm-install.log
   if [ "$(id -u)" != 0 ]; then
-    echo "Slurm is missing, and only root can install Debian's packages 'slurm-wlm' and 'munge'" >&2
+    echo "Slurm is missing, and only root can install Debian's packages $*" >&2
     exit 1
   fi
-  echo "Slurm is missing: installing Debian's packages 'slurm-wlm' and 'munge' (their services are not started)" >&2
+  echo "Slurm is missing: installing Debian's packages $* (their services are not started)" >&2
   # Only if nobody decided about services before.
   local policy=/usr/sbin/policy-rc.d made=
   if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod 755 "$policy"; made=1; fi
-  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q slurm-wlm munge; } >"$log" 2>&1 ||
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@"; } >"$log" 2>&1 ||
     { tail -n 5 "$log" >&2; exit 1; }
   [ -z "$made" ] || rm -f "$policy"
 }
@@ -85,9 +86,34 @@ CONF
   done >"$dir/gres.conf"
 }
 
+find_jwt_plugin() {
+  find /usr/lib -path '*slurm*' -name auth_jwt.so 2>/dev/null
+}
+
+# slurmrestd refuses to run as root and as the user of Slurm's controller.
+start_rest() { # DIR
+  local dir=$1
+  mkdir "$dir/rest"
+  chown nobody "$dir/rest"
+  scontrol token username=root lifespan=86400 | sed 's/^SLURM_JWT=//' >"$dir/token"
+  chmod 600 "$dir/token"
+  setpriv --reuid=nobody --regid=nogroup --clear-groups env SLURM_CONF="$dir/slurm.conf" SLURM_JWT=daemon \
+    slurmrestd -a rest_auth/jwt -s openapi/v0.0.38 "unix:$dir/rest/socket" >"$dir/slurmrestd.log" 2>&1 </dev/null &
+  echo $! >"$dir/slurmrestd.pid"
+  for _ in $(seq 150); do
+    [ -S "$dir/rest/socket" ] && return
+    sleep 0.2
+  done
+  echo "slurmrestd does not listen" >&2
+  tail -n 20 "$dir/slurmrestd.log" >&2
+  return 1
+}
+
 start() {
-  local dir control node
-  command -v slurmctld >/dev/null && command -v slurmd >/dev/null && command -v munged >/dev/null || install_packages
+  local dir control node rest=${DTE_SLURM_REST-}
+  command -v slurmctld >/dev/null && command -v slurmd >/dev/null && command -v munged >/dev/null || install_packages slurm-wlm munge
+  [ -z "$rest" ] || { command -v slurmrestd >/dev/null && [ -n "$(find_jwt_plugin)" ]; } ||
+    install_packages slurmrestd slurm-wlm-jwt-plugin
   [ "$(id -u)" = 0 ] || { echo "starting Slurm takes root" >&2; exit 1; }
   mkdir -p "$1"
   dir=$(cd "$1" && pwd)
@@ -98,6 +124,10 @@ start() {
   (umask 077; head -c 128 /dev/urandom >"$dir/munge/key")
   read -r control node < <(free_ports)
   write_configuration "$dir" "$control" "$node"
+  if [ -n "$rest" ]; then
+    (umask 077; head -c 32 /dev/urandom >"$dir/jwt.key")
+    printf 'AuthAltTypes=auth/jwt\nAuthAltParameters=jwt_key=%s/jwt.key\n' "$dir" >>"$dir/slurm.conf"
+  fi
   : >"$dir/jobcomp.txt"
   munged --force --socket="$dir/munge/socket" --key-file="$dir/munge/key" --log-file="$dir/munge/log" \
     --pid-file="$dir/munge/pid" --seed-file="$dir/munge/seed"
@@ -105,7 +135,13 @@ start() {
   slurmctld
   slurmd
   for _ in $(seq 300); do
-    case $(sinfo -h -o '%T' 2>/dev/null || true) in *idle*) environment "$dir"; return ;; esac
+    case $(sinfo -h -o '%T' 2>/dev/null || true) in
+      *idle*)
+        [ -z "$rest" ] || start_rest "$dir" || { stop "$dir"; exit 1; }
+        environment "$dir"
+        return
+        ;;
+    esac
     sleep 0.2
   done
   echo "Slurm's node does not become idle" >&2
@@ -118,6 +154,7 @@ environment() {
   local dir
   dir=$(cd "$1" && pwd)
   printf 'export SLURM_CONF=%q DTE_SLURM_DIR=%q DTE_SLURM_JOBCOMP=%q\n' "$dir/slurm.conf" "$dir" "$dir/jobcomp.txt"
+  [ ! -e "$dir/token" ] || printf 'export DTE_SLURM_REST_SOCKET=%q DTE_SLURM_REST_TOKEN=%q\n' "$dir/rest/socket" "$dir/token"
 }
 
 # Ends the daemon whose process id is in a file, if that process has this name.
@@ -145,6 +182,7 @@ stop() {
       sleep 0.2
     done
   fi
+  end slurmrestd "$dir/slurmrestd.pid"
   end slurmd "$dir/slurmd.pid"
   end slurmctld "$dir/slurmctld.pid"
   end munged "$dir/munge/pid"

@@ -289,8 +289,6 @@ else
   )
   check "kubectl attach -i, and another who watches" types first
   check "who leaves leaves it running" in_phase talks Running
-else
-  skip "kubectl run -i, kubectl attach: batch sites have none"
 fi
 
 # --- its ports
@@ -323,8 +321,6 @@ else
   wait "$forward" 2>/dev/null || true
   forward=''
   k delete pod serves --wait=false --grace-period=1 >/dev/null
-else
-  skip "kubectl port-forward: batch sites have none"
 fi
 
 # --- links and kills

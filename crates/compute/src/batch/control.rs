@@ -16,25 +16,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Inner {
     pub(super) async fn cancel(&self, uid: Uuid, how: &Cancellation) -> Result<(), SiteError> {
-        let (record, number) = {
+        let (record, known) = {
             let jobs = self.jobs();
             let job = jobs.get(&uid).ok_or(SiteError::Unknown(uid))?;
             match job.record() {
-                Some(record) => (record.clone(), job.number()),
+                Some(record) => (record.clone(), job.job()),
                 // It has ended, or was never handed over and will not be.
                 None => return Ok(()),
             }
         };
         self.place.order(Order::Prepare { uid }).await?;
         self.place.order(Order::Cancel { uid, how: how.clone() }).await?;
-        let number = match number {
-            Some(number) => Some(number),
-            None => self.system.find(uid).await?.map(|job| job.id),
+        let known = match known {
+            Some(known) => Some(known),
+            None => self.find(&record).await?.map(|(name, job)| (name, job.id)),
         };
         // Whoever takes the folder decides: a runner, which is told to end, or we, and then none will ever run.
         if self.place.yes(Order::Claim { uid }).await? {
-            if let Some(number) = number {
-                self.system.kill(uid, number).await?;
+            if let Some((name, number)) = known {
+                self.system.kill(name, number).await?;
             }
             return Ok(self.end_unstarted(uid, &record, &how.reason).await?);
         }
@@ -42,8 +42,8 @@ impl Inner {
         if let Some(job) = self.jobs().get_mut(&uid) {
             job.kill_at = Some(Instant::now() + grace + PATIENCE);
         }
-        match number {
-            Some(number) => Ok(self.system.end_runner(uid, number).await?),
+        match known {
+            Some((name, number)) => Ok(self.system.end_runner(name, number).await?),
             // The batch system has forgotten the job, so it has ended.
             None => Ok(self.news(uid).await?),
         }
@@ -61,20 +61,20 @@ impl Inner {
         if !self.suspends() {
             return Err(SiteError::Refused(format!("site {} cannot suspend pod {uid}", self.settings.name)));
         }
-        let number = {
+        let known = {
             let jobs = self.jobs();
             let job = jobs.get(&uid).ok_or(SiteError::Unknown(uid))?;
             match &job.stage {
                 Stage::Ended(_) => return Ok(()),
                 Stage::Prepared => return Err(SiteError::Refused(format!("pod {uid} does not run yet"))),
-                _ => job.number(),
+                _ => job.job(),
             }
         };
         self.place.order(Order::Suspend { uid, wanted }).await?;
         let has_started =
             self.place.look(vec![uid]).await?.pop().is_some_and(|seen| seen.started && seen.exit.is_none());
-        if let (true, Some(number)) = (has_started, number) {
-            self.system.wake_runner(uid, number).await?;
+        if let (true, Some((name, number))) = (has_started, known) {
+            self.system.wake_runner(name, number).await?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::system::JobName;
 use crate::files::{Durable, private_folder, read_note, write_note};
 use crate::host::folder::{INPUTS, OUTPUTS, remove_tree};
 use crate::pod::PodPlan;
@@ -28,11 +29,33 @@ pub struct Record {
     /// The user id that the pod got.
     #[serde(default)]
     pub user: Option<u32>,
+    /// What jobs are called that it may have, beside one of its own; the last is the one that counts.
+    #[serde(default)]
+    pub shared: Vec<JobName>,
 }
 
 impl Record {
     pub fn new(plan: &PodPlan) -> Record {
-        Record { plan: plan.without_secrets(), job: None, user: None }
+        Record { plan: plan.without_secrets(), job: None, user: None, shared: Vec::new() }
+    }
+
+    /// What the pod's job is called, as far as is known.
+    pub fn called(&self) -> JobName {
+        self.shared.last().copied().unwrap_or(JobName::own(self.plan.uid))
+    }
+
+    /// All that its jobs may be called: a kill may have left more than one, of which one runs it.
+    pub fn names(&self) -> impl Iterator<Item = JobName> {
+        let own = JobName::own(self.plan.uid);
+        self.shared.iter().copied().filter(move |name| *name != own).chain([own])
+    }
+
+    /// The job of this name is the one that counts.
+    pub fn call(&mut self, name: JobName) {
+        if self.called() != name {
+            self.shared.retain(|known| *known != name);
+            self.shared.push(name);
+        }
     }
 }
 
@@ -115,5 +138,25 @@ impl<R: Serialize + DeserializeOwned> Index<R> {
 
     pub fn folder(&self, uid: Uuid) -> PathBuf {
         self.root.join(uid.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_remembers_all_names_that_its_jobs_may_have() {
+        let mut record = Record::new(&PodPlan { uid: Uuid::from_u128(1), ..PodPlan::default() });
+        let (own, first) = (JobName::own(Uuid::from_u128(1)), JobName::task(Uuid::from_u128(2), 7));
+        record.call(own);
+        assert_eq!((record.called(), record.shared.len()), (own, 0));
+        record.call(first);
+        assert_eq!((record.called(), record.names().collect::<Vec<_>>()), (first, vec![first, own]));
+        record.call(own);
+        assert_eq!(record.called(), own);
+        assert_eq!(record.names().collect::<Vec<_>>(), [first, own]);
+        let known: Record = serde_json::from_value(serde_json::json!({"plan": record.plan, "job": 5})).expect("old");
+        assert_eq!((known.called(), known.job), (own, Some(5)));
     }
 }

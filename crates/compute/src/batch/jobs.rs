@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::index::Record;
 use super::state::JobState;
-use super::system::Queued;
+use super::system::{JobName, Queued};
 use crate::host::outcome::Outcome;
 use crate::report::{Phase, PodReport, Usage};
 
@@ -75,6 +75,11 @@ impl Job {
     /// The number of its job, from whoever knows.
     pub fn number(&self) -> Option<u64> {
         self.record().and_then(|record| record.job).or(self.queued.as_ref().map(|queued| queued.id))
+    }
+
+    /// What its job is called, and its number, if it has one.
+    pub fn job(&self) -> Option<(JobName, u64)> {
+        Some((self.record()?.called(), self.number()?))
     }
 
     pub fn job_state(&self) -> Option<JobState> {

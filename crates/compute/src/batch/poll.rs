@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
+use super::index::Record;
 use super::jobs::Stage;
 use super::site::Inner;
-use super::system::Queued;
+use super::system::{JobName, Queued};
 use crate::place::{Order, PlaceError};
 
 /// A slow controller is asked less often: it shall spend at most this share of its time on us.
@@ -88,8 +89,8 @@ impl Inner {
         }
         let queue = self.system.queue().await?;
         let (look, kill) = self.compare(&queue);
-        for (uid, job) in kill {
-            self.system.kill(uid, job).await?;
+        for (name, job) in kill {
+            self.system.kill(name, job).await?;
         }
         let mut overdue = Vec::new();
         for seen in self.place.look(look).await? {
@@ -104,12 +105,14 @@ impl Inner {
     }
 
     /// Notes what the queue says. Answers which folders to look at, and which jobs had their time to end.
-    fn compare(&self, queue: &HashMap<Uuid, Queued>) -> (Vec<Uuid>, Vec<(Uuid, u64)>) {
+    fn compare(&self, queue: &HashMap<JobName, Queued>) -> (Vec<Uuid>, Vec<(JobName, u64)>) {
         let (mut look, mut kill) = (Vec::new(), Vec::new());
         let now = Instant::now();
         for (uid, job) in self.jobs().iter_mut().filter(|(_, job)| job.is_active()) {
-            match (queue.get(uid), &mut job.stage) {
-                (Some(queued), Stage::Unsure(record) | Stage::Queued(record)) => {
+            let found = job.record().and_then(|record| live_or_last(record, queue));
+            match (found, &mut job.stage) {
+                (Some((name, queued)), Stage::Unsure(record) | Stage::Queued(record)) => {
+                    record.call(name);
                     record.job = Some(queued.id);
                     job.missing = 0;
                     if queued.state.is_terminal() {
@@ -119,7 +122,7 @@ impl Inner {
                         job.over_since = None;
                         if job.kill_at.is_some_and(|at| now >= at) {
                             job.kill_at = None;
-                            kill.push((*uid, queued.id));
+                            kill.push((name, queued.id));
                         }
                     }
                     job.queued = Some(queued.clone());
@@ -148,4 +151,15 @@ impl Inner {
         let over_since = jobs.get(&uid).and_then(|job| job.over_since);
         over_since.is_some_and(|since| since.elapsed() >= self.settings.file_lag.0)
     }
+}
+
+/// Of the jobs that a pod has, the one that has not ended, else the last: what an earlier one was to run, that one runs.
+fn live_or_last<'a>(record: &Record, queue: &'a HashMap<JobName, Queued>) -> Option<(JobName, &'a Queued)> {
+    // Tasks that were ended before any of them was started are one job in the queue.
+    let ended_together = |name: JobName| {
+        let all = name.task.and_then(|_| queue.get(&JobName::own(name.name)));
+        all.filter(|job| job.state.is_terminal())
+    };
+    let known = record.names().filter_map(|name| Some((name, queue.get(&name).or_else(|| ended_together(name))?)));
+    known.max_by_key(|(_, queued)| (!queued.state.is_terminal(), queued.id))
 }

@@ -9,7 +9,7 @@ use super::index::Record;
 use super::jobs::{Job, Stage};
 use super::site::Inner;
 use super::state::{JobState, Verdict};
-use super::system::Past;
+use super::system::{JobName, Past};
 use crate::host::outcome::Outcome;
 use crate::place::{Order, PlaceError, Seen};
 use crate::pod::PodPlan;
@@ -17,6 +17,8 @@ use crate::report::{ContainerState, Phase, PodReport};
 
 /// What a runner says that was told to end by somebody it does not know.
 pub(crate) const TOLD_TO_END: &str = "Terminated";
+/// What a runner says whose pod was killed beneath it. Slurm signals all processes of a job, in any order.
+const KILLED_BENEATH: &str = "Killed";
 
 impl Inner {
     /// The outcome of a pod may be there.
@@ -33,7 +35,8 @@ impl Inner {
         {
             let mut jobs = self.jobs();
             let Some(job) = jobs.get_mut(&uid).filter(|job| job.is_active()) else { return Ok(()) };
-            if report.reason.as_deref() == Some(TOLD_TO_END) && seen.cancelled.is_none() {
+            let is_from_outside = matches!(report.reason.as_deref(), Some(TOLD_TO_END | KILLED_BENEATH));
+            if is_from_outside && seen.cancelled.is_none() {
                 let state = job.job_state();
                 let is_known = job.missing > 0 || state.is_some_and(JobState::is_terminal);
                 if !is_known {
@@ -68,16 +71,18 @@ impl Inner {
     /// The batch system says that these jobs have ended, and there is no outcome: we write it in the runners' place. What it
     /// has written of those that its queue has forgotten is asked for once.
     pub(super) async fn conclude_all(&self, overdue: Vec<Seen>) -> Result<(), PlaceError> {
-        let forgotten: Vec<(Uuid, Option<u64>)> = {
+        let forgotten: Vec<(JobName, Option<u64>)> = {
             let jobs = self.jobs();
-            let known = overdue.iter().filter_map(|seen| Some((seen.uid, jobs.get(&seen.uid)?)));
-            let forgotten = known.filter(|(_, job)| !job.job_state().is_some_and(JobState::is_terminal));
-            forgotten.map(|(uid, job)| (uid, job.number())).collect()
+            let known = overdue.iter().filter_map(|seen| jobs.get(&seen.uid));
+            let forgotten = known.filter(|job| !job.job_state().is_some_and(JobState::is_terminal));
+            forgotten.filter_map(|job| Some((job.record()?.called(), job.number()))).collect()
         };
-        let mut past = if forgotten.is_empty() { HashMap::new() } else { self.system.past(&forgotten).await? };
+        let past = if forgotten.is_empty() { HashMap::new() } else { self.system.past(&forgotten).await? };
         for seen in overdue {
             let uid = seen.uid;
-            if let Err(error) = self.conclude(seen, past.remove(&uid)).await {
+            let called = self.jobs().get(&uid).and_then(|job| Some(job.record()?.called()));
+            let past = called.and_then(|name| past.get(&name).cloned());
+            if let Err(error) = self.conclude(seen, past).await {
                 tracing::warn!(%uid, %error, "cannot settle a pod yet");
             }
         }
@@ -98,11 +103,11 @@ impl Inner {
         let (state, code, why) = match (queued, past) {
             (Some(queued), _) if queued.state.is_terminal() => {
                 if queued.state == JobState::Held {
-                    self.system.kill(uid, queued.id).await?;
+                    self.system.kill(record.called(), queued.id).await?;
                 }
                 let code = match queued.code {
                     Some(code) => Some(code),
-                    None => self.system.exit_code(queued.id).await?,
+                    None => self.system.exit_code(record.called(), queued.id).await?,
                 };
                 let why = if queued.state == JobState::Held { queued.reason } else { String::new() };
                 (queued.state, code, why)

@@ -8,6 +8,7 @@ use dte_base::tasks::Tasks;
 use tokio::sync::{Notify, Semaphore, broadcast};
 use uuid::Uuid;
 
+use super::array::Gathering;
 use super::index::Index;
 use super::jobs::{Job, Jobs, Stage};
 use super::runtime::HOST;
@@ -42,6 +43,7 @@ pub(super) struct Inner {
     /// Pods that are being handed over right now.
     pub(super) handing_over: Mutex<HashSet<Uuid>>,
     pub(super) submissions: Semaphore,
+    pub(super) gathering: Gathering,
     pub(super) wake: Notify,
     pub(super) nodes: Mutex<(u64, u64)>,
     pub(super) tasks: Tasks,
@@ -54,7 +56,7 @@ impl BatchSite {
     pub async fn open(
         config: Settings,
         context: &SiteContext,
-        system: impl FnOnce(Arc<dyn Place>) -> Box<dyn BatchSystem>,
+        system: impl FnOnce(Arc<dyn Place>) -> Result<Box<dyn BatchSystem>, SiteError>,
     ) -> Result<Arc<BatchSite>, SiteError> {
         config.check()?;
         let place: Arc<dyn Place> = match config.ssh.clone() {
@@ -81,12 +83,13 @@ impl BatchSite {
         let inner = Arc::new(Inner {
             data_dir: context.data_dir.clone(),
             settings: config,
-            system: system(place.clone()),
+            system: system(place.clone())?,
             place,
             index,
             jobs: Mutex::default(),
             handing_over: Mutex::default(),
             submissions: Semaphore::new(SUBMISSIONS),
+            gathering: Gathering::default(),
             wake: Notify::new(),
             nodes: Mutex::default(),
             tasks: context.tasks.clone(),

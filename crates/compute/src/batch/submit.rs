@@ -3,21 +3,25 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
 use super::index::Record;
 use super::jobs::{Job, Stage};
 use super::site::Inner;
-use super::system::{JobPlace, Refusal};
+use super::system::{JobName, JobPlace, Queued, Refusal};
 use super::{Settings, WallsSetting, runtime};
 use crate::host::sandbox::HIDDEN_BY_DEFAULT;
 use crate::host::spec::{RunSpec, Walls, usual_restart_wait};
-use crate::place::{Order, PlaceError};
+use crate::place::{Order, PlaceError, SCRIPT};
 use crate::pod::PodPlan;
 use crate::site::SiteError;
 
 /// The longest time, in seconds, that a pod can ask for between being told to end and being ended.
 const LONGEST_GRACE: u64 = 300;
+
+/// What came of handing a pod over.
+pub(super) type Handed = Result<Result<(), Refusal>, PlaceError>;
 
 /// Says that a pod is being handed over, until dropped.
 struct Turn<'a> {
@@ -44,29 +48,27 @@ impl Inner {
         .map_err(SiteError::Refused)?;
         let description = self.describe(plan).map_err(SiteError::Refused)?;
         let busy = || SiteError::Busy(self.settings.name.clone());
-        if !self.handing_over.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(uid) {
-            return Err(busy());
-        }
-        let _turn = Turn { inner: self, uid };
-        let unsure = {
+        let known = {
             let jobs = self.jobs();
             match jobs.get(&uid).map(|job| &job.stage) {
                 Some(Stage::Queued(_) | Stage::Ended(_)) => return Ok(()),
-                Some(Stage::Unsure(_)) => true,
-                Some(Stage::Prepared) | None => false,
+                Some(Stage::Unsure(record)) => Some((**record).clone()),
+                Some(Stage::Prepared) | None => None,
             }
         };
-        if !unsure && self.jobs().values().filter(|job| job.is_active()).count() as u64 >= self.settings.max_pods {
+        let active = self.jobs().values().filter(|job| job.is_active()).count();
+        let Some((_turn, others)) = self.take_turn(uid) else { return Err(busy()) };
+        if known.is_none() && (active + others) as u64 >= self.settings.max_pods {
             return Err(busy());
         }
-        match self.hand_over(plan, description, unsure).await {
+        let failed =
+            |why: String| SiteError::Io { what: format!("starting pod {uid}"), source: std::io::Error::other(why) };
+        match self.hand_over(plan, description, known).await {
             Err(PlaceError::Unreachable(why)) => {
                 tracing::info!(%uid, site = self.settings.name, why, "a pod waits for its site");
                 Err(busy())
             }
-            Err(PlaceError::Failed(why)) => {
-                Err(SiteError::Io { what: format!("starting pod {uid}"), source: std::io::Error::other(why) })
-            }
+            Err(PlaceError::Failed(why)) => Err(failed(why)),
             Ok(Err(Refusal::Never(why))) => {
                 // Nothing of it is there: it may be forgotten.
                 self.keep(uid, Stage::Prepared);
@@ -76,54 +78,111 @@ impl Inner {
                 tracing::info!(%uid, site = self.settings.name, why, "a pod waits for room in the queue");
                 Err(busy())
             }
-            Ok(Err(Refusal::Unsure(why))) => {
-                Err(SiteError::Io { what: format!("starting pod {uid}"), source: std::io::Error::other(why) })
-            }
+            Ok(Err(Refusal::Unsure(why))) => Err(failed(why)),
             Ok(Ok(())) => Ok(()),
         }
     }
 
-    fn describe(&self, plan: &PodPlan) -> Result<String, String> {
-        let run_folder = self.place.run_folder(plan.uid);
-        let grace_seconds = grace_of(&self.settings, plan);
-        self.system.describe(plan, &JobPlace { run_folder: &run_folder, runner: self.place.runner(), grace_seconds })
+    /// Nobody else hands the pod over meanwhile. How many others are being handed over that have no record yet.
+    fn take_turn(&self, uid: Uuid) -> Option<(Turn<'_>, usize)> {
+        let mut all = self.handing_over.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !all.insert(uid) {
+            return None;
+        }
+        let jobs = self.jobs();
+        let others = all.iter().filter(|other| **other != uid && !jobs.get(other).is_some_and(Job::is_active)).count();
+        Some((Turn { inner: self, uid }, others))
     }
 
-    async fn hand_over(
-        &self,
-        plan: &PodPlan,
-        description: String,
-        unsure: bool,
-    ) -> Result<Result<(), Refusal>, PlaceError> {
-        let uid = plan.uid;
-        let failed = || PlaceError::failed(format!("the folder of pod {uid}"));
-        let _turn = self.submissions.acquire().await.map_err(|error| PlaceError::Failed(error.to_string()))?;
+    pub(super) fn job_place<'a>(&'a self, plan: &PodPlan, run_folder: &'a Path) -> JobPlace<'a> {
+        JobPlace { run_folder, runner: self.place.runner(), grace_seconds: grace_of(&self.settings, plan) }
+    }
+
+    fn describe(&self, plan: &PodPlan) -> Result<String, String> {
+        let run_folder = self.place.run_folder(plan.uid);
+        self.system.describe(plan, &self.job_place(plan, &run_folder))
+    }
+
+    /// `known`: what was noted by an earlier try, which may have come through.
+    async fn hand_over(&self, plan: &PodPlan, description: String, known: Option<Record>) -> Handed {
+        let turn = self.turn_to_submit().await?;
         let mut record = Record::new(plan);
-        if unsure {
-            // An earlier try may have come through: the queue has the job, or a runner has taken the folder.
-            let found = self.system.find(uid).await?;
-            let seen = self.place.look(vec![uid]).await?.pop();
-            if found.is_some() || seen.is_some_and(|seen| seen.started) {
-                record.job = found.as_ref().map(|job| job.id);
-                return self.note(uid, record).await.map(Ok);
+        if let Some(known) = known {
+            if let Some(found) = self.came_through(&known).await? {
+                return self.note(plan.uid, found).await.map(Ok);
+            }
+            record.shared = known.shared;
+        }
+        if let Err(why) = self.arrange(plan, &mut record, description.into_bytes()).await? {
+            return Ok(Err(Refusal::Later(why)));
+        }
+        let run_folder = self.place.run_folder(plan.uid);
+        if let Some(common) = self.system.array_of(plan, &self.job_place(plan, &run_folder)) {
+            drop(turn);
+            if let Some(handed) = self.hand_over_together(common, plan, &record).await {
+                return handed;
+            }
+            let _turn = self.turn_to_submit().await?;
+            return self.hand_over_alone(plan.uid, record).await;
+        }
+        self.hand_over_alone(plan.uid, record).await
+    }
+
+    pub(super) async fn turn_to_submit(&self) -> Result<SemaphorePermit<'_>, PlaceError> {
+        self.submissions.acquire().await.map_err(|error| PlaceError::Failed(error.to_string()))
+    }
+
+    /// What is to be noted of a pod of which the queue has a job, or whose folder a runner has taken.
+    async fn came_through(&self, known: &Record) -> Result<Option<Record>, PlaceError> {
+        let mut record = known.clone();
+        if let Some((name, job)) = self.find(known).await? {
+            record.call(name);
+            record.job = Some(job.id);
+            return Ok(Some(record));
+        }
+        let seen = self.place.look(vec![known.plan.uid]).await?.pop();
+        Ok(seen.is_some_and(|seen| seen.started).then_some(record))
+    }
+
+    /// The pod's job, if the queue has one: of several the one that has not ended.
+    pub(super) async fn find(&self, record: &Record) -> Result<Option<(JobName, Queued)>, PlaceError> {
+        let mut found: Option<(JobName, Queued)> = None;
+        for name in record.names() {
+            if let Some(job) = self.system.find(name).await?
+                && found.as_ref().is_none_or(|(_, known)| known.state.is_terminal())
+            {
+                found = Some((name, job));
             }
         }
-        self.index.create(uid).map_err(failed())?;
+        Ok(found)
+    }
+
+    /// Brings the pod to where its job will find it. What it lacks now, if it does.
+    pub(super) async fn arrange(
+        &self,
+        plan: &PodPlan,
+        record: &mut Record,
+        description: Vec<u8>,
+    ) -> Result<Result<(), String>, PlaceError> {
+        let uid = plan.uid;
+        self.index.create(uid).map_err(PlaceError::failed(format!("the folder of pod {uid}")))?;
         if !self.place.is_local() {
             self.place.order(Order::Prepare { uid }).await?;
             self.send_inputs(uid).await?;
         }
         match self.user_for(uid) {
             Ok(user) => record.user = user,
-            Err(why) => return Ok(Err(Refusal::Later(why))),
+            Err(why) => return Ok(Err(why)),
         }
-        let folder = self.place.run_folder(uid);
         let spec = Box::new(self.spec(plan, record.user));
-        self.place.ask(Order::Arrange { uid, spec }, description.into_bytes()).await?;
-        // From here on, whoever comes back here asks the batch system first.
-        self.index.save(uid, &record).map_err(failed())?;
-        self.keep(uid, Stage::Unsure(Box::new(record.clone())));
-        match self.system.submit(&folder.join("job.sh")).await {
+        self.place.ask(Order::Arrange { uid, spec }, description).await?;
+        Ok(Ok(()))
+    }
+
+    async fn hand_over_alone(&self, uid: Uuid, mut record: Record) -> Handed {
+        record.call(JobName::own(uid));
+        self.note_attempt(uid, &record)?;
+        match self.system.submit(&self.place.run_folder(uid).join(SCRIPT)).await {
             Ok(number) => {
                 record.job = Some(number);
                 self.note(uid, record).await.map(Ok)
@@ -132,8 +191,15 @@ impl Inner {
         }
     }
 
+    /// From here on, whoever comes back to this pod asks the batch system first.
+    pub(super) fn note_attempt(&self, uid: Uuid, record: &Record) -> Result<(), PlaceError> {
+        self.index.save(uid, record).map_err(PlaceError::failed(format!("the folder of pod {uid}")))?;
+        self.keep(uid, Stage::Unsure(Box::new(record.clone())));
+        Ok(())
+    }
+
     /// The batch system has the pod.
-    async fn note(&self, uid: Uuid, record: Record) -> Result<(), PlaceError> {
+    pub(super) async fn note(&self, uid: Uuid, record: Record) -> Result<(), PlaceError> {
         self.index.save(uid, &record).map_err(PlaceError::failed(format!("the folder of pod {uid}")))?;
         self.keep(uid, Stage::Queued(Box::new(record)));
         self.wake.notify_one();
@@ -174,7 +240,7 @@ impl Inner {
         user.map(Some).ok_or_else(|| "all user ids for pods are taken".to_owned())
     }
 
-    fn spec(&self, plan: &PodPlan, user: Option<u32>) -> RunSpec {
+    pub(super) fn spec(&self, plan: &PodPlan, user: Option<u32>) -> RunSpec {
         let config = &self.settings;
         let own = self.place.is_local().then_some(self.data_dir.clone());
         let hide = HIDDEN_BY_DEFAULT.iter().map(Into::into).chain(config.hide.clone()).chain(own);

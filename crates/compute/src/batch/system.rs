@@ -5,6 +5,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::state::JobState;
@@ -14,9 +15,31 @@ use crate::pod::PodPlan;
 /// What came of a question.
 pub type Asked<'a, T, E = PlaceError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
+/// What the batch system calls a pod's job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct JobName {
+    /// The pod's UID, or the name of the array that the job is a task of.
+    pub name: Uuid,
+    #[serde(default)]
+    pub task: Option<u32>,
+}
+
+impl JobName {
+    /// A job of the pod's own.
+    pub const fn own(uid: Uuid) -> JobName {
+        JobName { name: uid, task: None }
+    }
+
+    /// A task of an array.
+    pub const fn task(array: Uuid, task: u32) -> JobName {
+        JobName { name: array, task: Some(task) }
+    }
+}
+
 /// A job that the batch system knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queued {
+    /// Its number; of a task, the number of its array.
     pub id: u64,
     pub state: JobState,
     /// Why it waits, or ended.
@@ -36,7 +59,7 @@ pub struct Past {
 }
 
 /// Why a job was not taken.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Refusal {
     /// It never will.
     Never(String),
@@ -74,23 +97,35 @@ pub trait BatchSystem: Send + Sync {
     /// The description of a pod's job, in the batch system's own language; why there can be none.
     fn describe(&self, plan: &PodPlan, place: &JobPlace<'_>) -> Result<String, String>;
 
+    /// What pods have in common that may be tasks of one array; none: this pod gets a job of its own.
+    fn array_of(&self, plan: &PodPlan, place: &JobPlace<'_>) -> Option<String> {
+        let _ = (plan, place);
+        None
+    }
+
+    /// The description of an array, one task for each of these pods, which have [`BatchSystem::array_of`] in common.
+    fn describe_array(&self, name: Uuid, pods: &[(&PodPlan, JobPlace<'_>)]) -> Result<String, String> {
+        let _ = pods;
+        Err(format!("{} has no arrays here (array {name})", self.name()))
+    }
+
     /// All jobs of the site, ended ones too as long as the queue remembers them.
-    fn queue(&self) -> Asked<'_, HashMap<Uuid, Queued>>;
+    fn queue(&self) -> Asked<'_, HashMap<JobName, Queued>>;
 
-    /// The pod's job, if the queue has it.
-    fn find(&self, uid: Uuid) -> Asked<'_, Option<Queued>>;
+    /// The job of this name, if the queue has it.
+    fn find(&self, name: JobName) -> Asked<'_, Option<Queued>>;
 
-    /// Hands a description over. The job's number.
+    /// Hands a description over. The job's number, or its array's.
     fn submit<'a>(&'a self, description: &'a Path) -> Asked<'a, u64, Refusal>;
 
     /// Ends the job, whatever its runner says.
-    fn kill(&self, uid: Uuid, job: u64) -> Asked<'_, ()>;
+    fn kill(&self, name: JobName, job: u64) -> Asked<'_, ()>;
 
     /// Asks the runner to end its pod; it knows how long it has.
-    fn end_runner(&self, uid: Uuid, job: u64) -> Asked<'_, ()>;
+    fn end_runner(&self, name: JobName, job: u64) -> Asked<'_, ()>;
 
     /// Tells the runner to look at its folder again.
-    fn wake_runner(&self, uid: Uuid, job: u64) -> Asked<'_, ()>;
+    fn wake_runner(&self, name: JobName, job: u64) -> Asked<'_, ()>;
 
     /// The command that runs these words beside the job's own program, where that runs, with the command's input and output. None:
     /// there is no such thing.
@@ -100,10 +135,10 @@ pub trait BatchSystem: Send + Sync {
     }
 
     /// What is written of jobs that the queue has forgotten; those of which nothing is written are left out.
-    fn past<'a>(&'a self, jobs: &'a [(Uuid, Option<u64>)]) -> Asked<'a, HashMap<Uuid, Past>>;
+    fn past<'a>(&'a self, jobs: &'a [(JobName, Option<u64>)]) -> Asked<'a, HashMap<JobName, Past>>;
 
     /// The exit code and signal of an ended job that the queue still has, where `Queued::code` is none.
-    fn exit_code(&self, job: u64) -> Asked<'_, Option<(i32, i32)>>;
+    fn exit_code(&self, name: JobName, job: u64) -> Asked<'_, Option<(i32, i32)>>;
 
     /// Processors (thousandths) and memory of the nodes that can work.
     fn nodes(&self) -> Asked<'_, (u64, u64)>;

@@ -12,7 +12,7 @@ use super::folder::RunFolder;
 use super::logfile::LogWriter;
 use super::sandbox;
 use super::session::{hand_over, terminal_of};
-use super::spec::{RunSpec, given_devices};
+use super::spec::{POD_VARIABLES, RunSpec, handed_on};
 use super::{POD_INIT, SELF};
 
 /// The output of one container.
@@ -54,7 +54,8 @@ pub fn start_init(folder: &RunFolder, spec: &RunSpec) -> io::Result<(StartedInit
         .arg(POD_INIT)
         .arg(folder.path())
         .env_clear()
-        .envs(given_devices())
+        .envs(handed_on())
+        .envs(std::env::var_os(POD_VARIABLES).map(|names| (POD_VARIABLES, names)))
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .spawn()?;

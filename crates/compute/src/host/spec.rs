@@ -19,9 +19,16 @@ const TERMINAL: &str = "xterm";
 pub const DEVICES: [&str; 4] =
     ["CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"];
 
-/// Those of [`DEVICES`] that the calling process was given.
-pub fn given_devices() -> impl Iterator<Item = (String, String)> {
-    DEVICES.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+/// The job that starts a pod may name here, with blanks between, which more of its variables the pod gets: what a site's set-up
+/// made of them, or what the batch system says of the job.
+pub const POD_VARIABLES: &str = "DTE_POD_VARIABLES";
+
+/// Variables of the calling process that pods get too.
+pub fn handed_on() -> Vec<(String, String)> {
+    let more = std::env::var(POD_VARIABLES).unwrap_or_default();
+    let more = more.split_ascii_whitespace().filter(|name| !name.starts_with("DTE_"));
+    let names = DEVICES.into_iter().chain(more);
+    names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect()
 }
 
 /// The walls around one pod.
@@ -125,7 +132,12 @@ impl RunSpec {
             ("DTE_OUTPUTS", text(folder.sub(OUTPUTS))),
         ];
         env.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        env.extend(given_devices());
+        for (name, value) in handed_on() {
+            match env.iter_mut().find(|(known, _)| *known == name) {
+                Some(known) => known.1 = value,
+                None => env.push((name, value)),
+            }
+        }
         env.extend(container.interactive.tty.then(|| ("TERM".to_owned(), TERMINAL.to_owned())));
         for (name, value) in &container.env {
             if name.starts_with("DTE_") && env.iter().any(|(known, _)| known == name) {

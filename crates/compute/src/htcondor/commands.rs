@@ -12,7 +12,7 @@ use super::description;
 use super::flags::{self, Command};
 use super::queue::{self, ATTRIBUTES, JobAd};
 use crate::batch::resources::Wanted;
-use crate::batch::system::{Asked, BatchSystem, JobPlace, Past, Queued, Refusal};
+use crate::batch::system::{Asked, BatchSystem, JobName, JobPlace, Past, Queued, Refusal};
 use crate::place::{Place, PlaceError, Ran};
 use crate::pod::PodPlan;
 
@@ -112,8 +112,8 @@ impl Htcondor {
         Err(PlaceError::Failed(format!("condor_rm: {why}")))
     }
 
-    async fn past_of(&self, jobs: &[(Uuid, Option<u64>)]) -> Result<HashMap<Uuid, Past>, PlaceError> {
-        let uids: Vec<String> = jobs.iter().map(|(uid, _)| uid.to_string()).collect();
+    async fn past_of(&self, jobs: &[(JobName, Option<u64>)]) -> Result<HashMap<Uuid, Past>, PlaceError> {
+        let uids: Vec<String> = jobs.iter().map(|(name, _)| name.name.to_string()).collect();
         let constraint = format!("stringListMember(DtePod, \"{}\")", uids.join(","));
         // A pod may have had two jobs.
         let most = (jobs.len() * 2).to_string();
@@ -122,6 +122,11 @@ impl Htcondor {
             queue::read_ads(&self.succeed("condor_history", words).await?).map_err(PlaceError::Failed)?;
         Ok(queue::past_by_pod(&ads))
     }
+}
+
+/// Each pod has a job of its own here.
+fn named<T>(by_pod: HashMap<Uuid, T>) -> HashMap<JobName, T> {
+    by_pod.into_iter().map(|(uid, known)| (JobName::own(uid), known)).collect()
 }
 
 /// `12.0 - 12.0`
@@ -147,11 +152,12 @@ impl BatchSystem for Htcondor {
         Ok(description::render(plan.uid, &self.config.name, place, &commands))
     }
 
-    fn queue(&self) -> Asked<'_, HashMap<Uuid, Queued>> {
-        Box::pin(async move { self.ask(&format!("DteSite == \"{}\"", self.config.name)).await })
+    fn queue(&self) -> Asked<'_, HashMap<JobName, Queued>> {
+        Box::pin(async move { Ok(named(self.ask(&format!("DteSite == \"{}\"", self.config.name)).await?)) })
     }
 
-    fn find(&self, uid: Uuid) -> Asked<'_, Option<Queued>> {
+    fn find(&self, name: JobName) -> Asked<'_, Option<Queued>> {
+        let uid = name.name;
         Box::pin(async move { Ok(self.ask(&format!("DtePod == \"{uid}\"")).await?.remove(&uid)) })
     }
 
@@ -159,23 +165,24 @@ impl BatchSystem for Htcondor {
         Box::pin(self.hand_over(description))
     }
 
-    fn kill(&self, uid: Uuid, job: u64) -> Asked<'_, ()> {
-        Box::pin(self.remove(uid, job))
+    fn kill(&self, name: JobName, job: u64) -> Asked<'_, ()> {
+        Box::pin(self.remove(name.name, job))
     }
 
-    fn end_runner(&self, uid: Uuid, job: u64) -> Asked<'_, ()> {
-        Box::pin(self.remove(uid, job))
+    fn end_runner(&self, name: JobName, job: u64) -> Asked<'_, ()> {
+        Box::pin(self.remove(name.name, job))
     }
 
-    fn wake_runner(&self, uid: Uuid, _job: u64) -> Asked<'_, ()> {
+    fn wake_runner(&self, name: JobName, _job: u64) -> Asked<'_, ()> {
+        let uid = name.name;
         Box::pin(async move { Err(PlaceError::Failed(format!("HTCondor cannot signal the runner of pod {uid}"))) })
     }
 
-    fn past<'a>(&'a self, jobs: &'a [(Uuid, Option<u64>)]) -> Asked<'a, HashMap<Uuid, Past>> {
-        Box::pin(self.past_of(jobs))
+    fn past<'a>(&'a self, jobs: &'a [(JobName, Option<u64>)]) -> Asked<'a, HashMap<JobName, Past>> {
+        Box::pin(async move { Ok(named(self.past_of(jobs).await?)) })
     }
 
-    fn exit_code(&self, _job: u64) -> Asked<'_, Option<(i32, i32)>> {
+    fn exit_code(&self, _name: JobName, _job: u64) -> Asked<'_, Option<(i32, i32)>> {
         // The queue has said what there is.
         Box::pin(async { Ok(None) })
     }

@@ -113,7 +113,7 @@ impl Default for HtcondorConfig {
 pub async fn open(config: HtcondorConfig, context: &SiteContext) -> Result<Arc<BatchSite>, SiteError> {
     config.check()?;
     let settings = config.settings();
-    BatchSite::open(settings, context, |place| Box::new(commands::Htcondor { config, place })).await
+    BatchSite::open(settings, context, |place| Ok(Box::new(commands::Htcondor { config, place }))).await
 }
 
 impl HtcondorConfig {

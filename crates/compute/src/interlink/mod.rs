@@ -88,7 +88,7 @@ impl Default for InterlinkConfig {
 }
 
 /// Where the site's API begins, as a URL that the client understands.
-fn base_of(url: &str) -> Result<url::Url, String> {
+pub(crate) fn base_of(url: &str) -> Result<url::Url, String> {
     if let Some(path) = url.strip_prefix("unix://") {
         return dte_http::unix::url(Path::new(path)).ok_or_else(|| format!("{url:?} is not the path of a socket"));
     }

@@ -25,6 +25,7 @@ use std::pin::Pin;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+pub(crate) use folders::{JOB_OUTPUT, SCRIPT};
 pub use frame::{Frame, read_frame, write_frame};
 pub use local::LocalPlace;
 pub use program::RunnerProgram;

@@ -64,6 +64,9 @@ pub struct PodPlan {
     pub name: String,
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// The Indexed Job that the pod is one of, if it is: namespace and UID.
+    #[serde(default)]
+    pub indexed_job: Option<String>,
     /// They run one after the other, before the others; sidecars go on.
     pub init_containers: Vec<ContainerPlan>,
     /// They run side by side.

@@ -14,6 +14,8 @@ use super::{
 };
 use crate::quantity::Quantity;
 
+/// What the controller of Indexed Jobs writes on their pods.
+const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// The image that means programs of the machine: it has no entry point of its own.
 const NO_IMAGE: [&str; 2] = ["", "host"];
 
@@ -56,6 +58,7 @@ pub(super) fn plan(request: &Request<'_>) -> Result<PodPlan, BadPod> {
     let plan = PodPlan {
         uid,
         annotations: pod.metadata.annotations.clone().unwrap_or_default(),
+        indexed_job: indexed_job(pod, &namespace),
         init_containers: read_all(inits, true)?,
         containers: read_all(&spec.containers, false)?,
         restart: restart_policy(spec).map_err(BadPod)?,
@@ -72,6 +75,14 @@ pub(super) fn plan(request: &Request<'_>) -> Result<PodPlan, BadPod> {
         Some(pair) => bad(format!("two containers are called {:?}", pair[0])),
         None => Ok(plan),
     }
+}
+
+fn indexed_job(pod: &Pod, namespace: &str) -> Option<String> {
+    let meta = &pod.metadata;
+    let has_index =
+        [&meta.annotations, &meta.labels].into_iter().flatten().any(|map| map.contains_key(COMPLETION_INDEX));
+    let owner = meta.owner_references.iter().flatten().find(|owner| owner.kind == "Job" && has_index)?;
+    Some(format!("{namespace}/{}", owner.uid))
 }
 
 fn seconds(field: &str, value: Option<i64>) -> Result<Option<u64>, String> {

@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::flags::{self, Flag};
 use super::queue::{self, COLUMNS, NODE_COLUMNS};
-use super::{SlurmConfig, script};
+use super::template::Template;
+use super::{ArraysSetting, SlurmConfig, script};
 use crate::batch::resources::Wanted;
-use crate::batch::system::{Asked, BatchSystem, Command, JobPlace, Past, Queued, Refusal};
+use crate::batch::system::{Asked, BatchSystem, Command, JobName, JobPlace, Past, Queued, Refusal};
 use crate::place::{Order, Place, PlaceError, Ran};
 use crate::pod::PodPlan;
 
@@ -20,6 +21,7 @@ const LOG_TAIL: u64 = 4 << 20;
 /// Slurm as a place has it.
 pub struct Slurm {
     pub config: SlurmConfig,
+    pub template: Template,
     pub place: Arc<dyn Place>,
 }
 
@@ -72,7 +74,7 @@ impl Slurm {
     }
 
     /// The options of a pod's job: the site's, then what the pod's annotation says, then what its containers are limited to.
-    fn flags_of(&self, plan: &PodPlan, grace_seconds: u64) -> Result<Vec<Flag>, String> {
+    pub fn flags_of(&self, plan: &PodPlan, grace_seconds: u64) -> Result<Vec<Flag>, String> {
         let config = &self.config;
         let named = [("partition", &config.partition), ("account", &config.account), ("qos", &config.qos)];
         let mut layers: Vec<Flag> = named
@@ -85,8 +87,9 @@ impl Slurm {
         Ok(flags::merged(layers))
     }
 
-    async fn queue_of(&self, name: Option<String>) -> Result<HashMap<Uuid, Queued>, PlaceError> {
-        let mut words = vec!["--noheader", "--all", "--states=all", "--me"];
+    async fn queue_of(&self, name: Option<String>) -> Result<HashMap<JobName, Queued>, PlaceError> {
+        // Every task of an array on a line of its own.
+        let mut words = vec!["--noheader", "--all", "--states=all", "--me", "--array"];
         words.extend(name.as_deref());
         words.extend(["--format", COLUMNS]);
         Ok(queue::read_queue(&self.succeed("squeue", &words).await?))
@@ -104,44 +107,69 @@ impl Slurm {
             let number = ran.stdout.lines().rev().find_map(|line| line.split(';').next()?.trim().parse().ok());
             return number.ok_or_else(|| Refusal::Unsure(format!("sbatch answered {:?}", ran.stdout)));
         }
-        let why = ran.complaint();
-        Err(if NEVER.iter().any(|words| why.contains(words)) {
-            Refusal::Never(format!("sbatch: {why}"))
-        } else if LATER.iter().any(|words| why.contains(words)) {
-            Refusal::Later(why)
-        } else {
-            Refusal::Unsure(format!("sbatch: {why}"))
-        })
+        Err(refusal("sbatch", ran.complaint()))
+    }
+
+    /// `scancel` of this job, if it is still called so: a number that was given again harms nobody.
+    async fn cancel(&self, name: JobName, job: u64, options: &[&str]) -> Result<(), PlaceError> {
+        let (called, number) = (format!("--name={}", name.name), number_of(name, job));
+        let mut words = options.to_vec();
+        if name.task.is_none() {
+            words.push(&called);
+        } else if self.queue_of(Some(called.clone())).await?.get(&name).is_none_or(|known| known.id != job) {
+            // With the name, Slurm would end all tasks of the array that wait together.
+            return Ok(());
+        }
+        words.push(&number);
+        self.succeed("scancel", &words).await.map(drop)
     }
 
     /// Signals the pod's runner alone.
-    async fn signal_runner(&self, uid: Uuid, job: u64, signal: &str) -> Result<(), PlaceError> {
-        let (name, signal) = (format!("--name={uid}"), format!("--signal={signal}"));
-        self.succeed("scancel", &["--batch", &signal, &name, &job.to_string()]).await.map(drop)
+    async fn signal_runner(&self, name: JobName, job: u64, signal: &str) -> Result<(), PlaceError> {
+        self.cancel(name, job, &["--batch", &format!("--signal={signal}")]).await
     }
 
-    async fn past_of(&self, jobs: &[(Uuid, Option<u64>)]) -> Result<HashMap<Uuid, Past>, PlaceError> {
+    async fn past_of(&self, jobs: &[(JobName, Option<u64>)]) -> Result<HashMap<JobName, Past>, PlaceError> {
         let mut found = HashMap::new();
-        let numbers: Vec<String> = jobs.iter().filter_map(|(_, job)| Some(job.as_ref()?.to_string())).collect();
+        let numbers: Vec<String> = jobs.iter().filter_map(|(name, job)| Some(number_of(*name, (*job)?))).collect();
         let past = |(state, code)| Past { state, code, reason: String::new() };
         if self.config.sacct && !numbers.is_empty() {
             let numbers = format!("--jobs={}", numbers.join(","));
             let words = ["--noheader", "--parsable2", "--allocations", "--format=JobID,State,ExitCode", &numbers];
             let known = queue::read_sacct(&self.succeed("sacct", &words).await?);
-            let of = |job: &Option<u64>| known.get(job.as_ref()?).copied();
-            found.extend(jobs.iter().filter_map(|(uid, job)| Some((*uid, past(of(job)?)))));
+            let of = |name: &JobName, job: &Option<u64>| known.get(&((*job)?, name.task)).copied();
+            found.extend(jobs.iter().filter_map(|(name, job)| Some((*name, past(of(name, job)?)))));
         }
         let Some(path) = self.config.jobcomp.clone().filter(|_| found.len() < jobs.len()) else { return Ok(found) };
         let tail = self.place.bytes(Order::Tail { path, limit: LOG_TAIL }).await?;
         let tail = String::from_utf8_lossy(&tail);
-        for (uid, _) in jobs {
-            if !found.contains_key(uid)
-                && let Some(known) = queue::read_jobcomp(&tail, *uid)
+        for (name, _) in jobs {
+            if !found.contains_key(name)
+                && let Some(known) = queue::read_jobcomp(&tail, *name)
             {
-                found.insert(*uid, past(known));
+                found.insert(*name, past(known));
             }
         }
         Ok(found)
+    }
+}
+
+/// What a complaint of Slurm's means for the job.
+pub fn refusal(who: &str, why: String) -> Refusal {
+    if NEVER.iter().any(|words| why.contains(words)) {
+        Refusal::Never(format!("{who}: {why}"))
+    } else if LATER.iter().any(|words| why.contains(words)) {
+        Refusal::Later(why)
+    } else {
+        Refusal::Unsure(format!("{who}: {why}"))
+    }
+}
+
+/// `12`, or `12_3` of a task.
+fn number_of(name: JobName, job: u64) -> String {
+    match name.task {
+        Some(task) => format!("{job}_{task}"),
+        None => job.to_string(),
     }
 }
 
@@ -167,32 +195,48 @@ impl BatchSystem for Slurm {
 
     fn describe(&self, plan: &PodPlan, place: &JobPlace<'_>) -> Result<String, String> {
         let flags = self.flags_of(plan, place.grace_seconds)?;
-        Ok(script::render(plan.uid, place.run_folder, place.runner, &flags))
+        Ok(script::render(plan.uid, place.run_folder, place.runner, &flags, &self.template))
     }
 
-    fn queue(&self) -> Asked<'_, HashMap<Uuid, Queued>> {
+    fn array_of(&self, plan: &PodPlan, place: &JobPlace<'_>) -> Option<String> {
+        let common = match self.config.arrays {
+            ArraysSetting::Off => return None,
+            ArraysSetting::Jobs => plan.indexed_job.clone()?,
+            ArraysSetting::Equal => String::new(),
+        };
+        let flags = self.flags_of(plan, place.grace_seconds).ok()?;
+        Some(format!("{common} {flags:?}"))
+    }
+
+    fn describe_array(&self, name: Uuid, pods: &[(&PodPlan, JobPlace<'_>)]) -> Result<String, String> {
+        let (plan, place) = pods.first().ok_or("an array without tasks")?;
+        let flags = self.flags_of(plan, place.grace_seconds)?;
+        let folders: Vec<&Path> = pods.iter().map(|(_, place)| place.run_folder).collect();
+        Ok(script::render_array(name, &folders, place.runner, &flags, &self.template))
+    }
+
+    fn queue(&self) -> Asked<'_, HashMap<JobName, Queued>> {
         Box::pin(self.queue_of(None))
     }
 
-    fn find(&self, uid: Uuid) -> Asked<'_, Option<Queued>> {
-        Box::pin(async move { Ok(self.queue_of(Some(format!("--name={uid}"))).await?.remove(&uid)) })
+    fn find(&self, name: JobName) -> Asked<'_, Option<Queued>> {
+        Box::pin(async move { Ok(self.queue_of(Some(format!("--name={}", name.name))).await?.remove(&name)) })
     }
 
     fn submit<'a>(&'a self, description: &'a Path) -> Asked<'a, u64, Refusal> {
         Box::pin(self.hand_over(description))
     }
 
-    /// Slurm does so only if the name is right too, so a number that was given again harms nobody.
-    fn kill(&self, uid: Uuid, job: u64) -> Asked<'_, ()> {
-        Box::pin(async move { self.succeed("scancel", &[&format!("--name={uid}"), &job.to_string()]).await.map(drop) })
+    fn kill(&self, name: JobName, job: u64) -> Asked<'_, ()> {
+        Box::pin(async move { self.cancel(name, job, &[]).await })
     }
 
-    fn end_runner(&self, uid: Uuid, job: u64) -> Asked<'_, ()> {
-        Box::pin(self.signal_runner(uid, job, "TERM"))
+    fn end_runner(&self, name: JobName, job: u64) -> Asked<'_, ()> {
+        Box::pin(self.signal_runner(name, job, "TERM"))
     }
 
-    fn wake_runner(&self, uid: Uuid, job: u64) -> Asked<'_, ()> {
-        Box::pin(self.signal_runner(uid, job, "USR1"))
+    fn wake_runner(&self, name: JobName, job: u64) -> Asked<'_, ()> {
+        Box::pin(self.signal_runner(name, job, "USR1"))
     }
 
     /// A step that shares what the job has. What `srun` would say of an exit code is not the program's.
@@ -203,13 +247,13 @@ impl BatchSystem for Slurm {
         Some(self.command("srun", arguments))
     }
 
-    fn past<'a>(&'a self, jobs: &'a [(Uuid, Option<u64>)]) -> Asked<'a, HashMap<Uuid, Past>> {
+    fn past<'a>(&'a self, jobs: &'a [(JobName, Option<u64>)]) -> Asked<'a, HashMap<JobName, Past>> {
         Box::pin(self.past_of(jobs))
     }
 
-    fn exit_code(&self, job: u64) -> Asked<'_, Option<(i32, i32)>> {
+    fn exit_code(&self, name: JobName, job: u64) -> Asked<'_, Option<(i32, i32)>> {
         Box::pin(async move {
-            let ran = self.run("scontrol", &["show", "job", &job.to_string(), "--oneliner"]).await?;
+            let ran = self.run("scontrol", &["show", "job", &number_of(name, job), "--oneliner"]).await?;
             Ok(ran.stdout.split_ascii_whitespace().find_map(|word| queue::read_code(word.strip_prefix("ExitCode=")?)))
         })
     }

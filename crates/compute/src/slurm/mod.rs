@@ -7,13 +7,16 @@
 //!
 //! How pods become jobs is [`crate::batch`]'s business; here is what is Slurm's own: the batch script (`script`), directives built
 //! from checked values and one `exec` of the runner; the options that pods may set (`flags`); and Slurm's commands (`commands`)
-//! with what they print (`queue`). A job is called as its pod's UID.
+//! with what they print (`queue`). A job is called as its pod's UID, but for a task of an array ([`ArraysSetting`]), which has
+//! the array's name and its own place in it. `rest` is the same through `slurmrestd`.
 
 mod asked;
 mod commands;
 mod flags;
 mod queue;
+mod rest;
 mod script;
+mod template;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,11 +27,27 @@ use serde::Deserialize;
 
 pub(crate) use asked::asked_for;
 pub use flags::FLAGS_ANNOTATION;
+pub use rest::RestConfig;
+use template::Template;
 
 pub use crate::batch::WallsSetting;
 use crate::batch::runtime::RuntimeConfig;
-use crate::batch::{BatchSite, Settings};
+use crate::batch::{BatchSite, BatchSystem, Settings};
+use crate::place::Place;
 use crate::site::{SiteContext, SiteError};
+
+/// Which pods may become tasks of one batch array.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArraysSetting {
+    /// None: each pod is a job of its own, called as its UID.
+    #[default]
+    Off,
+    /// Those of one Indexed Job that ask for the same.
+    Jobs,
+    /// All that ask for the same and come within half a second.
+    Equal,
+}
 
 /// `[[compute.sites]]` with `plugin = "slurm"`.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,6 +63,10 @@ pub struct SlurmConfig {
     pub flags: Vec<String>,
     /// Options that pods may set with the annotation `slurm-job.vk.io/flags`, by their long names.
     pub allowed_flags: Vec<String>,
+    /// The site's own batch script, with a line `#DTE RUN` where the pod is run: its `#SBATCH` lines and its set-up, such as modules.
+    pub template: Option<PathBuf>,
+    /// Which pods that are handed over together become one array.
+    pub arrays: ArraysSetting,
     /// How often Slurm is asked how the jobs go.
     pub poll: Span,
     /// How often run folders are looked at for outcomes that the kernel does not tell of, on shared file systems.
@@ -54,6 +77,8 @@ pub struct SlurmConfig {
     pub programs: Option<PathBuf>,
     /// `SLURM_CONF` for these programs.
     pub conf: Option<PathBuf>,
+    /// Slurm's HTTP daemon, in place of the commands.
+    pub rest: Option<RestConfig>,
     /// Whether `sacct` knows jobs that Slurm's controller has forgotten.
     pub sacct: bool,
     /// Where Slurm writes ended jobs (`JobCompType=jobcomp/filetxt`), if it does.
@@ -92,11 +117,14 @@ impl Default for SlurmConfig {
             qos: None,
             flags: Vec::new(),
             allowed_flags: flags::ALLOWED_BY_DEFAULT.iter().map(|flag| (*flag).to_owned()).collect(),
+            template: None,
+            arrays: ArraysSetting::Off,
             poll: Span(Duration::from_secs(5)),
             look: Span(Duration::from_millis(500)),
             file_lag: Span(Duration::from_secs(10)),
             programs: None,
             conf: None,
+            rest: None,
             sacct: false,
             jobcomp: None,
             max_pods: 10_000,
@@ -118,8 +146,18 @@ impl Default for SlurmConfig {
 /// Opens the site and goes on with the pods that it had. A site that cannot be reached now is opened too.
 pub async fn open(config: SlurmConfig, context: &SiteContext) -> Result<Arc<BatchSite>, SiteError> {
     config.check()?;
-    let settings = config.settings();
-    BatchSite::open(settings, context, |place| Box::new(commands::Slurm { config, place })).await
+    let template = config.template.as_deref().map(Template::read).transpose();
+    let template = template.map_err(|why| SiteError::Configuration(format!("site {}: {why}", config.name)))?;
+    let (settings, template) = (config.settings(), template.unwrap_or_default());
+    let rest = config.rest.clone();
+    let commands = |place: Arc<dyn Place>| commands::Slurm { config, template, place };
+    match rest {
+        None => BatchSite::open(settings, context, |place| Ok(Box::new(commands(place)))).await,
+        Some(rest) => {
+            let open = |place| Ok(Box::new(rest::SlurmRest::open(rest, commands(place))?) as Box<dyn BatchSystem>);
+            BatchSite::open(settings, context, open).await
+        }
+    }
 }
 
 impl SlurmConfig {
@@ -152,6 +190,9 @@ impl SlurmConfig {
             if value.as_deref().is_some_and(|value| !flags::is_plain(value)) {
                 return wrong(format!("{setting}: {value:?} has characters that Slurm's names do not have"));
             }
+        }
+        if let Some(Err(why)) = self.rest.as_ref().map(|rest| rest.check(self)) {
+            return wrong(why);
         }
         if let Err(error) = flags::read_words(&self.flags, None) {
             return wrong(format!("flags: {error}"));

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use crate::batch::state::JobState;
-use crate::batch::system::Queued;
+use crate::batch::system::{JobName, Queued};
 
-/// The columns asked of `squeue`; the name, which others may choose, comes last.
+/// The columns asked of `squeue`; the name, which others may choose, comes last. Of a task of an array, the number is
+/// `ARRAY_TASK`.
 pub const COLUMNS: &str = "%i|%T|%r|%N|%j";
 
 /// Reads the long name, as `squeue`, `sacct` and the job completion log have it (`CANCELLED by 1000`).
@@ -34,9 +35,10 @@ pub fn read_state(text: &str) -> JobState {
     }
 }
 
-/// Jobs that are called as a pod. Of two jobs of one name, the one that has not ended counts, else the later.
-pub fn read_queue(text: &str) -> HashMap<Uuid, Queued> {
-    let mut jobs: HashMap<Uuid, Queued> = HashMap::new();
+/// Jobs that are called as a pod or as an array of pods. Of two jobs of one name, the one that has not ended counts, else the
+/// later.
+pub fn read_queue(text: &str) -> HashMap<JobName, Queued> {
+    let mut jobs: HashMap<JobName, Queued> = HashMap::new();
     for line in text.lines() {
         let mut columns = line.splitn(5, '|');
         let (Some(id), Some(state), Some(reason), Some(nodes), Some(name)) =
@@ -44,7 +46,8 @@ pub fn read_queue(text: &str) -> HashMap<Uuid, Queued> {
         else {
             continue;
         };
-        let (Ok(id), Ok(uid)) = (id.trim().parse::<u64>(), name.trim().parse::<Uuid>()) else { continue };
+        let (Some((id, task)), Ok(name)) = (read_number(id), name.trim().parse::<Uuid>()) else { continue };
+        let name = JobName { name, task };
         let job = Queued {
             id,
             state: read_state(state),
@@ -53,29 +56,42 @@ pub fn read_queue(text: &str) -> HashMap<Uuid, Queued> {
             code: None,
         };
         let rank = |job: &Queued| (!job.state.is_terminal(), job.id);
-        if jobs.get(&uid).is_none_or(|known| rank(known) < rank(&job)) {
-            jobs.insert(uid, job);
+        if jobs.get(&name).is_none_or(|known| rank(known) < rank(&job)) {
+            jobs.insert(name, job);
         }
     }
     jobs
 }
 
-/// The last that a history (`JobID|State|ExitCode` lines of `sacct`) says of each job.
-pub fn read_sacct(text: &str) -> BTreeMap<u64, (JobState, Option<(i32, i32)>)> {
+/// `12`, or `12_3` of a task. Tasks that are named together (`12_[4-9]`) are none.
+fn read_number(text: &str) -> Option<(u64, Option<u32>)> {
+    match text.trim().split_once('_') {
+        Some((id, task)) => Some((id.parse().ok()?, Some(task.parse().ok()?))),
+        None => Some((text.trim().parse().ok()?, None)),
+    }
+}
+
+/// Where a job was when it was last written of, its exit code and signal.
+pub type Last = (JobState, Option<(i32, i32)>);
+
+/// The last that a history (`JobID|State|ExitCode` lines of `sacct`) says of each job and task.
+pub fn read_sacct(text: &str) -> BTreeMap<(u64, Option<u32>), Last> {
     text.lines()
         .filter_map(|line| {
             let mut columns = line.split('|');
-            let id = columns.next()?.parse().ok()?;
+            let id = read_number(columns.next()?)?;
             let state = read_state(columns.next()?);
             Some((id, (state, columns.next().and_then(read_code))))
         })
         .collect()
 }
 
-/// The same of the job completion log: `JobId=1 … Name=… JobState=FAILED … ExitCode=3:0`.
-pub fn read_jobcomp(text: &str, uid: Uuid) -> Option<(JobState, Option<(i32, i32)>)> {
-    let name = format!(" Name={uid} ");
-    let line = text.lines().rev().find(|line| line.contains(&name))?;
+/// The same of the job completion log: `JobId=1 … Name=… JobState=FAILED … ArrayJobId=1 ArrayTaskId=3 … ExitCode=3:0`.
+pub fn read_jobcomp(text: &str, called: JobName) -> Option<Last> {
+    let name = format!(" Name={} ", called.name);
+    let task = called.task.map(|task| format!(" ArrayTaskId={task} "));
+    let is_it = |line: &&str| line.contains(&name) && task.as_ref().is_none_or(|task| line.contains(task.as_str()));
+    let line = text.lines().rev().find(is_it)?;
     let field = |key: &str| line.split_ascii_whitespace().filter_map(|word| word.strip_prefix(key)).next_back();
     Some((read_state(field("JobState=")?), field("ExitCode=").and_then(read_code)))
 }
@@ -114,12 +130,14 @@ mod tests {
     #[test]
     fn queues_of_many_jobs() {
         let text = format!(
-            "7|PENDING|Resources||{UID}\n5|CANCELLED|None|n1|{UID}\n8|RUNNING|None|n2|somebody|else's\n12_[1-5]|PENDING|None||{UID}\n\nrubbish\n"
+            "7|PENDING|Resources||{UID}\n5|CANCELLED|None|n1|{UID}\n9_4|RUNNING|None|n1|{UID}\n8|RUNNING|None|n2|somebody|else's\n12_[1-5]|PENDING|None||{UID}\n\nrubbish\n"
         );
         let jobs = read_queue(&text);
         let wanted =
             Queued { id: 7, state: JobState::Waiting, reason: "Resources".into(), nodes: String::new(), code: None };
-        assert_eq!(jobs, HashMap::from([(UID.parse().expect("uid"), wanted)]));
+        let task = Queued { id: 9, state: JobState::Running, reason: "None".into(), nodes: "n1".into(), code: None };
+        let uid = UID.parse().expect("uid");
+        assert_eq!(jobs, HashMap::from([(JobName::own(uid), wanted), (JobName::task(uid, 4), task)]));
     }
 
     #[test]
@@ -155,14 +173,18 @@ mod tests {
 
     #[test]
     fn histories() {
-        let sacct = read_sacct("5|CANCELLED by 1000|0:15\n6|OUT_OF_MEMORY|0:125\n6.batch|FAILED|1:0\n");
-        assert_eq!(sacct[&5], (JobState::Cancelled, Some((0, 15))));
-        assert_eq!(sacct.len(), 2);
+        let sacct =
+            read_sacct("5|CANCELLED by 1000|0:15\n6|OUT_OF_MEMORY|0:125\n6.batch|FAILED|1:0\n7_12|TIMEOUT|0:0\n");
+        assert_eq!(sacct[&(5, None)], (JobState::Cancelled, Some((0, 15))));
+        assert_eq!(sacct[&(7, Some(12))].0, JobState::Timeout);
+        assert_eq!(sacct.len(), 3);
         let log = format!(
             "JobId=3 UserId=root(0) GroupId=root(0) Name={UID} JobState=TIMEOUT Partition=debug DerivedExitCode=0:0 ExitCode=0:0 \n"
         );
-        assert_eq!(read_jobcomp(&log, UID.parse().expect("uid")), Some((JobState::Timeout, Some((0, 0)))));
-        assert_eq!(read_jobcomp(&log, Uuid::nil()), None);
+        let uid = UID.parse().expect("uid");
+        assert_eq!(read_jobcomp(&log, JobName::own(uid)), Some((JobState::Timeout, Some((0, 0)))));
+        assert_eq!(read_jobcomp(&log, JobName::task(uid, 1)), None);
+        assert_eq!(read_jobcomp(&log, JobName::own(Uuid::nil())), None);
     }
 
     #[test]
