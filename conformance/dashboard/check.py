@@ -213,9 +213,9 @@ def console_in_a_pod(look):
     look.click("#console [name=eof]")
     look.until("its end", lambda: said() == "It has ended.")
     run("/bin/false")
-    look.until("the exit code", lambda: "exit code: 1" in said())
+    look.until("the exit code", lambda: said().endswith("exit code: 1"))
     run("/no/such/program")
-    why = look.until("why not", lambda: said() not in ("", "connecting", "running") and "exit code: 1" not in said() and said())
+    why = look.until("why not", lambda: not said().endswith("exit code: 1") and said() not in ("connecting", "running") and said())
     # The page goes on being live beside it.
     ticks = lambda: look.js("return document.querySelector('#log pre').textContent.length")
     before = ticks()
