@@ -109,6 +109,10 @@ fn tls(reading: &mut Reading<'_>, tls: &Tls) -> Result<(), Failure> {
         reading.note("whoever comes over the network has to show a token: give virtual kubelets one (`dte token`) as VKTokenFile");
         return Ok(());
     }
+    if reading.is_set("http", "client_ca") {
+        let text = "TLS.CACertFile: [http] client_ca names other authorities already, whose certificates would all be let in; leave one of them out";
+        return Err(reading.wrong(text));
+    }
     reading.set("http", "client_ca", &tls.ca_cert_file);
     let mut holders = InlineTable::new();
     holders.insert("subject", "*".into());
@@ -174,6 +178,15 @@ mod tests {
         let compute: dte_compute::ComputeConfig = document.section("compute").expect("valid");
         let site = format!("{:?}", compute.sites[0]);
         assert!(site.contains("http://localhost:4000/") && site.contains("Plugin"), "{site}");
+    }
+
+    /// Else holders of those would come in as the account of this file.
+    #[test]
+    fn authorities_of_others_are_not_taken_over() {
+        let toml = "[http]\nclient_ca = '/users.pem'\ntls_cert = '/c'\ntls_key = '/k'\n";
+        let text = "InterlinkAddress: https://127.0.0.1\nSidecarURL: unix:///p\nTLS: {Enabled: true, CertFile: /c, KeyFile: /k, CACertFile: /ca}\n";
+        let error = made(toml, Some(text), None).expect_err("refused");
+        assert!(error.contains("client_ca names other authorities"), "{error}");
     }
 
     #[test]

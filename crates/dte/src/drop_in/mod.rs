@@ -87,6 +87,10 @@ impl Reading<'_> {
         }
     }
 
+    fn is_set(&self, section: &str, key: &str) -> bool {
+        self.document.has(section, key)
+    }
+
     /// Sets a key that nobody has set.
     fn set(&mut self, section: &'static str, key: &'static str, value: &str) {
         if !self.document.has(section, key) {

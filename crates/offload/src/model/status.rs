@@ -182,6 +182,7 @@ mod tests {
             message: Some("no file".into()),
             created: Timestamp::EPOCH,
             finished: None,
+            trusted: false,
         }
     }
 

@@ -26,11 +26,13 @@ pub struct PodHead {
     pub message: Option<String>,
     pub created: Timestamp,
     pub finished: Option<Timestamp>,
+    /// Whoever started it had an administrator's rights.
+    pub trusted: bool,
 }
 
 const HEAD: &str =
     "uid, namespace, name, issuer, subject, user_name, site, node, state, containers, report, reason, message,
-    created, finished";
+    created, finished, trusted";
 
 fn head(row: &Row) -> Result<PodHead, Error> {
     Ok(PodHead {
@@ -47,6 +49,7 @@ fn head(row: &Row) -> Result<PodHead, Error> {
         message: row.get(12)?,
         created: row.get(13)?,
         finished: row.get(14)?,
+        trusted: row.get(15)?,
     })
 }
 

@@ -182,11 +182,15 @@ async fn programs_run_in_a_pod_over_a_web_socket() {
         assert_eq!(refused(path, Some(stranger)).await, 404);
         let reader = bench.engine.token_for("admin", &["compute.read"]).await;
         assert_eq!(refused(path, Some(reader)).await, 403);
+        // The pod has an administrator's rights, and this token of the same account does not.
+        let confined = bench.engine.token_for("admin", &["compute.modify"]).await;
+        assert_eq!(refused(path, Some(confined)).await, 403);
     }
     for rest in [
         "exec?stdout=1",
         "attach?stdout=1&command=ls",
         "attach?",
+        "exec?command=ls&stdout=1&pod=0190b0a0-0000-7000-8000-000000000001",
         "attach?stderr=1&tty=1",
         "portForward?",
         "portForward?port=0",
