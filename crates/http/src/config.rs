@@ -27,7 +27,8 @@ pub struct HttpConfig {
     /// Private key, PEM.
     pub tls_key: Option<PathBuf>,
     /// Authorities whose certificates clients may show instead of a token: a PEM file, or a folder of them (`*.pem`, `*.crt`,
-    /// `*.0`). Nobody has to show one. Whom a certificate stands for is said in `[[identity.certificates]]`.
+    /// `*.0`) and of their lists of revoked certificates (`*.r0`, `*.r1`, `*.crl`, `*.crl.pem`). All are read at the start. Nobody has to
+    /// show one, and others count as none. Whom a certificate stands for is said in `[[identity.certificates]]`.
     pub client_ca: Option<PathBuf>,
     /// The largest body that a handler takes as a whole; streams (WebDAV PUT) have no limit here.
     pub body_limit: Bytes,

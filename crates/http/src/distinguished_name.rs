@@ -128,11 +128,11 @@ fn unescape(text: &str) -> Option<String> {
             bytes.push(*first);
             continue;
         }
-        let digits = rest.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+        let digit = |at: usize| rest.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        match digit(0).zip(digit(1)).and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
             Some(byte) => {
                 bytes.push(byte);
-                rest = &rest[2..];
+                rest = rest.get(2..)?;
             }
             None => {
                 let (escaped, after) = rest.split_first()?;
@@ -154,13 +154,41 @@ impl FromStr for DistinguishedName {
     }
 }
 
+/// Writes it the grid's way where that can mean nothing else, and otherwise as RFC 4514 has it, so that what is read from it is
+/// always this name again. No line break or other sign of control comes through.
 impl fmt::Display for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (kind, value) in &self.0 {
-            write!(f, "/{kind}={value}")?;
+        let slashes: String = self.0.iter().map(|(kind, value)| format!("/{kind}={value}")).collect();
+        if slashes.chars().all(is_plain) && slashes.parse().as_ref() == Ok(self) {
+            return f.write_str(&slashes);
+        }
+        for (index, (kind, value)) in self.0.iter().rev().enumerate() {
+            write!(f, "{}{kind}=", if index == 0 { "" } else { "," })?;
+            write_escaped(f, value)?;
         }
         Ok(())
     }
+}
+
+/// Whether a sign can be shown as it is.
+fn is_plain(c: char) -> bool {
+    matches!(c, '"' | '\\' | '\'') || c.escape_debug().len() == 1
+}
+
+fn write_escaped(f: &mut fmt::Formatter<'_>, value: &str) -> fmt::Result {
+    let last = value.chars().count().saturating_sub(1);
+    for (index, c) in value.chars().enumerate() {
+        let is_edge = (index == 0 && matches!(c, ' ' | '#')) || (index == last && c == ' ');
+        if is_edge || !is_plain(c) {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                write!(f, "\\{byte:02X}")?;
+            }
+        } else {
+            let is_special = matches!(c, ',' | '+' | '"' | ';' | '\\' | '<' | '>');
+            write!(f, "{}{c}", if is_special { "\\" } else { "" })?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -185,6 +213,27 @@ mod tests {
         assert_ne!(name("CN=x/O=y"), name("/CN=x/O=y"));
         assert_ne!(name("/CN=x/CN=y"), name("/CN=y/CN=x"));
         assert_ne!(name("/CN=Vk"), name("/CN=vk"));
+    }
+
+    #[test]
+    fn what_is_shown_is_read_as_the_same() {
+        let made = |parts: &[(&str, &str)]| {
+            DistinguishedName(parts.iter().map(|(kind, value)| ((*kind).to_owned(), (*value).to_owned())).collect())
+        };
+        assert_eq!(made(&[("C", "NL"), ("CN", "host/x.example.org")]).to_string(), "/C=NL/CN=host/x.example.org");
+        assert_eq!(made(&[("C", "NL"), ("CN", "x/O=y")]).to_string(), "CN=x/O=y,C=NL");
+        assert_eq!(made(&[("CN", "x\nINFO forged")]).to_string(), r"CN=x\0AINFO forged");
+        for value in
+            ["x/O=y", "a\n", " a ", "a, b+c;\"d\"<e>", "#04", r"back\slash", "\u{202e}x", "é/CN=", "+1", "a\\0A", "\0"]
+        {
+            for parts in [&[("CN", value)][..], &[("O", "x"), ("CN", value)], &[("CN", value), ("1.2.3.4", value)]] {
+                let shown = made(parts).to_string();
+                assert_eq!(name(&shown), made(parts), "{shown}");
+                assert!(!shown.contains(char::is_control) && !shown.contains('\u{202e}'), "{shown:?}");
+            }
+        }
+        assert_eq!(name(r"CN=C\+1"), made(&[("CN", "C+1")]));
+        assert_eq!(name(r"CN=C\2b1\C3\a9"), made(&[("CN", "C+1é")]));
     }
 
     #[test]

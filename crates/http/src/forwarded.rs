@@ -13,6 +13,8 @@ use http::header::{FORWARDED, HeaderName};
 use crate::config::Network;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Headers by which proxies say that they pass something on, besides `X-Forwarded-…`.
+const FORWARDING: &[&str] = &["forwarded", "via", "x-real-ip"];
 /// No chain of trusted proxies is longer.
 const MOST_HOPS: usize = 32;
 
@@ -33,6 +35,13 @@ pub(crate) fn origin(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> 
         (Some(a), Some(b)) if a == b => a,
         _ => peer,
     }
+}
+
+/// Whether a trusted proxy passes on what somebody else asked: then the certificate of the connection is the proxy's own, and must
+/// stand for nobody behind it. A proxy that asks for itself forwards nothing.
+pub(crate) fn is_for_another(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> bool {
+    let says_so = |name: &HeaderName| FORWARDING.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-");
+    trusted.iter().any(|network| network.contains(peer)) && headers.keys().any(says_so)
 }
 
 /// From the right: what cannot be read, or was hidden, ends the way at the proxy that wrote it.
@@ -105,6 +114,20 @@ mod tests {
         let forwarded = |list: &str| from("10.0.0.1", &[("forwarded", list)]);
         assert_eq!(forwarded("for=198.51.100.1, For=\"[2001:db8::1]:4711\";proto=https;by=10.0.0.2"), "2001:db8::1");
         assert_eq!(forwarded("proto=https; for=192.0.2.7"), "192.0.2.7");
+    }
+
+    #[test]
+    fn a_proxy_that_passes_something_on() {
+        let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().expect("a range")];
+        let is = |peer: &str, header: Option<&'static str>| {
+            let named = header.map(|name| (HeaderName::from_static(name), "x".parse().expect("a value")));
+            is_for_another(peer.parse().expect("an address"), &named.into_iter().collect(), &trusted)
+        };
+        for header in ["forwarded", "x-forwarded-for", "x-forwarded-proto", "via", "x-real-ip"] {
+            assert!(is("10.0.0.1", Some(header)), "{header}");
+            assert!(!is("192.0.2.1", Some(header)), "{header}");
+        }
+        assert!(!is("10.0.0.1", None) && !is("10.0.0.1", Some("accept")));
     }
 
     #[test]

@@ -11,8 +11,9 @@
 //!   outbound calls of one request together.
 //!
 //! Rooms: [`problem`], [`page`], [`extract`], [`request`] (ids and hops), [`config`], [`host`], `forwarded` (what proxies say), [`front`] (assembly and
-//! dispatch), [`listen`], [`door`] (Unix sockets), `tls` and [`certificate`] (with [`distinguished_name`]), [`metrics`], [`client`].
+//! dispatch), [`listen`], [`door`] (Unix sockets), `tls`, `authorities` and [`certificate`] (with [`distinguished_name`]), [`metrics`], [`client`].
 
+mod authorities;
 pub mod certificate;
 pub mod client;
 pub mod config;
@@ -31,7 +32,7 @@ pub mod request;
 mod stall;
 mod tls;
 
-pub use certificate::ClientCertificate;
+pub use certificate::{ClientCertificate, UntrustedCertificate};
 pub use client::{CertifiedClient, Client, ClientError, Reply, RequestBuilder, WebSocket, unix};
 pub use config::{AllowRule, HttpConfig, ListenConfig, Network, OutboundConfig};
 pub use distinguished_name::{BadName, DistinguishedName};

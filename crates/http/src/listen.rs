@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use rustls::pki_types::UnixTime;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -20,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use crate::certificate::ClientCertificate;
+use crate::authorities::Authorities;
+use crate::certificate::{ClientCertificate, UntrustedCertificate};
 use crate::config::{HttpConfig, ListenConfig, MAIN_LISTENER, Network};
 use crate::forwarded;
 use crate::front::{Entrance, Front};
@@ -54,6 +56,9 @@ pub enum ListenError {
     Tls(#[from] TlsError),
 }
 
+/// What the certificate of a connection is worth.
+type Judged = Result<ClientCertificate, UntrustedCertificate>;
+
 struct Bound {
     name: String,
     address: SocketAddr,
@@ -63,7 +68,14 @@ struct Bound {
 /// Bound addresses that are not served yet; connections wait in the kernel.
 pub struct Listeners {
     bound: Vec<Bound>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
+}
+
+/// How connections are encrypted, and whose certificates count.
+#[derive(Clone)]
+struct Tls {
+    acceptor: TlsAcceptor,
+    authorities: Option<Arc<Authorities>>,
 }
 
 impl Listeners {
@@ -71,7 +83,9 @@ impl Listeners {
     pub fn bind(listen: &ListenConfig, config: &HttpConfig) -> Result<Self, ListenError> {
         let tls = match (&config.tls_cert, &config.tls_key) {
             (Some(cert), Some(key)) => {
-                Some(TlsAcceptor::from(Arc::new(tls::server(cert, key, config.client_ca.as_deref())?)))
+                let authorities = config.client_ca.as_deref().map(Authorities::read).transpose()?;
+                let served = tls::server(cert, key, authorities.as_ref().map(Authorities::asking))?;
+                Some(Tls { acceptor: Arc::new(served).into(), authorities: authorities.map(Arc::new) })
             }
             (None, None) if config.client_ca.is_some() => return Err(TlsError::ClientsWithoutTls.into()),
             (None, None) => None,
@@ -178,7 +192,7 @@ struct Door {
     read_timeout: Duration,
     trusted_proxies: Arc<[Network]>,
     protocol: Builder<TokioExecutor>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     slots: Arc<Semaphore>,
     stop: CancellationToken,
     cut: CancellationToken,
@@ -219,11 +233,11 @@ impl Door {
         }
         match &self.tls {
             None => self.speak(stream, peer, None).await,
-            Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+            Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-                    let certificate = shown.and_then(ClientCertificate::read);
-                    self.speak(stream, peer, certificate).await;
+                    let shown = stream.get_ref().1.peer_certificates().zip(tls.authorities.as_ref());
+                    let judged = shown.and_then(|(chain, authorities)| authorities.judge(chain, UnixTime::now()));
+                    self.speak(stream, peer, judged).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -231,21 +245,24 @@ impl Door {
         }
     }
 
-    async fn speak<Io>(self: &Arc<Self>, stream: Io, peer: IpAddr, certificate: Option<ClientCertificate>)
+    async fn speak<Io>(self: &Arc<Self>, stream: Io, peer: IpAddr, judged: Option<Judged>)
     where
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         let door = Arc::clone(self);
         let service = service_fn(move |request: Request<Incoming>| {
-            let (door, certificate) = (Arc::clone(&door), certificate.clone());
+            let (door, judged) = (Arc::clone(&door), judged.clone());
             async move {
                 let limit = door.read_timeout;
+                let is_another = forwarded::is_for_another(peer, request.headers(), &door.trusted_proxies);
                 let from = forwarded::origin(peer, request.headers(), &door.trusted_proxies);
                 let mut request = request
                     .map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(Paced::new(body, limit)) });
                 request.extensions_mut().insert(PeerAddress(from));
-                if let Some(certificate) = certificate {
-                    request.extensions_mut().insert(certificate);
+                match judged.filter(|_| !is_another) {
+                    Some(Ok(certificate)) => drop(request.extensions_mut().insert(certificate)),
+                    Some(Err(untrusted)) => drop(request.extensions_mut().insert(untrusted)),
+                    None => {}
                 }
                 Ok::<_, Infallible>(door.front.serve(request, door.entrance, &door.hosts).await)
             }

@@ -3,19 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, InconsistentKeys, RootCertStore, ServerConfig,
-    SignatureScheme,
-};
+use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 
-/// Files with authorities in a folder of them; the last is what the grid's folders have.
-const AUTHORITY_FILES: &[&str] = &["pem", "crt", "0"];
+use crate::authorities::AskForCertificate;
 
 /// A certificate or key that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,15 +21,13 @@ pub enum TlsError {
     ClientsWithoutTls,
     #[error("[http] client_ca: {0} has no certificate of an authority")]
     NoAuthority(PathBuf),
-    #[error("[http] client_ca: {0}")]
-    Authority(String),
     #[error("TLS: {0}")]
     Rustls(#[from] rustls::Error),
     #[error("this machine has no trusted root certificates ({0})")]
     NoRoots(String),
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
@@ -46,103 +37,16 @@ pub(crate) fn install_provider() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
-/// What our listeners show, and whose certificates they ask clients for. HTTP/2 is offered before HTTP/1.1.
-pub(crate) fn server(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<ServerConfig, TlsError> {
+/// What our listeners show, and by what they ask clients for theirs. HTTP/2 is offered before HTTP/1.1.
+pub(crate) fn server(cert: &Path, key: &Path, asking: Option<AskForCertificate>) -> Result<ServerConfig, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = match client_ca {
-        Some(authorities) => builder.with_client_cert_verifier(Arc::new(AskForCertificate::from(authorities)?)),
+    let builder = match asking {
+        Some(asking) => builder.with_client_cert_verifier(Arc::new(asking)),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(certificates(cert)?, private_key(key)?)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
-}
-
-/// Asks clients for a certificate, and lets those pass that show none. One that is not good ends the connection with the alert
-/// that says why (`certificate_expired`, `unknown_ca`, …); the log has it too.
-#[derive(Debug)]
-struct AskForCertificate(Arc<dyn ClientCertVerifier>);
-
-impl AskForCertificate {
-    fn from(authorities: &Path) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for file in authority_files(authorities)? {
-            for certificate in certificates(&file)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| TlsError::File { file: file.clone(), message: error.to_string() })?;
-            }
-        }
-        if roots.is_empty() {
-            return Err(TlsError::NoAuthority(authorities.to_owned()));
-        }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| TlsError::Authority(error.to_string()))?;
-        Ok(AskForCertificate(verifier))
-    }
-}
-
-impl ClientCertVerifier for AskForCertificate {
-    fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        self.0.verify_client_cert(certificate, between, now).inspect_err(|error| {
-            crate::metrics::refused("client certificate");
-            tracing::info!(%error, "a client's certificate {} was refused", crate::certificate::of_refused(certificate));
-        })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
-/// A file, or what a folder has of them.
-fn authority_files(path: &Path) -> Result<Vec<PathBuf>, TlsError> {
-    let failed = |error: std::io::Error| TlsError::File { file: path.to_owned(), message: error.to_string() };
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let file = entry.map_err(failed)?.path();
-        if file.extension().and_then(|end| end.to_str()).is_some_and(|end| AUTHORITY_FILES.contains(&end)) {
-            files.push(file);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// What one place that we call has of its own: a root to be trusted beside the machine's, and who we are there.
@@ -207,7 +111,7 @@ fn unusable(file: &Path) -> impl FnOnce(rustls::pki_types::pem::Error) -> TlsErr
     move |error| TlsError::File { file, message: error.to_string() }
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all = CertificateDer::pem_file_iter(file).map_err(unusable(file))?;
     all.collect::<Result<_, _>>().map_err(unusable(file))
 }

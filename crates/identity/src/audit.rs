@@ -38,8 +38,9 @@ use crate::witness::Head;
 const WAITING: usize = 8_192;
 /// Records in one transaction.
 const BATCH: usize = 256;
-/// Why tokens are refused whose signature was good: what they say of their holder is true.
-pub(crate) const VOID: &[&str] = &["banned", "no-account", "revoked", "expired", "token-inactive"];
+/// Why tokens are refused whose signature was good, and certificates of trusted authorities: what they say of their holder is true.
+pub(crate) const VOID: &[&str] =
+    &["banned", "no-account", "revoked", "expired", "token-inactive", "certificate-unknown", "certificate-expired"];
 /// What a record takes besides its path, about.
 const RECORD: u64 = 512;
 /// How often sums of permits are written and the end of the chain is noted.
@@ -53,6 +54,8 @@ const LONGEST_OBJECT: usize = 512;
 #[derive(Clone, Debug)]
 pub struct Denied {
     pub who: Option<UserRef>,
+    /// The fingerprint of the certificate that was refused, if it was one.
+    pub certificate: Option<String>,
     /// The stable id of the reason.
     pub reason: &'static str,
     pub service: &'static str,
@@ -80,11 +83,14 @@ impl Entry {
     fn denial(denied: Denied) -> Self {
         let object: String = denied.object.chars().take(LONGEST_OBJECT).collect();
         let request = dte_http::current_request_id().map(|id| id.to_string());
-        let body = json!({
+        let mut body = json!({
             "kind": "denial", "reason": denied.reason, "service": denied.service, "method": denied.method, "object": object,
             "issuer": denied.who.as_ref().map(|who| &who.issuer), "subject": denied.who.as_ref().map(|who| &who.subject),
             "request": request,
         });
+        if let Some(fingerprint) = denied.certificate {
+            body["certificate"] = fingerprint.into();
+        }
         Entry { at: Timestamp::now(), subject: denied.who.map(|who| who.subject), body }
     }
 }

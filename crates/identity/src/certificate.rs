@@ -2,22 +2,25 @@
 //!
 //! The listener has found the certificate's authority and dates good (`[http] client_ca`); here it is decided whom it stands for.
 //! The operator lists names and accounts; whoever is listed acts as the account, confined to the scopes that stand there, and as
-//! an administrator only when those say so in words (`dte.admin`), of one subject of one issuer. A token that is shown goes before a certificate. A ban hits the account, or the certificate by its
-//! subject and issuer or by its fingerprint.
+//! an administrator only when those say so in words (`dte.admin`), of one subject of one issuer. An issuer is one of the
+//! listener's authorities, the one that the certificate was proved to go back to. A token that is shown goes before a
+//! certificate. A ban hits the account, or the certificate by its subject and issuer, however they are written, or by its
+//! fingerprint.
 //!
 //! A browser shows a certificate to whichever page asks, as it does with cookies: so what a page of another site asks for is
 //! refused, whatever the method.
 
 use dte_base::time::Timestamp;
+use dte_http::certificate::Names;
 use dte_http::{BadName, ClientCertificate, DistinguishedName, HttpConfig};
 
 use crate::Identity;
 use crate::config::{CertificateConfig, IdentityConfig};
 use crate::context::{Foundation, OpenError};
-use crate::directory::{Directory, Suspect, is_name};
+use crate::directory::{NewBan, is_name};
 use crate::model::decide::Accepted;
 use crate::model::denial::Denial;
-use crate::model::principal::{Identified, Principal, Standing};
+use crate::model::principal::{Identified, Principal, Standing, UserRef};
 use crate::model::reject::Reject;
 use crate::model::scope::{ADMIN_SCOPE, Scopes};
 
@@ -53,9 +56,9 @@ impl Holder {
         Ok(Holder { subject, issuer, account: config.account.clone(), scopes })
     }
 
-    fn is(&self, subject: &DistinguishedName, issuer: &DistinguishedName) -> bool {
-        self.subject.as_ref().is_none_or(|listed| listed == subject)
-            && self.issuer.as_ref().is_none_or(|listed| listed == issuer)
+    fn is(&self, names: &Names) -> bool {
+        self.subject.as_ref().is_none_or(|listed| *listed == names.subject)
+            && self.issuer.as_ref().is_none_or(|listed| *listed == names.authority)
     }
 }
 
@@ -70,24 +73,48 @@ pub(crate) fn holders(config: &IdentityConfig, foundation: &Foundation) -> Resul
     config.certificates.iter().map(|one| Holder::new(one, &root).map_err(wrong)).collect()
 }
 
-/// The names in a certificate, as they stand in bans and in the log.
-fn names(shown: &ClientCertificate) -> Result<(&DistinguishedName, &DistinguishedName), Denial> {
+fn names(shown: &ClientCertificate) -> Result<&Names, Denial> {
     let unreadable = |bad: &BadName| Denial::bad_token("certificate-name", format!("your certificate: {bad}"));
-    Ok((shown.subject().map_err(unreadable)?, shown.issuer().map_err(unreadable)?))
+    shown.names().map_err(unreadable)
+}
+
+/// Its fingerprint, as it stands in bans and in the audit log.
+pub(crate) fn id_of(shown: &ClientCertificate) -> String {
+    format!("{FINGERPRINT}{}", shown.fingerprint())
+}
+
+/// Who shows a certificate, as the audit log names those for whom there is no account.
+pub(crate) fn holder_of(shown: &ClientCertificate) -> Option<UserRef> {
+    let names = shown.names().ok()?;
+    let subject = names.subject.to_string();
+    Some(UserRef { issuer: names.authority.to_string(), name: subject.clone(), subject })
+}
+
+/// Whether a ban names this certificate. Its issuer may be the authority, or whoever stands between: that name may be
+/// anybody's, but who takes a banned one bans themselves.
+fn is_hit(ban: &NewBan, shown: &ClientCertificate, names: &Names) -> bool {
+    let is = |text: &str, name: &DistinguishedName| text.parse().is_ok_and(|named: DistinguishedName| named == *name);
+    ban.client_id.is_none()
+        && ban.vo.is_none()
+        && ban.group.is_none()
+        && ban.subject.as_deref().is_none_or(|text| is(text, &names.subject))
+        && ban.issuer.as_deref().is_none_or(|text| is(text, &names.authority) || is(text, &names.issuer))
+        && ban.token_id.as_deref().is_none_or(|text| text == id_of(shown))
 }
 
 impl Identity {
     /// Whom a certificate stands for, if it is anybody who may come in now.
     pub(crate) fn of_certificate(&self, shown: &ClientCertificate) -> Result<Principal, Denial> {
-        let (subject, issuer) = names(shown)?;
+        let names = names(shown)?;
+        let (subject, authority) = (&names.subject, &names.authority);
         if Timestamp::now() >= shown.ends() {
             let detail = format!("the certificate of {subject} expired at {}", shown.ends());
             return Err(Denial::bad_token("certificate-expired", detail));
         }
-        let holder = self.0.holders.iter().find(|holder| holder.is(subject, issuer));
+        let holder = self.0.holders.iter().find(|holder| holder.is(names));
         let Some(holder) = holder else {
             let detail = format!(
-                "the certificate of {subject} by {issuer} stands for nobody here; show a token, or ask the operator to list it"
+                "the certificate of {subject} by {authority} stands for nobody here; show a token, or ask the operator to list it"
             );
             return Err(Denial::bad_token("certificate-unknown", detail));
         };
@@ -114,7 +141,7 @@ impl Identity {
             scopes: holder.scopes.clone(),
             groups: Vec::new().into(),
             capabilities: Vec::new().into(),
-            token_id: Some(format!("{FINGERPRINT}{}", shown.fingerprint())),
+            token_id: Some(id_of(shown)),
             issued: Some(shown.begins()),
             expires: shown.ends(),
         };
@@ -126,12 +153,7 @@ impl Identity {
 
     /// Whether a certificate is banned by its names, or alone.
     pub(crate) fn is_certificate_banned(&self, shown: &ClientCertificate) -> bool {
-        let Ok((subject, issuer)) = names(shown) else { return true };
-        let (subject, issuer) = (subject.to_string(), issuer.to_string());
-        let fingerprint = format!("{FINGERPRINT}{}", shown.fingerprint());
-        let who =
-            Suspect { issuer: &issuer, subject: &subject, client_id: None, vo: None, token_id: Some(&fingerprint) };
-        let directory: &Directory = &self.directory();
-        directory.has_ban_of(&who, &[])
+        let Ok(names) = shown.names() else { return true };
+        self.directory().bans.iter().any(|ban| is_hit(&ban.who, shown, names))
     }
 }

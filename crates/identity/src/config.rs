@@ -111,7 +111,8 @@ pub struct GrantConfig {
 pub struct CertificateConfig {
     /// `/DC=org/O=Example/CN=vk` or `CN=vk,O=Example,DC=org`; `*` is every certificate of the authorities.
     pub subject: String,
-    /// Who must have signed it; default: any of the authorities in `[http] client_ca`.
+    /// The one of `[http] client_ca` that it must go back to; default: any of them. Authorities between are not named here, unless
+    /// they stand in `client_ca` themselves.
     #[serde(default)]
     pub issuer: Option<String>,
     pub account: String,

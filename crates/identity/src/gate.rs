@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::response::Response;
-use dte_http::ClientCertificate;
 use dte_http::metrics::RouteMetrics;
+use dte_http::{ClientCertificate, UntrustedCertificate};
 use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::Identity;
 use crate::audit::{Denied, VOID};
+use crate::certificate;
 use crate::model::denial::{Denial, DenialKind};
 use crate::model::principal::{Principal, UserRef};
 use crate::model::token;
@@ -85,9 +86,9 @@ impl Point {
         let principal = match self.identify(gate, &parts).await {
             Ok(principal) => principal,
             Err(denial) => {
-                let void = self.holder_of_void(&parts, &denial);
+                let (who, certificate) = self.holder_of_void(&parts, &denial);
                 let denied = self.denied(&parts, None, &denial);
-                identity.audit().denied(Denied { who: void, ..denied });
+                identity.audit().denied(Denied { who, certificate, ..denied });
                 return (self.door.on_denied)(denial);
             }
         };
@@ -123,6 +124,7 @@ impl Point {
                 Err(denial) => {
                     identity.audit().denied(Denied {
                         who: Some(principal.user_ref()),
+                        certificate: None,
                         reason: denial.reason,
                         service: self.door.service,
                         method: method.to_string(),
@@ -143,6 +145,7 @@ impl Point {
         {
             identity.audit().denied(Denied {
                 who: Some(principal.user_ref()),
+                certificate: None,
                 reason: "handler",
                 service: self.door.service,
                 method: method.to_string(),
@@ -168,16 +171,18 @@ impl Point {
         CameBy { session: None, certificate: parts.extensions.get::<ClientCertificate>().cloned() }
     }
 
-    /// Whose token was refused after its signature was found good: the trail must say who is still trying.
-    fn holder_of_void(&self, parts: &Parts, denial: &Denial) -> Option<UserRef> {
+    /// Whose token was refused after its signature was found good, or whose certificate: the trail must say who is still trying.
+    fn holder_of_void(&self, parts: &Parts, denial: &Denial) -> (Option<UserRef>, Option<String>) {
         if !VOID.contains(&denial.reason) {
-            return None;
+            return (None, None);
         }
-        let text = self.token_of(parts)?;
-        let claims = token::parse(&text).ok()?.claims;
-        let claim = |name: &'static str| claims.text(name).ok().flatten().map(str::to_owned);
-        let (issuer, subject) = (claim("iss")?, claim("sub")?);
-        Some(UserRef { issuer, name: subject.clone(), subject })
+        if let Some(text) = self.token_of(parts) {
+            return (subject_of(&text), None);
+        }
+        match parts.extensions.get::<ClientCertificate>().filter(|_| !self.door.takes_sessions) {
+            Some(shown) => (certificate::holder_of(shown), Some(certificate::id_of(shown))),
+            None => (None, None),
+        }
     }
 
     async fn identify(&self, gate: &Gate, parts: &Parts) -> Result<Option<Principal>, Denial> {
@@ -199,7 +204,15 @@ impl Point {
 
     /// Whoever the connection's certificate stands for, if it has one.
     fn identify_certificate(&self, parts: &Parts) -> Result<Option<Principal>, Denial> {
-        let Some(shown) = parts.extensions.get::<ClientCertificate>() else { return Ok(None) };
+        let Some(shown) = parts.extensions.get::<ClientCertificate>() else {
+            // One that is not trusted counts as none, and whoever has nothing else hears why.
+            return match parts.extensions.get::<UntrustedCertificate>() {
+                Some(untrusted) => {
+                    Err(Denial::new(DenialKind::NoToken, "certificate-untrusted", format!("{untrusted}; show a token")))
+                }
+                None => Ok(None),
+            };
+        };
         if !is_of_no_other_page(parts) {
             return Err(Denial::new(DenialKind::Insufficient, "foreign-page", "another site's page asked for this"));
         }
@@ -230,6 +243,7 @@ impl Point {
         tracing::debug!(service = self.door.service, route = %self.path, reason = denial.reason, "denied");
         Denied {
             who: principal.map(Principal::user_ref),
+            certificate: None,
             reason: denial.reason,
             service: self.door.service,
             method: parts.method.to_string(),
@@ -262,6 +276,14 @@ const METHODS: &[&str] = &[
 /// Whether somebody was let in where not everybody is, and something came of it.
 fn is_permit(require: Require, status: StatusCode) -> bool {
     !matches!(require, Require::Public(_)) && !status.is_client_error()
+}
+
+/// Whom a token names whose signature was found good.
+fn subject_of(text: &str) -> Option<UserRef> {
+    let claims = token::parse(text).ok()?.claims;
+    let claim = |name: &'static str| claims.text(name).ok().flatten().map(str::to_owned);
+    let (issuer, subject) = (claim("iss")?, claim("sub")?);
+    Some(UserRef { issuer, name: subject.clone(), subject })
 }
 
 /// The token of `Authorization: Bearer …`.

@@ -79,12 +79,19 @@ struct Place {
     server: ServerHandle,
     folder: tempfile::TempDir,
     authority: CertifiedIssuer<'static, KeyPair>,
+    /// Another one that is trusted.
+    second: CertifiedIssuer<'static, KeyPair>,
 }
 
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
+fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-    params.distinguished_name.push(DnType::CommonName, "Authority");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let params = named(name);
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority")
 }
 
@@ -104,9 +111,9 @@ fn sign(authority: &CertifiedIssuer<'_, KeyPair>, folder: &Path, name: &str) -> 
 impl Place {
     async fn new() -> Place {
         let folder = tempfile::tempdir().expect("a folder");
-        let authority = authority();
+        let (authority, second) = (authority("Authority"), authority("Second"));
         let roots = folder.path().join("authority.pem");
-        std::fs::write(&roots, authority.pem()).expect("written");
+        std::fs::write(&roots, format!("{}{}", authority.pem(), second.pem())).expect("written");
         let own = sign(&authority, folder.path(), "server");
         let (own, roots) = (own.display(), roots.display());
         let http = format!("[http]\ntls_cert = '{own}'\ntls_key = '{own}'\nclient_ca = '{roots}'\n");
@@ -116,11 +123,14 @@ impl Place {
             engine.identity.add_user(account, false, "test").await.expect("an account");
         }
         let server = engine.listen();
-        Place { engine, server, folder, authority }
+        Place { engine, server, folder, authority, second }
     }
 
     fn client(&self, name: Option<&str>) -> Client {
-        let identity = name.map(|name| sign(&self.authority, self.folder.path(), name));
+        self.client_showing(name.map(|name| sign(&self.authority, self.folder.path(), name)))
+    }
+
+    fn client_showing(&self, identity: Option<PathBuf>) -> Client {
         let roots = Some(self.folder.path().join("authority.pem"));
         let files = TlsFiles { roots, identity: identity.map(|file| (file.clone(), file)) };
         let nowhere = Url::parse("http://127.0.0.1:1").expect("a URL");
@@ -183,6 +193,78 @@ async fn the_others_are_told_why_not() {
 }
 
 #[tokio::test]
+async fn an_issuer_is_the_authority_and_no_name_between() {
+    let place = Place::new().await;
+    // The other authority signs one that is called like the first, which signs what the operator is called.
+    let key = KeyPair::generate().expect("a key");
+    let forged = CertifiedIssuer::signed_by(named("Authority"), key, &place.second).expect("an authority");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = sign(&forged, folder.path(), "operator");
+    let text = std::fs::read_to_string(&file).expect("read");
+    std::fs::write(&file, format!("{text}{}", forged.pem())).expect("written");
+    let (status, text) = place.said(&place.client_showing(Some(file)), "/demo/admin").await;
+    let words = "the certificate of /O=Example/CN=operator by /CN=Second stands for nobody here";
+    assert!(status == 401 && text.contains(words), "{status} {text}");
+}
+
+#[tokio::test]
+async fn one_that_is_not_trusted_counts_as_none() {
+    let place = Place::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let other = authority("Authority");
+    let client = place.client_showing(Some(sign(&other, folder.path(), "operator")));
+    let (status, text) = place.said(&client, "/demo/me").await;
+    let words = "the certificate of /O=Example/CN=operator is not trusted: ";
+    assert!(status == 401 && text.contains(words), "{status} {text}");
+    assert_eq!(place.said(&client, "/demo/public").await, (200, "nobody".to_owned()));
+    let token = place.engine.admin_token();
+    let reply = client.get(place.url("/demo/me")).bearer(&token).send().await.expect("an answer");
+    assert_eq!(reply.text().await.expect("a text"), "admin admin=true");
+}
+
+#[tokio::test]
+async fn a_ban_holds_however_the_name_is_written() {
+    let place = Place::new().await;
+    let vk = place.client(Some("vk"));
+    for (subject, issuer) in [
+        (Some("CN=vk, o=Example"), None),
+        (Some("/o=Example/cn=vk"), Some("cn=Authority")),
+        (None, Some("CN=Authority")),
+    ] {
+        let (subject, issuer) = (subject.map(str::to_owned), issuer.map(str::to_owned));
+        let ban = NewBan { subject, issuer, reason: "a test".to_owned(), ..NewBan::default() };
+        let made = place.engine.identity.ban(ban.clone(), "test").await.expect("banned");
+        assert_eq!(place.get(&vk, "/demo/compute").await.status, 401, "{ban:?}");
+        place.engine.identity.lift_ban(&made.id, "test").await.expect("lifted");
+        assert_eq!(place.get(&vk, "/demo/compute").await.status, 200, "{ban:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_trail_says_whose_certificate_was_refused() {
+    let place = Place::new().await;
+    let ghost = place.client(Some("ghost"));
+    assert_eq!(place.get(&place.client(Some("stranger")), "/demo/me").await.status, 401);
+    assert_eq!(place.get(&ghost, "/demo/me").await.status, 401);
+    let audit = place.engine.identity.audit();
+    for (subject, reason) in [("/O=Example/CN=stranger", "certificate-unknown"), ("/O=Example/CN=ghost", "no-account")]
+    {
+        let written = async {
+            loop {
+                if let Some(record) = audit.trace(subject, 0, 10).await.expect("read").first() {
+                    return record.body.clone();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let record = tokio::time::timeout(Duration::from_secs(60), written).await.expect("written");
+        assert_eq!((record["reason"].as_str(), record["issuer"].as_str()), (Some(reason), Some("/CN=Authority")));
+        let fingerprint = record["certificate"].as_str().expect("a fingerprint");
+        assert!(fingerprint.starts_with("x509:") && fingerprint.len() == 69, "{fingerprint}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_of_another_site_cannot_use_it() {
     let place = Place::new().await;
     let bob = place.client(Some("bob"));
@@ -231,7 +313,7 @@ async fn lists_that_cannot_be() {
         assert!(error.contains(words), "{error}");
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let authority = authority();
+    let authority = authority("Authority");
     let own = sign(&authority, folder.path(), "server");
     let http = format!("[http]\ntls_cert = '{0}'\ntls_key = '{0}'\nclient_ca = '{0}'\n", own.display());
     for (text, words) in [

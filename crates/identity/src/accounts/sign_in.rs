@@ -109,6 +109,7 @@ impl Identity {
     pub(crate) fn note_failure(&self, who: Option<crate::UserRef>, reason: &'static str) {
         self.audit().denied(Denied {
             who,
+            certificate: None,
             reason,
             service: "identity",
             method: "POST".to_owned(),
