@@ -34,6 +34,9 @@ pub enum Error {
     Http { method: Method, url: String, source: ClientError },
     #[error("{method} {url}: the answer cannot be understood: {reason}")]
     Answer { method: Method, url: String, reason: String },
+    /// The server may still give the whole file.
+    #[error("GET {url}: a range was asked for and something else came")]
+    NoRange { url: String },
 }
 
 impl Error {
@@ -48,6 +51,7 @@ impl Error {
     pub fn method(&self) -> &Method {
         match self {
             Error::Http { method, .. } | Error::Answer { method, .. } => method,
+            Error::NoRange { .. } => &Method::GET,
         }
     }
 }
@@ -136,8 +140,7 @@ impl WebdavClient {
         if let Some(wanted) = range
             && answered.is_none_or(|(got, _)| got.first != wanted.first)
         {
-            let reason = "a range was asked for and something else came".to_owned();
-            return Err(Error::Answer { method: Method::GET, url: shown(url), reason });
+            return Err(Error::NoRange { url: shown(url) });
         }
         Ok(Download { head: Head::of(&reply.headers), range: answered, body: reply.body })
     }

@@ -20,8 +20,8 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
     pub is_folder: bool,
-    /// Zero for folders.
-    pub bytes: u64,
+    /// Zero for folders; none when the store does not say.
+    pub bytes: Option<u64>,
     pub modified: Option<Timestamp>,
 }
 

@@ -59,7 +59,7 @@ fn stat_of(stat: &fs::Stat) -> Stat {
     let micros = stat.st_mtime.saturating_mul(1_000_000).saturating_add(stat.st_mtime_nsec as i64 / 1_000);
     Stat {
         is_folder,
-        bytes: if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) },
+        bytes: Some(if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) }),
         modified: Some(Timestamp::from_micros(micros)),
     }
 }
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(whole(store.read(&file, range).await.expect("opens")).await.expect("reads"), b"345");
         assert_eq!(store.checksum(&file, Algorithm::Adler32).await.expect("sum"), Some(Digest::adler32(0x091e_01de)));
         let entries = store.list(&path("/a")).await.expect("lists");
-        assert_eq!((entries.len(), entries[0].name.as_str(), entries[0].stat.bytes), (1, "b.txt", 9));
+        assert_eq!((entries.len(), entries[0].name.as_str(), entries[0].stat.bytes), (1, "b.txt", Some(9)));
         let again = store.write(&file, content(pieces(&["x"]), None)).await.expect_err("exists");
         assert_eq!(again.errno, Errno::EEXIST);
         assert_eq!(store.read(&path("/a"), None).await.err().map(|e| e.errno), Some(Errno::EISDIR));

@@ -44,6 +44,7 @@ fn explain(error: client::Error) -> Error {
     let method = error.method().clone();
     let errno = match &error {
         client::Error::Answer { .. } => Errno::EIO,
+        client::Error::NoRange { .. } => Errno::ENOSYS,
         client::Error::Http { source, .. } => category(source, &method),
     };
     Error::new(errno, error.to_string())
@@ -84,7 +85,7 @@ pub(crate) fn errno_of(status: StatusCode, method: &Method, is_mkcol: bool) -> E
 fn stat_of(resource: &Resource) -> Stat {
     Stat {
         is_folder: resource.is_collection,
-        bytes: if resource.is_collection { 0 } else { resource.size.unwrap_or(0) },
+        bytes: if resource.is_collection { Some(0) } else { resource.size },
         modified: resource.modified,
     }
 }
