@@ -28,6 +28,7 @@ pub struct Stat {
 /// A member of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// One that cannot be part of a path is given as far as it can be shown; [`ResourcePath::child`] refuses it.
     pub name: String,
     pub stat: Stat,
 }

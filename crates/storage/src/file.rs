@@ -1,5 +1,6 @@
 //! The plugin for a folder of this machine.
 
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,6 +63,11 @@ fn stat_of(stat: &fs::Stat) -> Stat {
         bytes: Some(if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) }),
         modified: Some(Timestamp::from_micros(micros)),
     }
+}
+
+/// A name as it is; one that is no text with `\\xff` for its bytes, which no path has.
+fn shown(name: &CStr) -> String {
+    name.to_str().map_or_else(|_| name.to_bytes().escape_ascii().to_string(), str::to_owned)
 }
 
 fn open_regular(root: &Root, path: &ResourcePath) -> rustix::io::Result<(OwnedFd, u64)> {
@@ -201,13 +207,16 @@ impl ByteStore for FileStore {
             let mut entries = Vec::new();
             for item in fs::Dir::read_from(&folder)? {
                 let item = item?;
-                let Ok(name) = item.file_name().to_str() else { continue };
-                if name == "." || name == ".." || name.starts_with(PART_PREFIX) {
+                let name = item.file_name();
+                if matches!(name.to_bytes(), b"." | b"..") || name.to_bytes().starts_with(PART_PREFIX.as_bytes()) {
                     continue;
                 }
                 // Gone between the listing and the look: no longer a member.
-                let Ok(stat) = fs::statat(&folder, name, fs::AtFlags::SYMLINK_NOFOLLOW) else { continue };
-                entries.push(Entry { name: name.to_owned(), stat: stat_of(&stat) });
+                let stat = match fs::statat(&folder, name, fs::AtFlags::SYMLINK_NOFOLLOW) {
+                    Err(Os::NOENT) => continue,
+                    other => other?,
+                };
+                entries.push(Entry { name: shown(name), stat: stat_of(&stat) });
             }
             Ok(entries)
         }))
@@ -316,6 +325,23 @@ mod tests {
         assert_eq!(store.delete(&path("/a")).await.err().map(|e| e.errno), Some(Errno::ENOTEMPTY));
         store.rename(&file, &path("/c"), false).await.expect("renames");
         store.delete(&path("/a")).await.expect("deletes");
+    }
+
+    #[tokio::test]
+    async fn no_member_is_left_out() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let temp = tempfile::tempdir().expect("temp");
+        let names: [&[u8]; 3] = [b"a\\b", b"a\xffb", b"fine"];
+        for name in names {
+            std::fs::write(temp.path().join(std::ffi::OsStr::from_bytes(name)), "x").expect("writes");
+        }
+        let store = FileStore::open(temp.path()).expect("opens");
+        let entries = store.list(&ResourcePath::root()).await.expect("lists");
+        let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["a\\b", "a\\xffb", "fine"]);
+        let usable: Vec<_> = names.iter().filter(|name| ResourcePath::root().child(name).is_ok()).collect();
+        assert_eq!(usable, [&"fine"]);
     }
 
     #[tokio::test]

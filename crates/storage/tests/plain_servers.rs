@@ -125,3 +125,39 @@ async fn what_is_said_to_be_empty_and_is_not_replaces_nothing() {
     assert_eq!(server.fetch(&target, true).await.expect_err("more came").errno, Errno::ECHECKSUM);
     assert_eq!(std::fs::read(&target).expect("reads"), b"what was there");
 }
+
+/// A WebDAV server with one listing.
+fn listing_server(members: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = format!("http://{}/d", listener.local_addr().expect("address"));
+    let fine = "<propstat><prop><resourcetype/></prop><status>HTTP/1.1 200 OK</status></propstat>";
+    let own = format!("<response><href>/d/</href>{}</response>", fine.replace("/>", "><collection/></resourcetype>"));
+    let body = format!("<multistatus xmlns=\"DAV:\">{own}{}</multistatus>", members.replace("FINE", fine));
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(listener.accept().expect("connects").0);
+        let mut request = String::new();
+        while reader.read_line(&mut request).is_ok_and(|read| read > 2) {}
+        let head = format!("HTTP/1.1 207 X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        reader.into_inner().write_all((head + &body).as_bytes()).expect("answers");
+    });
+    address
+}
+
+#[tokio::test]
+async fn members_that_cannot_be_read_are_told() {
+    let address = listing_server(
+        "<response><href>/d/good</href>FINE</response><response><href>/d/../up</href>FINE</response>\
+         <response><href>/d/shut</href><status>HTTP/1.1 403 Forbidden</status></response>\
+         <response><href>/d/gone</href><status>HTTP/1.1 404 Not Found</status></response>\
+         <response><href>/other/f</href>FINE</response>",
+    );
+    let nobody = "http://nobody.invalid".parse().expect("a URL");
+    let storages = Storages::new(Client::new(&HttpConfig::default(), nobody));
+    let folder = storages.resolve(&address, None).expect("a place");
+    let entries = folder.store.list(&folder.path).await.expect("lists");
+    let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["/d/../up", "/d/shut", "/other/f", "good"]);
+    let usable = entries.iter().filter(|entry| folder.path.child(&entry.name).is_ok());
+    assert_eq!(usable.map(|entry| (entry.name.as_str(), entry.stat.bytes)).collect::<Vec<_>>(), [("good", None)]);
+}

@@ -123,7 +123,10 @@ impl S3Store {
             }
             for folder in page.common_prefixes {
                 let stat = Stat { is_folder: true, bytes: Some(0), modified: None };
-                entries.extend(entry(&prefix, folder.prefix.trim_end_matches('/'), stat));
+                // A key with nothing between two slashes has no path, and is not to be passed over either.
+                let folder = folder.prefix.strip_suffix('/').unwrap_or(&folder.prefix);
+                let key = if folder == prefix { format!("{prefix}/") } else { folder.to_owned() };
+                entries.extend(entry(&prefix, &key, stat));
             }
             after = page.next_continuation_token;
             if after.is_none() {
@@ -159,11 +162,10 @@ fn object_path(key: &str) -> String {
     key.split('/').fold(String::new(), |path, part| path + "/" + &dte_protocol_webdav::path::encode_component(part))
 }
 
-/// The member of a folder that a key stands for. Keys that are no paths have no place in a listing of paths.
+/// The member of a folder that a key stands for. The folder's own key stands for none.
 fn entry(prefix: &str, key: &str, stat: Stat) -> Option<Entry> {
     let name = key.strip_prefix(prefix)?;
-    let is_name = dte_protocol_webdav::path::check_component(name).is_ok();
-    (is_name && !name.starts_with(PART_PREFIX)).then(|| Entry { name: name.to_owned(), stat })
+    (!name.is_empty() && !name.starts_with(PART_PREFIX)).then(|| Entry { name: name.to_owned(), stat })
 }
 
 /// The checksums of the whole object that the server keeps. One that was made of the checksums of parts (with a hyphen)
@@ -304,7 +306,8 @@ mod tests {
         let stat = Stat { is_folder: false, bytes: Some(1), modified: None };
         let name = |key: &str| entry("a/", key, stat.clone()).map(|entry| entry.name);
         assert_eq!(name("a/b").as_deref(), Some("b"));
-        for odd in ["a/", "a/..", "b/c", "a/.dte-part-1"] {
+        assert_eq!(name("a/..").as_deref(), Some(".."));
+        for odd in ["a/", "b/c", "a/.dte-part-1"] {
             assert_eq!(name(odd), None, "{odd}");
         }
     }
