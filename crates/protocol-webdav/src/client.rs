@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::digest::{self, Algorithm, Digest};
 use crate::header::{Depth, parse_http_date};
-use crate::multistatus::{self, Resource};
+use crate::multistatus::{self, Listing, Resource};
 use crate::propfind::STAT_BODY;
 use crate::range::{ByteRange, parse_content_range};
 
@@ -34,6 +34,9 @@ pub enum Error {
     Http { method: Method, url: String, source: ClientError },
     #[error("{method} {url}: the answer cannot be understood: {reason}")]
     Answer { method: Method, url: String, reason: String },
+    /// The server may still give the whole file.
+    #[error("GET {url}: a range was asked for and something else came")]
+    NoRange { url: String },
 }
 
 impl Error {
@@ -48,6 +51,7 @@ impl Error {
     pub fn method(&self) -> &Method {
         match self {
             Error::Http { method, .. } | Error::Answer { method, .. } => method,
+            Error::NoRange { .. } => &Method::GET,
         }
     }
 }
@@ -136,8 +140,7 @@ impl WebdavClient {
         if let Some(wanted) = range
             && answered.is_none_or(|(got, _)| got.first != wanted.first)
         {
-            let reason = "a range was asked for and something else came".to_owned();
-            return Err(Error::Answer { method: Method::GET, url: shown(url), reason });
+            return Err(Error::NoRange { url: shown(url) });
         }
         Ok(Download { head: Head::of(&reply.headers), range: answered, body: reply.body })
     }
@@ -171,7 +174,7 @@ impl WebdavClient {
     /// What the server says of one resource; by HEAD where it speaks no WebDAV.
     pub async fn stat(&self, url: &Url) -> Result<Resource, Error> {
         match self.propfind(url, Depth::Zero).await {
-            Ok(found) => found.into_iter().next().ok_or_else(|| Error::Answer {
+            Ok(found) => found.resources.into_iter().next().ok_or_else(|| Error::Answer {
                 method: propfind(),
                 url: shown(url),
                 reason: "it describes nothing".to_owned(),
@@ -195,10 +198,15 @@ impl WebdavClient {
 
     /// The folder itself and its members, as the server lists them.
     pub async fn list(&self, url: &Url) -> Result<Vec<Resource>, Error> {
+        self.list_all(url).await.map(|listing| listing.resources)
+    }
+
+    /// The same, with what of it cannot be read.
+    pub async fn list_all(&self, url: &Url) -> Result<Listing, Error> {
         self.propfind(url, Depth::One).await
     }
 
-    async fn propfind(&self, url: &Url, depth: Depth) -> Result<Vec<Resource>, Error> {
+    async fn propfind(&self, url: &Url, depth: Depth) -> Result<Listing, Error> {
         let request = self
             .request(propfind(), url)
             .header("depth", depth.as_str())
@@ -214,7 +222,7 @@ impl WebdavClient {
         let body = reply.bytes(LARGEST_LISTING).await;
         let body = body.map_err(|source| Error::Http { method: propfind(), url: shown(url), source })?;
         let text = std::str::from_utf8(&body).map_err(|_| broken("not UTF-8".to_owned()))?;
-        multistatus::parse(text).map_err(|error| broken(error.to_string()))
+        multistatus::parse_listing(text).map_err(|error| broken(error.to_string()))
     }
 
     /// Makes one folder. Its parent must exist; a folder that exists is fine.

@@ -141,13 +141,35 @@ pub struct Resource {
     pub quota_available: Option<u64>,
 }
 
+/// What a multistatus tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub resources: Vec<Resource>,
+    /// The hrefs, as they stand there, of resources that are no clean path or whose own status is an error other than 404.
+    pub unreadable: Vec<String>,
+}
+
 /// Reads a multistatus. Resources whose own status is an error, and hrefs that are no clean path, are passed over.
 pub fn parse(text: &str) -> Result<Vec<Resource>, BadXml> {
+    parse_listing(text).map(|listing| listing.resources)
+}
+
+/// Reads a multistatus, and tells what was passed over.
+pub fn parse_listing(text: &str) -> Result<Listing, BadXml> {
     let root = xml::parse(text, MAX_ANSWER_ELEMENTS)?;
     if !root.name.is(DAV, "multistatus") {
         return Err(BadXml::Unexpected("multistatus"));
     }
-    Ok(root.children_named("response").filter_map(resource).collect())
+    let mut listing = Listing::default();
+    for response in root.children_named("response") {
+        let is_gone = response.child("status").is_some_and(|status| status.text.split(' ').nth(1) == Some("404"));
+        match resource(response) {
+            Some(resource) => listing.resources.push(resource),
+            None if is_gone => {}
+            None => listing.unreadable.push(response.child("href").map_or("", |href| href.text.trim()).to_owned()),
+        }
+    }
+    Ok(listing)
 }
 
 fn resource(response: &Element) -> Option<Resource> {
@@ -252,6 +274,9 @@ mod tests {
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].path.plain(), "/data/f 1");
         assert_eq!(read[0].size, Some(3));
+        assert_eq!(parse_listing(text).expect("reads").unreadable, ["/data/../x"]);
+        let gone = text.replace("</href></response>", "</href><status>HTTP/1.1 404 Not Found</status></response>");
+        assert_eq!(parse_listing(&gone).expect("reads").unreadable, Vec::<String>::new());
         assert!(parse("<html/>").is_err());
     }
 }

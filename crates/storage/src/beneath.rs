@@ -194,6 +194,8 @@ impl Root {
                 // Without CACHED this only means that a folder above was renamed while the kernel looked.
                 Err(Errno::AGAIN) if !resolve.contains(ResolveFlags::CACHED) => {}
                 Err(Errno::INTR) => {}
+                // This is how the kernel says that a path leads out; between filesystems the same number means another thing.
+                Err(Errno::XDEV) => return Err(Errno::ACCESS),
                 other => return other.and_then(|opened| self.shown(opened)),
             }
         }

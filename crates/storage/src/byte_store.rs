@@ -20,14 +20,15 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
     pub is_folder: bool,
-    /// Zero for folders.
-    pub bytes: u64,
+    /// Zero for folders; none when the store does not say.
+    pub bytes: Option<u64>,
     pub modified: Option<Timestamp>,
 }
 
 /// A member of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// One that cannot be part of a path is given as far as it can be shown; [`ResourcePath::child`] refuses it.
     pub name: String,
     pub stat: Stat,
 }

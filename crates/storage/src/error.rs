@@ -17,6 +17,8 @@ pub enum Errno {
     EISDIR,
     /// It is not a folder.
     ENOTDIR,
+    /// It is on another filesystem.
+    EXDEV,
     /// The folder still has members.
     ENOTEMPTY,
     /// The name cannot be used.
@@ -43,6 +45,7 @@ impl Errno {
             Errno::EIO | Errno::ECHECKSUM => 5,
             Errno::EACCES => 13,
             Errno::EEXIST => 17,
+            Errno::EXDEV => 18,
             Errno::ENOTDIR => 20,
             Errno::EISDIR => 21,
             Errno::EINVAL => 22,
@@ -70,6 +73,7 @@ impl fmt::Display for Errno {
             Errno::ENOSPC => "No space left on device",
             Errno::EISDIR => "Is a directory",
             Errno::ENOTDIR => "Not a directory",
+            Errno::EXDEV => "Invalid cross-device link",
             Errno::ENOTEMPTY => "Directory not empty",
             Errno::EINVAL => "Invalid argument",
             Errno::ECHECKSUM => "CHECKSUM MISMATCH",
@@ -130,10 +134,11 @@ impl Error {
         let errno = match error {
             Os::NOENT => Errno::ENOENT,
             Os::EXIST => Errno::EEXIST,
-            Os::ACCESS | Os::PERM | Os::ROFS | Os::XDEV | Os::LOOP => Errno::EACCES,
+            Os::ACCESS | Os::PERM | Os::ROFS | Os::LOOP => Errno::EACCES,
             Os::NOSPC | Os::DQUOT | Os::FBIG => Errno::ENOSPC,
             Os::ISDIR => Errno::EISDIR,
             Os::NOTDIR => Errno::ENOTDIR,
+            Os::XDEV => Errno::EXDEV,
             Os::NOTEMPTY => Errno::ENOTEMPTY,
             Os::INVAL | Os::NAMETOOLONG => Errno::EINVAL,
             Os::TIMEDOUT => Errno::ETIMEDOUT,

@@ -69,12 +69,12 @@ async fn look(source: &Location, order: &CopyOrder) -> Result<Stat, Error> {
     if stat.is_folder {
         return Err(Error::new(Errno::EISDIR, source.to_string()).at(Side::Source));
     }
-    match order.bytes {
-        Some(expected) if expected != stat.bytes => {
-            let text = format!("{source} has {} bytes instead of {expected}", stat.bytes);
+    match (order.bytes, stat.bytes) {
+        (Some(expected), Some(bytes)) if expected != bytes => {
+            let text = format!("{source} has {bytes} bytes instead of {expected}");
             Err(Error::new(Errno::ECHECKSUM, text).at(Side::Source))
         }
-        _ => Ok(stat),
+        _ => Ok(Stat { bytes: stat.bytes.or(order.bytes), ..stat }),
     }
 }
 
@@ -83,18 +83,29 @@ async fn fill(part: &mut Part, source: &Location, stat: &Stat, order: &CopyOrder
     let waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut stated = Vec::new();
     let mut vain = 0;
-    while part.sums.bytes() < stat.bytes {
+    // A length that is not known cannot be gone on towards, nor does every server give less than the whole.
+    let mut may_go_on = stat.bytes.is_some();
+    let mut is_read = false;
+    // Also what is said to be empty is asked for: not every server that says so is right.
+    while !is_read && (part.sums.bytes() == 0 || stat.bytes != Some(part.sums.bytes())) {
+        if !may_go_on {
+            part.empty(order).await.map_err(|error| error.at(Side::Destination))?;
+        }
         let before = part.sums.bytes();
         let outcome = bring(part, source, stat, order).await;
         part.file.flush().await.map_err(|error| os(&error, &part.path).at(Side::Destination))?;
         match outcome {
-            Ok(said) => stated = said,
-            Err(error) if error.is_recoverable() => {
-                vain = if part.sums.bytes() > before { 0 } else { vain + 1 };
+            Ok(said) => (stated, is_read) = (said, true),
+            Err(error) if before > 0 && error.errno == Errno::ENOSYS => {
+                tracing::debug!(%source, at = before, %error, "a download begins anew");
+                may_go_on = false;
+            }
+            Err(error) if may_try_again(&error) => {
+                vain = if may_go_on && part.sums.bytes() > before { 0 } else { vain + 1 };
                 if vain >= MOST_VAIN_TRIES {
                     return Err(error);
                 }
-                tracing::debug!(%source, at = part.sums.bytes(), %error, "a download goes on where it broke off");
+                tracing::debug!(%source, at = part.sums.bytes(), %error, "a download broke off and is tried again");
                 tokio::time::sleep(waits.wait(vain)).await;
             }
             Err(error) => return Err(error),
@@ -103,10 +114,15 @@ async fn fill(part: &mut Part, source: &Location, stat: &Stat, order: &CopyOrder
     judge(part, source, stat, &stated, order).await
 }
 
+/// What went wrong with the file here leaves it unknown what it holds.
+fn may_try_again(error: &Error) -> bool {
+    error.is_recoverable() && error.side != Some(Side::Destination)
+}
+
 /// One request for what is missing; what the source says of its checksum.
 async fn bring(part: &mut Part, source: &Location, stat: &Stat, order: &CopyOrder) -> Result<Vec<Digest>, Error> {
     let at = part.sums.bytes();
-    let range = (at > 0).then(|| ByteRange { first: at, last: stat.bytes - 1 });
+    let range = stat.bytes.filter(|total| at > 0 && at < *total).map(|total| ByteRange { first: at, last: total - 1 });
     let mut reading = source.store.read(&source.path, range).await.map_err(|error| error.at(Side::Source))?;
     loop {
         let next = tokio::time::timeout(order.stall, reading.stream.next()).await.map_err(|_| {
@@ -114,16 +130,17 @@ async fn bring(part: &mut Part, source: &Location, stat: &Stat, order: &CopyOrde
             Error::new(Errno::ETIMEDOUT, text).at(Side::Transfer)
         })?;
         let Some(piece) = next.transpose().map_err(|error| error.at(Side::Source))? else { break };
-        if part.sums.bytes() + piece.len() as u64 > stat.bytes {
-            let text = format!("{source}: more than {} bytes came", stat.bytes);
+        if let Some(total) = stat.bytes.filter(|total| part.sums.bytes() + piece.len() as u64 > *total) {
+            let text = format!("{source}: more than {total} bytes came");
             return Err(Error::new(Errno::ECHECKSUM, text).at(Side::Source));
         }
         part.file.write_all(&piece).await.map_err(|error| os(&error, &part.path).at(Side::Destination))?;
         part.sums.update(&piece);
         order.progress.store(part.sums.bytes(), Ordering::Relaxed);
     }
-    if part.sums.bytes() < stat.bytes {
-        let text = format!("{source}: {} of {} bytes came", part.sums.bytes(), stat.bytes);
+    let total = stat.bytes.or(reading.bytes);
+    if let Some(total) = total.filter(|total| part.sums.bytes() != *total) {
+        let text = format!("{source}: {} of {total} bytes came", part.sums.bytes());
         return Err(Error::new(Errno::ECONN, text).at(Side::Source));
     }
     Ok(reading.stated)
@@ -182,7 +199,8 @@ impl Part {
         let of_source = format!("{PART_PREFIX}{}-", name_part(&[&source.to_string()]));
         // A source without a time of change is never gone on with: this name is no other's.
         let version = stat.modified.map_or_else(|| dte_base::id::new_id().to_string(), |time| time.to_string());
-        let name = format!("{of_source}{}", name_part(&[&stat.bytes.to_string(), &version]));
+        let length = stat.bytes.map_or_else(String::new, |bytes| bytes.to_string());
+        let name = format!("{of_source}{}", name_part(&[&length, &version]));
         let path = folder.join(&name);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o666))
@@ -201,7 +219,7 @@ impl Part {
     async fn take_up(&mut self, stat: &Stat, order: &CopyOrder) -> Result<(), Error> {
         let wrong = |error: std::io::Error| os(&error, &self.path);
         let length = self.file.get_ref().metadata().await.map_err(wrong)?.len();
-        if length > stat.bytes {
+        if stat.bytes.is_none_or(|bytes| length > bytes) {
             return self.empty(order).await;
         }
         let mut buffer = vec![0; CHUNK];
@@ -231,6 +249,11 @@ impl Part {
         let wrong = |error: std::io::Error| os(&error, target);
         self.file.flush().await.map_err(wrong)?;
         self.file.get_ref().sync_all().await.map_err(wrong)?;
+        let length = self.file.get_ref().metadata().await.map_err(wrong)?.len();
+        if length != self.sums.bytes() {
+            let text = format!("{}: {} bytes were written, it has {length}", self.path.display(), self.sums.bytes());
+            return Err(Error::new(Errno::EIO, text));
+        }
         let (from, to) = (self.path.clone(), target.to_owned());
         let renamed = tokio::task::spawn_blocking(move || rename(&from, &to, overwrite)).await;
         let renamed = renamed.map_err(|_| Error::new(Errno::ECANCELED, "file work was cut short"))?;

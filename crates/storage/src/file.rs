@@ -1,5 +1,6 @@
 //! The plugin for a folder of this machine.
 
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -59,9 +60,14 @@ fn stat_of(stat: &fs::Stat) -> Stat {
     let micros = stat.st_mtime.saturating_mul(1_000_000).saturating_add(stat.st_mtime_nsec as i64 / 1_000);
     Stat {
         is_folder,
-        bytes: if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) },
+        bytes: Some(if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) }),
         modified: Some(Timestamp::from_micros(micros)),
     }
+}
+
+/// A name as it is; one that is no text with `\\xff` for its bytes, which no path has.
+fn shown(name: &CStr) -> String {
+    name.to_str().map_or_else(|_| name.to_bytes().escape_ascii().to_string(), str::to_owned)
 }
 
 fn open_regular(root: &Root, path: &ResourcePath) -> rustix::io::Result<(OwnedFd, u64)> {
@@ -201,13 +207,16 @@ impl ByteStore for FileStore {
             let mut entries = Vec::new();
             for item in fs::Dir::read_from(&folder)? {
                 let item = item?;
-                let Ok(name) = item.file_name().to_str() else { continue };
-                if name == "." || name == ".." || name.starts_with(PART_PREFIX) {
+                let name = item.file_name();
+                if matches!(name.to_bytes(), b"." | b"..") || name.to_bytes().starts_with(PART_PREFIX.as_bytes()) {
                     continue;
                 }
                 // Gone between the listing and the look: no longer a member.
-                let Ok(stat) = fs::statat(&folder, name, fs::AtFlags::SYMLINK_NOFOLLOW) else { continue };
-                entries.push(Entry { name: name.to_owned(), stat: stat_of(&stat) });
+                let stat = match fs::statat(&folder, name, fs::AtFlags::SYMLINK_NOFOLLOW) {
+                    Err(Os::NOENT) => continue,
+                    other => other?,
+                };
+                entries.push(Entry { name: shown(name), stat: stat_of(&stat) });
             }
             Ok(entries)
         }))
@@ -308,7 +317,7 @@ mod tests {
         assert_eq!(whole(store.read(&file, range).await.expect("opens")).await.expect("reads"), b"345");
         assert_eq!(store.checksum(&file, Algorithm::Adler32).await.expect("sum"), Some(Digest::adler32(0x091e_01de)));
         let entries = store.list(&path("/a")).await.expect("lists");
-        assert_eq!((entries.len(), entries[0].name.as_str(), entries[0].stat.bytes), (1, "b.txt", 9));
+        assert_eq!((entries.len(), entries[0].name.as_str(), entries[0].stat.bytes), (1, "b.txt", Some(9)));
         let again = store.write(&file, content(pieces(&["x"]), None)).await.expect_err("exists");
         assert_eq!(again.errno, Errno::EEXIST);
         assert_eq!(store.read(&path("/a"), None).await.err().map(|e| e.errno), Some(Errno::EISDIR));
@@ -316,6 +325,23 @@ mod tests {
         assert_eq!(store.delete(&path("/a")).await.err().map(|e| e.errno), Some(Errno::ENOTEMPTY));
         store.rename(&file, &path("/c"), false).await.expect("renames");
         store.delete(&path("/a")).await.expect("deletes");
+    }
+
+    #[tokio::test]
+    async fn no_member_is_left_out() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let temp = tempfile::tempdir().expect("temp");
+        let names: [&[u8]; 3] = [b"a\\b", b"a\xffb", b"fine"];
+        for name in names {
+            std::fs::write(temp.path().join(std::ffi::OsStr::from_bytes(name)), "x").expect("writes");
+        }
+        let store = FileStore::open(temp.path()).expect("opens");
+        let entries = store.list(&ResourcePath::root()).await.expect("lists");
+        let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["a\\b", "a\\xffb", "fine"]);
+        let usable: Vec<_> = names.iter().filter(|name| ResourcePath::root().child(name).is_ok()).collect();
+        assert_eq!(usable, [&"fine"]);
     }
 
     #[tokio::test]

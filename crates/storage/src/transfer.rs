@@ -215,10 +215,13 @@ async fn check_destination(place: &Location, copied: Copied, named: Option<&Loca
         Some(_) => Ok(()),
         None => {
             let stat = place.store.stat(&place.path).await.map_err(|error| error.at(side))?;
-            if stat.bytes == copied.bytes {
-                return Ok(());
-            }
-            let text = format!("{shown} has {} bytes, {} were read", stat.bytes, copied.bytes);
+            let text = match stat.bytes {
+                Some(bytes) if bytes == copied.bytes => return Ok(()),
+                Some(bytes) => format!("{shown} has {bytes} bytes, {} were read", copied.bytes),
+                None => format!(
+                    "{shown}: the server says neither a checksum nor a length, so nothing shows that it is right"
+                ),
+            };
             Err(Error::new(Errno::ECHECKSUM, text).at(side))
         }
     }

@@ -44,6 +44,7 @@ fn explain(error: client::Error) -> Error {
     let method = error.method().clone();
     let errno = match &error {
         client::Error::Answer { .. } => Errno::EIO,
+        client::Error::NoRange { .. } => Errno::ENOSYS,
         client::Error::Http { source, .. } => category(source, &method),
     };
     Error::new(errno, error.to_string())
@@ -84,7 +85,7 @@ pub(crate) fn errno_of(status: StatusCode, method: &Method, is_mkcol: bool) -> E
 fn stat_of(resource: &Resource) -> Stat {
     Stat {
         is_folder: resource.is_collection,
-        bytes: if resource.is_collection { 0 } else { resource.size.unwrap_or(0) },
+        bytes: if resource.is_collection { Some(0) } else { resource.size },
         modified: resource.modified,
     }
 }
@@ -97,18 +98,28 @@ impl ByteStore for WebdavStore {
     fn list<'a>(&'a self, path: &'a ResourcePath) -> Answer<'a, Vec<Entry>> {
         Box::pin(async move {
             let folder = path.clone().as_collection(true);
-            let found = self.client.list(&self.url(&folder)).await.map_err(explain)?;
+            let listing = self.client.list_all(&self.url(&folder)).await.map_err(explain)?;
+            let found = &listing.resources;
             let is_self = |resource: &&Resource| resource.path.components() == folder.components();
             if found.iter().find(is_self).is_some_and(|resource| !resource.is_collection) {
                 return Err(Error::new(Errno::ENOTDIR, folder.plain()));
             }
-            let members = found.iter().filter(|resource| {
-                resource.path.is_within(&folder) && resource.path.components().len() == folder.components().len() + 1
-            });
-            Ok(members
-                .filter_map(|resource| Some(Entry { name: resource.path.name()?.to_owned(), stat: stat_of(resource) }))
-                .filter(|entry| !entry.name.starts_with(PART_PREFIX))
-                .collect())
+            let is_member = |path: &ResourcePath| {
+                path.is_within(&folder) && path.components().len() == folder.components().len() + 1
+            };
+            let mut entries = Vec::new();
+            for resource in found.iter().filter(|resource| !is_self(resource)) {
+                let name = match resource.path.name().filter(|_| is_member(&resource.path)) {
+                    Some(name) => name.to_owned(),
+                    // Whose member it is cannot be told: a name with slashes is none that can be used.
+                    None => resource.path.plain(),
+                };
+                entries.push(Entry { name, stat: stat_of(resource) });
+            }
+            entries.retain(|entry| !entry.name.starts_with(PART_PREFIX));
+            let unknown = Stat { is_folder: false, bytes: None, modified: None };
+            entries.extend(listing.unreadable.into_iter().map(|name| Entry { name, stat: unknown.clone() }));
+            Ok(entries)
         })
     }
 

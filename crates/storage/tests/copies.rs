@@ -75,7 +75,7 @@ impl ByteStore for MemoryStore {
         let found = self.get(&path.plain());
         Box::pin(async move {
             let data = found.ok_or_else(|| missing(path))?;
-            Ok(Stat { is_folder: false, bytes: data.len() as u64, modified: None })
+            Ok(Stat { is_folder: false, bytes: Some(data.len() as u64), modified: None })
         })
     }
 

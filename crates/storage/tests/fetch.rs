@@ -1,6 +1,6 @@
 //! Downloads that break off, by this process or an earlier one, and what becomes of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +21,8 @@ struct Flaky {
     faults: AtomicUsize,
     says: Option<Digest>,
     asked: Mutex<Vec<u64>>,
+    /// Gets this many bytes when the second try begins.
+    meddled: Option<(PathBuf, u64)>,
 }
 
 impl ByteStore for Flaky {
@@ -33,6 +35,11 @@ impl ByteStore for Flaky {
     fn read<'a>(&'a self, path: &'a ResourcePath, range: Option<ByteRange>) -> Answer<'a, Reading> {
         Box::pin(async move {
             self.asked.lock().expect("lock").push(range.map_or(0, |range| range.first));
+            if let (Some((folder, bytes)), Some(_)) = (&self.meddled, range) {
+                let [part] = names(folder).try_into().expect("one part");
+                let part = std::fs::OpenOptions::new().write(true).open(folder.join(part)).expect("opens");
+                part.set_len(*bytes).expect("gets longer");
+            }
             let mut reading = self.inner.read(path, range).await?;
             let mut whole = Vec::new();
             while let Some(piece) = reading.stream.next().await {
@@ -84,7 +91,7 @@ impl Bench {
         let data: Vec<u8> = (0..95_000_u32).map(|n| n.to_le_bytes()[1]).collect();
         std::fs::write(folder.path().join("there/f"), &data).expect("writes");
         let inner = FileStore::open(&folder.path().join("there")).expect("opens");
-        let store = Flaky { inner, faults: AtomicUsize::new(faults), says, asked: Mutex::default() };
+        let store = Flaky { inner, faults: AtomicUsize::new(faults), says, asked: Mutex::default(), meddled: None };
         Bench { folder, data, store: Arc::new(store) }
     }
 
@@ -177,4 +184,17 @@ async fn what_is_wrong_does_not_stay() {
     std::fs::remove_file(bench.folder.path().join("there/f")).expect("removes");
     assert_eq!(bench.fetch(&CopyOrder::default()).await.expect_err("gone").errno, Errno::ENOENT);
     assert_eq!(bench.here(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_not_what_came_gets_no_name() {
+    let mut bench = Bench::new(1, None);
+    let here = bench.folder.path().join("here");
+    Arc::get_mut(&mut bench.store).expect("one").meddled = Some((here.clone(), 200_000));
+    let error = bench.fetch(&CopyOrder::default()).await.expect_err("it is longer");
+    assert_eq!((error.errno, error.side), (Errno::EIO, Some(dte_storage::Side::Destination)), "{error}");
+    assert!(!here.join("f").exists());
+    Arc::get_mut(&mut bench.store).expect("one").meddled = None;
+    assert_eq!(bench.fetch(&CopyOrder::default()).await, Ok(95_000));
+    assert_eq!(std::fs::read(here.join("f")).expect("reads"), bench.data);
 }

@@ -63,7 +63,7 @@ impl ByteStore for AreaStore {
     fn stat<'a>(&'a self, path: &'a ResourcePath) -> Answer<'a, Stat> {
         Box::pin(async move {
             let facts: Facts = self.disk(path, |area, path| Ok(area.facts(path)?)).await?;
-            Ok(Stat { is_folder: facts.is_folder(), bytes: facts.size, modified: Some(facts.modified()) })
+            Ok(Stat { is_folder: facts.is_folder(), bytes: Some(facts.size), modified: Some(facts.modified()) })
         })
     }
 

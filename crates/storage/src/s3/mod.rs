@@ -78,7 +78,7 @@ impl S3Store {
         match self.head(&key_of(path)).await {
             Ok(reply) => Ok(Some(Stat {
                 is_folder: false,
-                bytes: reply.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0),
+                bytes: reply.header("content-length").and_then(|text| text.parse().ok()),
                 modified: reply.header("last-modified").and_then(parse_http_date),
             })),
             Err(error) if error.errno == Errno::ENOENT => Ok(None),
@@ -118,12 +118,15 @@ impl S3Store {
             is_there |= !page.contents.is_empty() || !page.common_prefixes.is_empty();
             for object in page.contents {
                 let modified = object.last_modified.and_then(|text| text.parse::<Timestamp>().ok());
-                let stat = Stat { is_folder: false, bytes: object.size.unwrap_or(0), modified };
+                let stat = Stat { is_folder: false, bytes: object.size, modified };
                 entries.extend(entry(&prefix, &object.key, stat));
             }
             for folder in page.common_prefixes {
-                let stat = Stat { is_folder: true, bytes: 0, modified: None };
-                entries.extend(entry(&prefix, folder.prefix.trim_end_matches('/'), stat));
+                let stat = Stat { is_folder: true, bytes: Some(0), modified: None };
+                // A key with nothing between two slashes has no path, and is not to be passed over either.
+                let folder = folder.prefix.strip_suffix('/').unwrap_or(&folder.prefix);
+                let key = if folder == prefix { format!("{prefix}/") } else { folder.to_owned() };
+                entries.extend(entry(&prefix, &key, stat));
             }
             after = page.next_continuation_token;
             if after.is_none() {
@@ -159,11 +162,10 @@ fn object_path(key: &str) -> String {
     key.split('/').fold(String::new(), |path, part| path + "/" + &dte_protocol_webdav::path::encode_component(part))
 }
 
-/// The member of a folder that a key stands for. Keys that are no paths have no place in a listing of paths.
+/// The member of a folder that a key stands for. The folder's own key stands for none.
 fn entry(prefix: &str, key: &str, stat: Stat) -> Option<Entry> {
     let name = key.strip_prefix(prefix)?;
-    let is_name = dte_protocol_webdav::path::check_component(name).is_ok();
-    (is_name && !name.starts_with(PART_PREFIX)).then(|| Entry { name: name.to_owned(), stat })
+    (!name.is_empty() && !name.starts_with(PART_PREFIX)).then(|| Entry { name: name.to_owned(), stat })
 }
 
 /// The checksums of the whole object that the server keeps. One that was made of the checksums of parts (with a hyphen)
@@ -184,7 +186,7 @@ impl ByteStore for S3Store {
                 return Ok(file);
             }
             if path.is_root() || !self.some_of(path).await?.is_empty() {
-                return Ok(Stat { is_folder: true, bytes: 0, modified: None });
+                return Ok(Stat { is_folder: true, bytes: Some(0), modified: None });
             }
             Err(self.missing(path))
         })
@@ -209,7 +211,7 @@ impl ByteStore for S3Store {
                 && answered.is_none_or(|(got, _)| got.first != wanted.first)
             {
                 let text = format!("{}: a range was asked for and something else came", self.bucket.object_url(&key));
-                return Err(Error::new(Errno::EIO, text));
+                return Err(Error::new(Errno::ENOSYS, text));
             }
             let bytes = reply.header("content-length").and_then(|text| text.parse().ok());
             let stated = if range.is_some() { Vec::new() } else { stated(&reply) };
@@ -301,10 +303,11 @@ mod tests {
         assert_eq!((key_of(&path("/a/b c")), prefix_of(&path("/a/b"))), ("a/b c".to_owned(), "a/b/".to_owned()));
         assert_eq!(prefix_of(&path("/")), "");
         assert_eq!(object_path("a/b c"), "/a/b%20c");
-        let stat = Stat { is_folder: false, bytes: 1, modified: None };
+        let stat = Stat { is_folder: false, bytes: Some(1), modified: None };
         let name = |key: &str| entry("a/", key, stat.clone()).map(|entry| entry.name);
         assert_eq!(name("a/b").as_deref(), Some("b"));
-        for odd in ["a/", "a/..", "b/c", "a/.dte-part-1"] {
+        assert_eq!(name("a/..").as_deref(), Some(".."));
+        for odd in ["a/", "b/c", "a/.dte-part-1"] {
             assert_eq!(name(odd), None, "{odd}");
         }
     }

@@ -282,7 +282,7 @@ impl ByteStore for Party {
     fn stat<'a>(&'a self, _: &'a ResourcePath) -> Answer<'a, Stat> {
         Box::pin(async move {
             let looked = self.look(None).await?;
-            Ok(Stat { is_folder: false, bytes: looked.bytes.unwrap_or(0), modified: None })
+            Ok(Stat { is_folder: false, bytes: looked.bytes, modified: None })
         })
     }
 

@@ -48,13 +48,13 @@ pub async fn push(
 }
 
 /// What a failure may have left; none when what is there is somebody else's.
-fn rest_after(error: &Error, is_made: bool, whole: u64) -> Option<Rest> {
+fn rest_after(error: &Error, is_made: bool, whole: Option<u64>) -> Option<Rest> {
     match (error.errno, error.side) {
         (Errno::EEXIST, _) => None,
         // Only what the server says of a file that it took in can be wrong at the destination.
         (Errno::ECHECKSUM, Some(Side::Destination)) => Some(Rest::Wrong),
         (Errno::ENOSYS, _) if is_made => Some(Rest::Wrong),
-        _ => Some(Rest::Part(Some(whole))),
+        _ => Some(Rest::Part(whole)),
     }
 }
 

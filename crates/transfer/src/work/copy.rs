@@ -148,7 +148,8 @@ async fn already_there(ends: &Ends, order: &CopyOrder) -> Result<Option<Arrived>
         Err(error) => return Err(error.at(to).into()),
     };
     let here = ends.source.store.stat(&ends.source.path).await.map_err(|error| error.at(from))?;
-    if here.bytes != there.bytes || order.bytes.is_some_and(|expected| expected != there.bytes) {
+    let Some(bytes) = there.bytes.filter(|_| here.bytes == there.bytes) else { return Ok(None) };
+    if order.bytes.is_some_and(|expected| expected != bytes) {
         return Ok(None);
     }
     let wanted = match order.digests.iter().find(|digest| digest.algorithm() == Algorithm::Adler32) {
@@ -156,7 +157,7 @@ async fn already_there(ends: &Ends, order: &CopyOrder) -> Result<Option<Arrived>
         None => adler32(&ends.source).await.map_err(|error| error.at(from))?,
     };
     let found = adler32(&ends.destination).await.map_err(|error| error.at(to))?;
-    Ok((found == wanted).then(|| Arrived { bytes: there.bytes, adler32: found.hex() }))
+    Ok((found == wanted).then(|| Arrived { bytes, adler32: found.hex() }))
 }
 
 /// The storage's own word, else computed.

@@ -36,6 +36,7 @@ const LOOK: Duration = Duration::from_millis(200);
 struct Pair {
     from: Place,
     to: Place,
+    /// As far as it is known, for showing how far it is.
     bytes: u64,
     progress: Arc<AtomicU64>,
 }
@@ -114,7 +115,7 @@ async fn plan(
         };
         let stat = stat_of(&from).await?;
         if !stat.is_folder {
-            pairs.push(Pair { from, to, bytes: stat.bytes, progress: Arc::default() });
+            pairs.push(Pair { from, to, bytes: stat.bytes.unwrap_or(0), progress: Arc::default() });
             continue;
         }
         if !wanted.recursive {
@@ -136,7 +137,9 @@ async fn plan(
                 let (from, to) = (from.child(&entry.name)?, to.child(&entry.name)?);
                 match entry.stat.is_folder {
                     true => open.push((from, to)),
-                    false => pairs.push(Pair { from, to, bytes: entry.stat.bytes, progress: Arc::default() }),
+                    false => {
+                        pairs.push(Pair { from, to, bytes: entry.stat.bytes.unwrap_or(0), progress: Arc::default() })
+                    }
                 }
             }
         }

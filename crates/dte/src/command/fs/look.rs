@@ -68,9 +68,10 @@ pub async fn stat_of(place: &Place) -> Result<Stat, Failure> {
 }
 
 fn print(found: &[(Place, Stat)], style: Style) {
-    let bytes = |stat: &Stat| match style.human {
-        true => indicatif::HumanBytes(stat.bytes).to_string(),
-        false => stat.bytes.to_string(),
+    let bytes = |stat: &Stat| match stat.bytes {
+        Some(bytes) if style.human => indicatif::HumanBytes(bytes).to_string(),
+        Some(bytes) => bytes.to_string(),
+        None => "–".to_owned(),
     };
     let name = |place: &Place| place.name().unwrap_or(&place.shown).to_owned();
     if !style.long {
@@ -98,7 +99,8 @@ pub async fn stat(reach: &Reach, places: &[String], as_json: bool) -> Result<(),
             Ok((stat, place)) => {
                 let modified = stat.modified.map_or_else(|| "–".to_owned(), |time| time.to_string());
                 show::line(format!("  File: {}", place.shown));
-                show::line(format!("  Size: {}  {}", stat.bytes, kind(&stat)));
+                let bytes = stat.bytes.map_or_else(|| "–".to_owned(), |bytes| bytes.to_string());
+                show::line(format!("  Size: {bytes}  {}", kind(&stat)));
                 show::line(format!("Modify: {modified}"));
             }
             Err(failure) => failures.note(&failure),
