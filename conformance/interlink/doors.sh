@@ -52,6 +52,11 @@ certificate server ours
 certificate kubelet ours
 certificate nobody ours
 certificate stranger theirs
+# A proxy of the kubelet's certificate (RFC 3820), as clients of the grid offer.
+openssl req -new -newkey rsa:2048 -nodes -keyout "$pki/proxy.key" -subj "/O=Example/CN=kubelet/CN=1" -out "$pki/proxy.csr" 2>/dev/null
+openssl x509 -req -in "$pki/proxy.csr" -CA "$pki/kubelet.crt" -CAkey "$pki/kubelet.key" -CAcreateserial -days 1 \
+  -extfile <(echo 'proxyCertInfo=critical,language:id-ppl-inheritAll') -out "$pki/proxy.alone" 2>/dev/null
+cat "$pki/proxy.alone" "$pki/kubelet.crt" >"$pki/proxy.crt"
 certificate old ours 20200101000000Z 20210101000000Z
 
 # --- an engine with upstream's file
@@ -92,19 +97,24 @@ engine near --config "$work/dte.toml" --interlink-config "$work/InterLinkConfig.
 check "what means nothing here is named" has "DataRootFolder is left out" <"$work/near.log"
 check "who may come is said" has "acts as the account kubelets" <"$work/near.log"
 
-# ask CERTIFICATE PATH [BODY]: prints the answer and its status.
+# ask CERTIFICATE PATH [BODY [FLAGS…]]: prints the answer and its status.
 ask() {
-  local shown=()
+  local shown=() path=$2 body=${3-}
   [ -z "$1" ] || shown=(--cert "$pki/$1.crt" --key "$pki/$1.key")
-  curl -s --max-time 60 --cacert "$pki/ours.crt" "${shown[@]}" -w '\n%{http_code}' -X POST -H 'Content-Type: application/json' -d "${3-}" "https://127.0.0.1:$port$2"
+  shift "$(($# < 3 ? $# : 3))"
+  curl -s --max-time 60 --cacert "$pki/ours.crt" "${shown[@]}" -w '\n%{http_code}' -X POST -H 'Content-Type: application/json' -d "$body" "$@" "https://127.0.0.1:$port$path"
 }
 status() { ask "$@" | tail -n 1; }
-refused() { local code=0; ask "$1" /pinglink >"$work/refused" 2>&1 || code=$?; [ "$code" != 0 ]; }
 check "a certificate of the authority comes in" is "$(status kubelet /pinglink)" 200
 check "who shows none needs a token" is "$(status '' /pinglink)" 401
-check "another authority's certificate ends the handshake" refused stranger
-check "an expired one too" refused old
-check "the log says whose it was" has "of /O=Example/CN=old was refused" <"$work/near.log"
+check "another authority's certificate counts as none, and says so" has "the certificate of /O=Example/CN=stranger is not trusted" < <(ask stranger /pinglink)
+check "an expired one too" has "is not trusted: it has expired" < <(ask old /pinglink)
+check "a proxy too" has "proxies (RFC 3820) are not taken" < <(ask proxy /pinglink)
+token=$("$bin" token --data-dir "$work/near" --scope compute.read)
+for shown in stranger old proxy; do
+  check "a token counts beside it ($shown)" is "$(status "$shown" /pinglink '' -H "Authorization: Bearer $token")" 200
+done
+check "the log says whose it was" has "the certificate of /O=Example/CN=old is not trusted" <"$work/near.log"
 check "one whose account is not there is told so" has "there is no such account" < <(ask nobody /pinglink)
 pod() { printf '{"metadata":{"name":"%s","namespace":"default","uid":"%s"},"spec":{"restartPolicy":"Never","nodeSelector":{"dte.site":"local"},"containers":[{"name":"main","image":"host","command":["/bin/echo","through the door"]}]}}' "$1" "$2"; }
 uid=$(cat /proc/sys/kernel/random/uuid)
@@ -114,7 +124,7 @@ check "it runs to its end" within 60 ended
 check "its log can be read" has "through the door" < <(ask kubelet /getLogs "{\"Namespace\":\"default\",\"PodUID\":\"$uid\",\"PodName\":\"p\",\"ContainerName\":\"main\",\"Opts\":{}}")
 "$bin" ban add --data-dir "$work/near" --subject /O=Example/CN=kubelet --reason test >/dev/null
 check "a ban shuts it out at once" has "the account is suspended" < <(ask kubelet /pinglink)
-"$bin" ban lift --data-dir "$work/near" --subject /O=Example/CN=kubelet >/dev/null
+"$bin" ban lift --data-dir "$work/near" --subject CN=kubelet,O=Example >/dev/null
 check "until it is lifted" is "$(status kubelet /pinglink)" 200
 
 # --- another engine has it as a site, and shows a certificate

@@ -137,18 +137,29 @@ const MODEL_LABELS: &[(&str, &str)] = &[
     ("intel.com/fpga", "intel-fpga-type"),
 ];
 
-/// Reads `file` into `settings`. What comes back are notes for the operator: keys that mean nothing here, and what to do instead.
-pub fn apply(file: &Path, settings: &mut Settings) -> Result<Vec<String>, DropInError> {
-    let text =
-        std::fs::read_to_string(file).map_err(|source| DropInError::Unreadable { file: file.to_owned(), source })?;
-    apply_text(&text, settings).map_err(|message| DropInError::Malformed { file: file.to_owned(), message })
+/// What the command line says goes before the file.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    pub interlink: Option<Url>,
+    pub token_file: Option<PathBuf>,
 }
 
-fn apply_text(text: &str, settings: &mut Settings) -> Result<Vec<String>, String> {
+/// Reads `file` into `settings`, with what the command line said. What comes back are notes for the operator: keys that mean nothing
+/// here, and what to do instead.
+pub fn apply(file: &Path, settings: &mut Settings, said: Said) -> Result<Vec<String>, DropInError> {
+    let text =
+        std::fs::read_to_string(file).map_err(|source| DropInError::Unreadable { file: file.to_owned(), source })?;
+    apply_text(&text, settings, said).map_err(|message| DropInError::Malformed { file: file.to_owned(), message })
+}
+
+fn apply_text(text: &str, settings: &mut Settings, said: Said) -> Result<Vec<String>, String> {
     let read: File = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let all: BTreeMap<String, Value> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     if let Some(url) = &read.interlink_url {
         settings.interlink = address(url, read.interlink_port.as_ref())?;
+    }
+    if let Some(url) = said.interlink {
+        settings.interlink = url;
     }
     if let (Some(host), Some(port)) = (&read.kubernetes_api_addr, &read.kubernetes_api_port)
         && !host.is_empty()
@@ -158,7 +169,8 @@ fn apply_text(text: &str, settings: &mut Settings) -> Result<Vec<String>, String
     }
     settings.without_projected_volumes |= read.disable_projected_volumes;
     settings.job_script_url = read.job_script_builder_url.unwrap_or_default();
-    settings.token_file = read.token_file.filter(|file| !file.as_os_str().is_empty()).or(settings.token_file.take());
+    let token_file = read.token_file.filter(|file| !file.as_os_str().is_empty());
+    settings.token_file = said.token_file.or(token_file).or(settings.token_file.take());
     if let Some(ip) = read.pod_ip.filter(|ip| !ip.is_empty()) {
         settings.node_ip = ip.parse().map_err(|_| format!("PodIP: {ip:?} is not an IP address"))?;
     }
@@ -214,7 +226,7 @@ fn site_tls(tls: SiteTls, http: SiteHttp, settings: &mut Settings) -> Result<Vec
         }
         root = None;
     } else if settings.interlink.scheme() != "https" {
-        return Err("TLS.Enabled: InterlinkURL must be https://…".to_owned());
+        return Err(format!("TLS.Enabled: the site must be at https://…, not at {}", settings.interlink));
     } else {
         match (cert, key) {
             (Some(cert), Some(key)) => settings.site_tls.identity = Some((cert, key)),
@@ -259,7 +271,7 @@ mod tests {
         let text = "InterlinkURL: \"http://edge.example.org\"\nInterlinkPort: \"3000\"\nVKTokenFile: /opt/token\nVerboseLogging: true\n\
             Resources:\n  CPU: 100\n  Memory: \"3000G\"\n  Pods: \"100\"\n  Accelerators:\n    - ResourceType: nvidia.com/gpu\n      \
             Model: a100\n      Available: 2\nNodeLabels:\n  - \"tier=batch\"\nNodeTaints:\n  - Key: x\n    Value: y\n    Effect: NoSchedule\n";
-        let notes = apply_text(text, &mut settings).expect("a file");
+        let notes = apply_text(text, &mut settings, Said::default()).expect("a file");
         assert_eq!(notes, ["VerboseLogging is left out: set RUST_LOG=debug"]);
         assert_eq!(settings.interlink.as_str(), "http://edge.example.org:3000/");
         assert_eq!(settings.resources.cpu, "100");
@@ -267,7 +279,7 @@ mod tests {
         assert_eq!((settings.labels["tier"].as_str(), settings.labels["nvidia-gpu-type"].as_str()), ("batch", "a100"));
         assert_eq!(settings.taints[0].effect, "NoSchedule");
         assert_eq!(settings.serving_signer.as_deref(), Some(USUAL_SIGNER));
-        assert!(apply_text("NodeLabels: [\"x\"]\n", &mut settings).is_err());
+        assert!(apply_text("NodeLabels: [\"x\"]\n", &mut settings, Said::default()).is_err());
     }
 
     #[test]
@@ -277,15 +289,21 @@ mod tests {
         let url = "InterlinkURL: https://edge.example.org\nInterlinkPort: 443\n";
         let files = "CertFile: /c.pem\n  KeyFile: /k.pem\n  CACertFile: /ca.pem\n";
         let off = format!("{url}TLS:\n  {files}HTTP: {{Insecure: true}}\n");
-        let notes = apply_text(&off, &mut settings).expect("a file");
+        let notes = apply_text(&off, &mut settings, Said::default()).expect("a file");
         assert!(notes[0].contains("TLS.Enabled is not true") && notes[1].contains("HTTP.Insecure"), "{notes:?}");
         assert_eq!(settings.site_tls, dte_http::TlsFiles::default());
         let on = format!("{url}TLS:\n  Enabled: true\n  {files}Network: {{EnableTunnel: false}}\nSomething: 1\n");
-        let notes = apply_text(&on, &mut settings).expect("a file");
+        let notes = apply_text(&on, &mut settings, Said::default()).expect("a file");
         assert!(notes[0].contains("port-forward") && notes[1].contains("Something is not known"), "{notes:?}");
         assert_eq!(settings.site_tls.roots, Some("/ca.pem".into()));
         assert_eq!(settings.site_tls.identity, Some(("/c.pem".into(), "/k.pem".into())));
-        assert!(apply_text(&on.replace("https", "http"), &mut settings).is_err());
-        assert!(apply_text(&on.replace("  KeyFile: /k.pem\n", ""), &mut settings).is_err());
+        // The command line says where the site is.
+        let plain = on.replace("https", "http");
+        let elsewhere = |url: &str| Said { interlink: Some(url.parse().expect("a URL")), token_file: None };
+        apply_text(&plain, &mut settings, elsewhere("https://other.example.org/")).expect("a file");
+        assert_eq!(settings.interlink.as_str(), "https://other.example.org/");
+        assert!(apply_text(&on, &mut settings, elsewhere("http://other.example.org/")).is_err());
+        assert!(apply_text(&plain, &mut settings, Said::default()).is_err());
+        assert!(apply_text(&on.replace("  KeyFile: /k.pem\n", ""), &mut settings, Said::default()).is_err());
     }
 }

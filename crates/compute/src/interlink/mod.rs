@@ -98,9 +98,33 @@ pub(crate) fn base_of(url: &str) -> Result<url::Url, String> {
     }
 }
 
+/// Why files for TLS would do nothing: a place that should know us by them would never see them.
+pub(crate) fn unused_tls(config: &InterlinkConfig, base: &url::Url) -> Option<String> {
+    let named = [("certificate", &config.certificate), ("ca", &config.ca)];
+    let (key, _) = named.into_iter().find(|(_, file)| file.is_some()).filter(|_| base.scheme() != "https")?;
+    Some(format!("{key} is for https://…, and url is {:?}", config.url))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_for_tls_without_tls() {
+        for (url, is_good) in [("https://a.example", true), ("http://a.example", false), ("unix:///run/a.sock", false)]
+        {
+            let base = base_of(url).expect("a URL");
+            let config = |certificate: Option<&str>, ca: Option<&str>| InterlinkConfig {
+                url: url.to_owned(),
+                certificate: certificate.map(Into::into),
+                ca: ca.map(Into::into),
+                ..InterlinkConfig::default()
+            };
+            assert_eq!(unused_tls(&config(Some("c.pem"), None), &base).is_none(), is_good, "{url}");
+            assert_eq!(unused_tls(&config(None, Some("ca.pem")), &base).is_none(), is_good, "{url}");
+            assert_eq!(unused_tls(&config(None, None), &base), None);
+        }
+    }
 
     #[test]
     fn urls() {

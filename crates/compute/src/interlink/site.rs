@@ -14,7 +14,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::notes::{Note, Notes};
-use super::{InterlinkConfig, base_of, logs, news, poll, refuse};
+use super::{InterlinkConfig, base_of, logs, news, poll, refuse, unused_tls};
 use crate::logs::LogChunk;
 use crate::pod::{PodPlan, is_dns_label};
 use crate::quantity::Quantity;
@@ -89,6 +89,9 @@ impl InterlinkSite {
         let nowhere = Url::parse("http://localhost").map_err(|error| bad(error.to_string()))?;
         if config.certificate.is_some() != config.key.is_some() {
             return Err(bad("certificate and key go together".into()));
+        }
+        if let Some(why) = unused_tls(&config, &base) {
+            return Err(bad(why));
         }
         let files = TlsFiles { roots: config.ca.clone(), identity: config.certificate.clone().zip(config.key.clone()) };
         let client = CertifiedClient::new(nowhere, files).map_err(|error| bad(error.to_string()))?;

@@ -198,8 +198,8 @@ pub async fn ban(common: &Common, command: Ban) -> Result<(), Failure> {
         Ban::Lift { subject, issuer, group } => {
             let bans = engine.bans().await?;
             let same = |ban: &&dte_identity::Ban| {
-                ban.who.subject == subject
-                    && (issuer.is_none() || ban.who.issuer == issuer)
+                is_same(&ban.who.subject, &subject)
+                    && (issuer.is_none() || is_same(&ban.who.issuer, &issuer))
                     && (group.is_none() || ban.who.group == group)
             };
             let found: Vec<_> = bans.iter().filter(same).collect();
@@ -214,6 +214,12 @@ pub async fn ban(common: &Common, command: Ban) -> Result<(), Failure> {
         }
     }
     engine.close().await
+}
+
+/// Whether two texts name the same: names in certificates are written in several ways.
+fn is_same(one: &Option<String>, other: &Option<String>) -> bool {
+    let name = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<dte_http::DistinguishedName>().ok());
+    one == other || name(one).is_some_and(|one| name(other) == Some(one))
 }
 
 pub async fn audit(common: &Common, command: Audit) -> Result<(), Failure> {

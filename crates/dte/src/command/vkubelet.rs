@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dte_base::tasks::Tasks;
-use dte_vkubelet::dropin;
+use dte_vkubelet::dropin::{self, Said};
 use dte_vkubelet::settings::{DEFAULT_PORT, Settings};
 
 use crate::cli::{Common, Vkubelet};
@@ -44,17 +44,12 @@ fn settings(common: &Common, command: &Vkubelet) -> Result<Settings, Failure> {
         None => format!("{engine}/interlink").parse()?,
     };
     let state_dir = command.state_dir.clone().unwrap_or_else(|| common.data_dir.join("vkubelet"));
-    let mut settings = Settings::of(command.node_name.clone(), interlink.clone(), state_dir);
+    let mut settings = Settings::of(command.node_name.clone(), interlink, state_dir);
     settings.token_file = common.token_file.clone();
     if let Some(file) = &command.drop_in {
-        for note in dropin::apply(file, &mut settings)? {
+        let said = Said { interlink: command.interlink_url.clone(), token_file: common.token_file.clone() };
+        for note in dropin::apply(file, &mut settings, said)? {
             eprintln!("dte: {}: {note}", file.display());
-        }
-        if command.interlink_url.is_some() {
-            settings.interlink = interlink;
-        }
-        if common.token_file.is_some() {
-            settings.token_file = common.token_file.clone();
         }
     }
     if command.site_ca.is_some() {
@@ -62,6 +57,12 @@ fn settings(common: &Common, command: &Vkubelet) -> Result<Settings, Failure> {
     }
     if let (Some(cert), Some(key)) = (&command.site_cert, &command.site_key) {
         settings.site_tls.identity = Some((cert.clone(), key.clone()));
+    }
+    if settings.site_tls.identity.is_some() && settings.interlink.scheme() != "https" {
+        return Err(bad(format!(
+            "a certificate is shown to https://… only, and the site is at {}",
+            settings.interlink
+        )));
     }
     settings.kubeconfig = command.kubeconfig.clone();
     settings.site = command.site.clone();
