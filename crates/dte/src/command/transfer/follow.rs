@@ -1,31 +1,62 @@
 //! Waiting for the end of a job.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dte_protocol_fts::{File, FileState, FtsClient, FtsError, Job, JobState};
 use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
-use super::{said, show_with_files};
+use super::{client, said, show_with_files};
+use crate::cli::Common;
 use crate::failure::Failure;
+use crate::remote::Remote;
 
 /// Between two looks at a job.
 const PAUSE: Duration = Duration::from_millis(500);
 /// So many looks in a row may go wrong when the engine is away for a while.
 const MOST_SILENCES: u32 = 120;
 
+/// Looking at the files of a job, of which there may be thousands, takes no more than one part in so many of the time.
+const FILES_SHARE: u32 = 20;
+
 /// Shows how far a job is until it has ended; a failure unless all its files arrived.
-pub async fn follow(fts: &FtsClient, id: Uuid, as_json: bool) -> Result<(), Failure> {
+pub async fn follow(common: &Common, fts: FtsClient, id: Uuid) -> Result<(), Failure> {
+    let renew = async || client(&Remote::find(common).await?);
+    let (job, files) = wait(fts, id, renew).await?;
+    show_with_files(&job, &files, common.json)?;
+    match job.job_state {
+        JobState::Finished => Ok(()),
+        state => Err(Failure::new(format!("{id} ended {state}"))),
+    }
+}
+
+/// The job when it has ended. A token that has become too old meanwhile is replaced with what `renew` gives.
+async fn wait(
+    mut fts: FtsClient,
+    id: Uuid,
+    renew: impl AsyncFn() -> Result<FtsClient, Failure>,
+) -> Result<(Job, Vec<File>), Failure> {
     let progress = bar();
-    let mut silences = 0;
-    let (job, files) = loop {
-        match look(fts, id).await {
+    let (mut silences, mut is_let_in) = (0, false);
+    let mut due = Instant::now();
+    loop {
+        let began = Instant::now();
+        match look(&fts, id, !progress.is_hidden() && began >= due).await {
             Ok((job, files)) => {
-                silences = 0;
-                note(&progress, &job, &files);
-                if job.job_state.is_terminal() {
-                    break (job, files);
+                (silences, is_let_in) = (0, true);
+                if let Some(files) = files {
+                    if job.job_state.is_terminal() {
+                        progress.finish_and_clear();
+                        return Ok((job, files));
+                    }
+                    due = Instant::now() + began.elapsed() * FILES_SHARE;
+                    note(&progress, &job, &files);
                 }
+            }
+            Err(FtsError::Forbidden { .. }) if is_let_in => {
+                is_let_in = false;
+                fts = renew().await?;
+                continue;
             }
             Err(error) if error.may_pass() && silences < MOST_SILENCES => {
                 silences += 1;
@@ -34,19 +65,14 @@ pub async fn follow(fts: &FtsClient, id: Uuid, as_json: bool) -> Result<(), Fail
             Err(error) => return Err(said(error)),
         }
         tokio::time::sleep(PAUSE).await;
-    };
-    progress.finish_and_clear();
-    show_with_files(&job, &files, as_json)?;
-    match job.job_state {
-        JobState::Finished => Ok(()),
-        state => Err(Failure::new(format!("{id} ended {state}"))),
     }
 }
 
 /// The job before its files: what is said to have ended has files that have ended.
-async fn look(fts: &FtsClient, id: Uuid) -> Result<(Job, Vec<File>), FtsError> {
+async fn look(fts: &FtsClient, id: Uuid, wants_files: bool) -> Result<(Job, Option<Vec<File>>), FtsError> {
     let job = fts.job(id).await?;
-    Ok((job, fts.files(id).await?))
+    let files = if wants_files || job.job_state.is_terminal() { Some(fts.files(id).await?) } else { None };
+    Ok((job, files))
 }
 
 fn bar() -> ProgressBar {
