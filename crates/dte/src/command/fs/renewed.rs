@@ -79,3 +79,31 @@ impl ByteStore for Renewed {
         self.writes_atomically
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use dte_storage::file::FileStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_is_asked_for_when_the_last_is_old() {
+        for (young, expected) in [(Duration::ZERO, 2), (Duration::from_secs(3600), 0)] {
+            let folder = tempfile::tempdir().expect("temp");
+            let path = folder.path().to_owned();
+            let made = Arc::new(AtomicUsize::new(0));
+            let count = made.clone();
+            let make: Maker = Box::new(move || {
+                count.fetch_add(1, Ordering::SeqCst);
+                let store = FileStore::open(&path).map(|store| Arc::new(store) as Arc<dyn ByteStore>);
+                Box::pin(async { store })
+            });
+            let store = Renewed::new(Arc::new(FileStore::open(folder.path()).expect("opens")), young, make);
+            assert!(store.stat(&ResourcePath::root()).await.expect("is there").is_folder);
+            assert!(store.list(&ResourcePath::root()).await.expect("lists").is_empty());
+            assert_eq!(made.load(Ordering::SeqCst), expected);
+        }
+    }
+}

@@ -22,7 +22,7 @@ const FILES_SHARE: u32 = 20;
 /// Shows how far a job is until it has ended; a failure unless all its files arrived.
 pub async fn follow(common: &Common, fts: FtsClient, id: Uuid) -> Result<(), Failure> {
     let renew = async || client(&Remote::find(common).await?);
-    let (job, files) = wait(fts, id, renew).await?;
+    let (job, files) = wait(fts, id, &bar(), renew).await?;
     show_with_files(&job, &files, common.json)?;
     match job.job_state {
         JobState::Finished => Ok(()),
@@ -34,9 +34,9 @@ pub async fn follow(common: &Common, fts: FtsClient, id: Uuid) -> Result<(), Fai
 async fn wait(
     mut fts: FtsClient,
     id: Uuid,
+    progress: &ProgressBar,
     renew: impl AsyncFn() -> Result<FtsClient, Failure>,
 ) -> Result<(Job, Vec<File>), Failure> {
-    let progress = bar();
     let (mut silences, mut is_let_in) = (0, false);
     let mut due = Instant::now();
     loop {
@@ -50,7 +50,7 @@ async fn wait(
                         return Ok((job, files));
                     }
                     due = Instant::now() + began.elapsed() * FILES_SHARE;
-                    note(&progress, &job, &files);
+                    note(progress, &job, &files);
                 }
             }
             Err(FtsError::Forbidden { .. }) if is_let_in => {
@@ -94,4 +94,61 @@ fn note(progress: &ProgressBar, job: &Job, files: &[File]) {
     let bytes = indicatif::HumanBytes(u64::try_from(bytes).unwrap_or(0));
     let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
     progress.set_message(format!("{} {} active, {bytes} arrived{failed}", job.job_state, of(&[FileState::Active])));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+
+    use dte_base::secret::Secret;
+
+    use super::*;
+
+    /// Answers each request with what `answers` has next, and notes path and token.
+    fn engine(answers: Vec<(u16, String)>) -> (url::Url, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let url = format!("http://{}", listener.local_addr().expect("address")).parse().expect("a URL");
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let notes = heard.clone();
+        std::thread::spawn(move || {
+            for (status, body) in answers {
+                let mut reader = BufReader::new(listener.accept().expect("connects").0);
+                let mut request = String::new();
+                while reader.read_line(&mut request).is_ok_and(|read| read > 2) {}
+                let path = request.split(' ').nth(1).unwrap_or_default().rsplit('/').next().unwrap_or_default();
+                let token = request.rsplit("earer ").next().unwrap_or_default().split_whitespace().next();
+                notes.lock().expect("lock").push(format!("{path} {}", token.unwrap_or_default()));
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+                reader.into_inner().write_all((head + &body).as_bytes()).expect("answers");
+            }
+        });
+        (url, heard)
+    }
+
+    #[tokio::test]
+    async fn a_token_that_became_too_old_is_replaced() {
+        let id = Uuid::from_u128(7);
+        let job = |state: &str| (200, format!("{{\"job_id\":\"{id}\",\"job_state\":\"{state}\"}}"));
+        let refused = || (401, "{\"message\":\"expired\"}".to_owned());
+        let answers = vec![job("ACTIVE"), refused(), job("ACTIVE"), job("FINISHED"), (200, "[]".to_owned())];
+        let (url, heard) = engine(answers);
+        let with = |token: &str| client(&Remote::at(url.clone(), Secret::new(token)));
+        let (job, files) =
+            wait(with("old").expect("a client"), id, &ProgressBar::hidden(), async || with("new")).await.expect("ends");
+        assert_eq!((job.job_state, files.len()), (JobState::Finished, 0));
+        let job = |token: &str| format!("{id} {token}");
+        let expected = [job("old"), job("old"), job("new"), job("new"), "files new".to_owned()];
+        assert_eq!(*heard.lock().expect("lock"), expected);
+
+        // One that never was good is not asked for again.
+        let (url, heard) = engine(vec![refused()]);
+        let with = |token: &str| client(&Remote::at(url.clone(), Secret::new(token)));
+        let failure = wait(with("wrong").expect("a client"), id, &ProgressBar::hidden(), async || with("new"))
+            .await
+            .expect_err("is refused");
+        assert_eq!((failure.code, heard.lock().expect("lock").len()), (13, 1));
+    }
 }
