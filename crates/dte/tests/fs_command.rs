@@ -150,3 +150,42 @@ fn tokens_go_where_they_are_meant_to() {
     assert_eq!(own(&["cat", &there, "--token-for", &format!("{}={token}", bench.url("b"))]), Some(13));
     assert_eq!(own(&["cat", &there, "--token-file", &token]), Some(0));
 }
+
+/// Needs no engine: what in a tree cannot be copied is told, and keeps nothing else from being copied.
+#[test]
+fn nothing_of_a_tree_is_left_out_in_silence() {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+    let folder = tempfile::tempdir().expect("folder");
+    let (tree, copy) = (folder.path().join("tree"), folder.path().join("copy"));
+    std::fs::create_dir_all(tree.join("sub")).expect("folders");
+    for name in [&b"fine"[..], b"sub/too", b"a\\b", b"a\xffb"] {
+        std::fs::write(tree.join(std::ffi::OsStr::from_bytes(name)), "x").expect("writes");
+    }
+    symlink(tree.join("fine"), tree.join("link")).expect("links");
+    symlink(tree.join("sub"), tree.join("around")).expect("links");
+    symlink("nowhere", tree.join("dangling")).expect("links");
+    let output = fs(&["cp", "-r", &text(&tree), &text(&copy)], folder.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("4 of what was asked for"), "{said}");
+    for odd in ["a\\\\b", "a\\\\xffb", "tree/around: a link to a folder", "tree/dangling: a link"] {
+        assert!(said.contains(odd), "{odd}: {said}");
+    }
+    for name in ["fine", "sub/too", "link"] {
+        assert_eq!(std::fs::read(copy.join(name)).expect("was copied"), b"x", "{name}");
+    }
+    assert!(!copy.join("link").is_symlink());
+    let listed = fs(&["ls", &text(&tree)], folder.path());
+    assert!(!listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains("fine"));
+
+    // Another filesystem of this machine, where there is one.
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+    let device = |path: &Path| std::fs::metadata(path).expect("is there").dev();
+    if device(elsewhere.path()) == device(folder.path()) {
+        return;
+    }
+    let moved = fs(&["mv", &text(&tree.join("fine")), &text(elsewhere.path())], folder.path());
+    let said = String::from_utf8_lossy(&moved.stderr).into_owned();
+    assert_eq!(moved.status.code(), Some(18), "{said}");
+    assert!(said.contains("Invalid cross-device link") && said.contains("dte fs cp"), "{said}");
+}

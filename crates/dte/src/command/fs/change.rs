@@ -9,17 +9,16 @@ use crate::failure::Failure;
 use crate::show;
 
 /// What renaming between storages ends with.
-const EXDEV: u8 = 18;
+fn elsewhere(source: &str, destination: &str) -> Failure {
+    let text = format!("{source} and {destination} are on different storages: use `dte fs cp`, then `dte fs rm`");
+    said(&Error::new(Errno::EXDEV, text))
+}
 
 pub async fn mv(reach: &Reach, source: &str, destination: &str, force: bool) -> Result<(), Failure> {
     let from = reach.place(source, Links::Themselves).await?;
     let mut to = reach.place(destination, Links::Themselves).await?;
     if from.storage != to.storage {
-        let text = format!(
-            "{EXDEV} (Invalid cross-device link) - {source} and {destination} are on different storages: \
-                            use `dte fs cp`, then `dte fs rm`"
-        );
-        return Err(Failure::new(text).with_code(EXDEV));
+        return Err(elsewhere(source, destination));
     }
     if is_folder(&to).await?
         && let Some(name) = from.name()
@@ -27,7 +26,10 @@ pub async fn mv(reach: &Reach, source: &str, destination: &str, force: bool) -> 
         to = to.child(name)?;
     }
     let store = &from.location.store;
-    store.rename(&from.location.path, &to.location.path, force).await.map_err(|error| said(&error))
+    match store.rename(&from.location.path, &to.location.path, force).await {
+        Err(error) if error.errno == Errno::EXDEV => Err(elsewhere(source, destination)),
+        other => other.map_err(|error| said(&error)),
+    }
 }
 
 /// Whether there is a folder.
@@ -58,7 +60,7 @@ const ENOENT: u8 = 2;
 /// What is said of a folder that is gone.
 const RMDIR: &str = "RMDIR";
 
-/// Deletes from the leaves up, and never asks a server to delete what was not looked at.
+/// Deletes from the leaves up. A folder that has got new members meanwhile stays.
 async fn remove(place: &Place, recursive: bool, dry_run: bool) -> Result<(), Failure> {
     // A link that leads nowhere can be deleted too; others are links, not what they lead to.
     let is_link = place.file.as_ref().is_some_and(|file| file.is_symlink());
@@ -92,6 +94,9 @@ async fn end(place: &Place, word: &str, dry_run: bool) -> Result<(), Failure> {
         show::line(format!("{}\tSKIP", place.shown));
         return Ok(());
     }
+    if word == RMDIR {
+        still_empty(place).await?;
+    }
     match place.location.store.delete(&place.location.path).await {
         // In an object store a folder goes with the last file in it.
         Err(error) if word == RMDIR && error.errno == Errno::ENOENT => {}
@@ -99,6 +104,19 @@ async fn end(place: &Place, word: &str, dry_run: bool) -> Result<(), Failure> {
     }
     show::line(format!("{}\t{word}", place.shown));
     Ok(())
+}
+
+/// Servers delete a folder with all that is in it: looked at once more, just before. On this machine the system itself refuses.
+async fn still_empty(place: &Place) -> Result<(), Failure> {
+    if place.file.is_some() {
+        return Ok(());
+    }
+    match place.location.store.list(&place.location.path).await {
+        Ok(members) if members.is_empty() => Ok(()),
+        Ok(_) => Err(said(&Error::new(Errno::ENOTEMPTY, format!("{}: it has got new members", place.shown)))),
+        Err(error) if error.errno == Errno::ENOENT => Ok(()),
+        Err(error) => Err(said(&error)),
+    }
 }
 
 pub async fn mkdir(reach: &Reach, places: &[String], parents: bool) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dte_base::backoff::Backoff;
-use dte_storage::{Copied, CopyOrder, Errno, Error, copy_verified, fetch};
+use dte_storage::{Copied, CopyOrder, Entry, Errno, Error, Stat, copy_verified, fetch};
 use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -41,22 +41,30 @@ struct Pair {
     progress: Arc<AtomicU64>,
 }
 
+impl Pair {
+    fn new(from: Place, to: Place, stat: &Stat) -> Pair {
+        Pair { from, to, bytes: stat.bytes.unwrap_or(0), progress: Arc::default() }
+    }
+}
+
 pub async fn cp(reach: &Reach, wanted: &FsCopy, as_json: bool) -> Result<(), Failure> {
     let (sources, destination) = ends(wanted)?;
-    let (pairs, folders) = plan(reach, &sources, &destination, wanted).await?;
+    let Plan { pairs, folders, left_out } = plan(reach, &sources, &destination, wanted).await?;
     if wanted.checksum.is_some() && pairs.len() != 1 {
         return Err(Failure::new("--checksum is for one file").with_code(2));
     }
     if wanted.dry_run {
         pairs.iter().for_each(|pair| show::line(format!("{} => {}", pair.from.shown, pair.to.shown)));
-        return Ok(());
+        let mut failures = Failures::default();
+        left_out.iter().for_each(|(_, failure)| failures.note(failure));
+        return failures.end("could not be copied");
     }
     for folder in &folders {
         let made = folder.location.store.make_folder(&folder.location.path).await;
         made.map_err(|error| said(&error))?;
     }
     tokio::select! {
-        outcome = copy_all(&pairs, wanted, as_json) => outcome,
+        outcome = copy_all(&pairs, left_out, wanted, as_json) => outcome,
         signal = tokio::signal::ctrl_c() => {
             signal?;
             Err(Failure::new("interrupted; the same command goes on with what was begun").with_code(INTERRUPTED))
@@ -96,17 +104,22 @@ fn lines_of(file: &Path) -> Result<Vec<String>, Failure> {
     Ok(lines.map(str::to_owned).collect())
 }
 
+/// What is to be done.
+#[derive(Default)]
+struct Plan {
+    pairs: Vec<Pair>,
+    /// Empty ones, to be made.
+    folders: Vec<Place>,
+    /// Places in a tree that cannot be copied, with what is wrong with them.
+    left_out: Vec<(String, Failure)>,
+}
+
 /// Which files go where, and which folders are empty.
-async fn plan(
-    reach: &Reach,
-    sources: &[String],
-    destination: &str,
-    wanted: &FsCopy,
-) -> Result<(Vec<Pair>, Vec<Place>), Failure> {
+async fn plan(reach: &Reach, sources: &[String], destination: &str, wanted: &FsCopy) -> Result<Plan, Failure> {
     let target = reach.place(destination, Links::Followed).await?;
     let into =
         sources.len() > 1 || wanted.from_file.is_some() || destination.ends_with('/') || is_folder(&target).await?;
-    let (mut pairs, mut folders) = (Vec::new(), Vec::new());
+    let mut plan = Plan::default();
     for text in sources {
         let from = reach.place(text, Links::Followed).await?;
         let to = match from.name().filter(|_| into) {
@@ -115,7 +128,7 @@ async fn plan(
         };
         let stat = stat_of(&from).await?;
         if !stat.is_folder {
-            pairs.push(Pair { from, to, bytes: stat.bytes.unwrap_or(0), progress: Arc::default() });
+            plan.pairs.push(Pair::new(from, to, &stat));
             continue;
         }
         if !wanted.recursive {
@@ -126,34 +139,64 @@ async fn plan(
             let text = format!("{} would be copied into itself", from.shown);
             return Err(said(&Error::new(Errno::EINVAL, text)));
         }
+        plan.tree(reach, from, to).await;
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    /// All that is in a folder. What of it cannot be copied keeps nothing else from it.
+    async fn tree(&mut self, reach: &Reach, from: Place, to: Place) {
         let mut open = vec![(from, to)];
         while let Some((from, to)) = open.pop() {
-            let members = from.location.store.list(&from.location.path).await.map_err(|error| said(&error))?;
+            let members = match from.location.store.list(&from.location.path).await {
+                Ok(members) => members,
+                Err(error) => {
+                    self.left_out.push((from.shown, said(&error)));
+                    continue;
+                }
+            };
             // Folders with something in them are made by what comes into them.
             if members.is_empty() {
-                folders.push(to.clone());
+                self.folders.push(to.clone());
             }
             for entry in members {
-                let (from, to) = (from.child(&entry.name)?, to.child(&entry.name)?);
-                match entry.stat.is_folder {
-                    true => open.push((from, to)),
-                    false => {
-                        pairs.push(Pair { from, to, bytes: entry.stat.bytes.unwrap_or(0), progress: Arc::default() })
-                    }
+                match member(reach, &from, &to, &entry).await {
+                    Ok(pair) if entry.stat.is_folder => open.push((pair.from, pair.to)),
+                    Ok(pair) => self.pairs.push(pair),
+                    Err(failure) => self.left_out.push((format!("{}/{}", from.shown, entry.name), failure)),
                 }
             }
         }
     }
-    Ok((pairs, folders))
 }
 
-async fn copy_all(pairs: &[Pair], wanted: &FsCopy, as_json: bool) -> Result<(), Failure> {
+async fn member(reach: &Reach, from: &Place, to: &Place, entry: &Entry) -> Result<Pair, Failure> {
+    let (child, to) = (from.child(&entry.name)?, to.child(&entry.name)?);
+    let from = reach.followed(&child)?;
+    let stat = if from.file == child.file { entry.stat.clone() } else { stat_of(&from).await? };
+    Ok(Pair::new(from, to, &stat))
+}
+
+async fn copy_all(
+    pairs: &[Pair],
+    left_out: Vec<(String, Failure)>,
+    wanted: &FsCopy,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let (mut failures, mut done) = (Failures::default(), Vec::new());
+    for (from, failure) in &left_out {
+        failures.note(failure);
+        done.push(json!({ "source": from, "error": failure.to_string() }));
+    }
+    if wanted.abort_on_failure && !left_out.is_empty() {
+        return failures.end("could not be copied");
+    }
     let bar = ProgressBar::new(pairs.iter().map(|pair| pair.bytes).sum());
     let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let copies = stream::iter(pairs).map(|pair| async move { (pair, copy(pair, wanted).await) });
     let mut copies = copies.buffer_unordered(usize::from(wanted.parallel));
-    let (mut failures, mut done) = (Failures::default(), Vec::new());
     let mut look = tokio::time::interval(LOOK);
     loop {
         let (pair, outcome) = tokio::select! {
@@ -163,7 +206,7 @@ async fn copy_all(pairs: &[Pair], wanted: &FsCopy, as_json: bool) -> Result<(), 
             },
             _ = look.tick() => {
                 bar.set_position(pairs.iter().map(|pair| pair.progress.load(Ordering::Relaxed)).sum());
-                bar.set_message(format!("{}/{} files", done.len(), pairs.len()));
+                bar.set_message(format!("{}/{} files", done.len() - left_out.len(), pairs.len()));
                 continue;
             }
         };

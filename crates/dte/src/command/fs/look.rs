@@ -34,7 +34,11 @@ pub async fn ls(reach: &Reach, places: &[String], style: Style) -> Result<(), Fa
     let mut failures = Failures::default();
     let mut all = Vec::new();
     for text in places {
-        let found = async { members(&reach.place(text, Links::Followed).await?, style.directory).await };
+        let found = async {
+            let mut found = members(&reach.place(text, Links::Followed).await?, style.directory).await?;
+            found.odd.drain(..).for_each(|failure| failures.note(&failure));
+            Ok::<_, Failure>(found.members)
+        };
         match found.await {
             Ok(found) if style.as_json => all.extend(found.iter().map(|(p, s)| described(&p.shown, p.name(), s))),
             Ok(found) => {
@@ -52,15 +56,30 @@ pub async fn ls(reach: &Reach, places: &[String], style: Style) -> Result<(), Fa
     failures.end("could not be listed")
 }
 
+/// What a listing brings.
+#[derive(Default)]
+struct Found {
+    members: Vec<(Place, Stat)>,
+    /// Members whose names cannot be used.
+    odd: Vec<Failure>,
+}
+
 /// What is in a folder, by name; a file, or a folder that is meant itself, stands for itself.
-async fn members(place: &Place, is_itself: bool) -> Result<Vec<(Place, Stat)>, Failure> {
+async fn members(place: &Place, is_itself: bool) -> Result<Found, Failure> {
     let stat = stat_of(place).await?;
     if is_itself || !stat.is_folder {
-        return Ok(vec![(place.clone(), stat)]);
+        return Ok(Found { members: vec![(place.clone(), stat)], odd: Vec::new() });
     }
     let mut entries = place.location.store.list(&place.location.path).await.map_err(|error| said(&error))?;
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    entries.into_iter().map(|entry| Ok((place.child(&entry.name)?, entry.stat))).collect()
+    let mut found = Found::default();
+    for entry in entries {
+        match place.child(&entry.name) {
+            Ok(child) => found.members.push((child, entry.stat)),
+            Err(failure) => found.odd.push(failure),
+        }
+    }
+    Ok(found)
 }
 
 pub async fn stat_of(place: &Place) -> Result<Stat, Failure> {

@@ -6,6 +6,7 @@ mod change;
 mod copy;
 mod look;
 mod place;
+mod renewed;
 mod tokens;
 
 use dte_storage::Error;

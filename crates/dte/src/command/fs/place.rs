@@ -10,18 +10,21 @@ use dte_http::{Client, HttpConfig};
 use dte_protocol_webdav::path::ResourcePath;
 use dte_storage::file::FileStore;
 use dte_storage::s3::access::{BucketAccess, DEFAULT_REGION, ObjectUrl};
-use dte_storage::{Errno, Error, Location, Storages};
+use dte_storage::{ByteStore, Errno, Error, Location, Storages};
 use url::Url;
 
+use super::renewed::{Renewed, YOUNG};
 use super::said;
-use super::tokens::Tokens;
+use super::tokens::{Token, Tokens};
 use crate::cli::Common;
 use crate::failure::Failure;
+use crate::remote::Remote;
 
 /// The storages that can be reached, and with which tokens.
 pub struct Reach {
     storages: Storages,
     machine: Arc<FileStore>,
+    common: Common,
     tokens: Tokens,
     /// What goes on for a moment after a copy was interrupted.
     tasks: Tasks,
@@ -60,6 +63,7 @@ impl Reach {
             storages: storages.with_buckets(bucket_access(), tasks.clone()),
             tasks,
             machine: Arc::new(machine),
+            common: common.clone(),
             tokens: Tokens::new(common, tokens)?,
         })
     }
@@ -69,17 +73,47 @@ impl Reach {
         if let Some(path) = local_path(text).map_err(|error| said(&error))? {
             return self.here(&path, links).map_err(|error| said(&error));
         }
-        let bearer = match address(text) {
+        let token = match address(text) {
             Some(url) => self.tokens.of(&url).await?,
-            None => None,
+            None => Token::None,
         };
-        let location = self.storages.resolve(text, bearer.as_ref()).map_err(|error| said(&error))?;
+        let mut location = self.storages.resolve(text, token.secret()).map_err(|error| said(&error))?;
+        if let Token::Own(_) = token {
+            location.store = Arc::new(self.renewed(location.store.clone(), text));
+        }
         let storage = match (address(text), ObjectUrl::parse(text)) {
             (Some(url), _) => url.origin().ascii_serialization(),
             (None, Some(Ok(object))) => format!("s3 {}{}", object.endpoint, object.bucket),
             _ => String::new(),
         };
         Ok(Place { location, shown: text.to_owned(), file: None, storage })
+    }
+
+    /// The storage of `text` in our own engine, for longer than a token lives.
+    fn renewed(&self, first: Arc<dyn ByteStore>, text: &str) -> Renewed {
+        let (common, storages, text) = (self.common.clone(), self.storages.clone(), text.to_owned());
+        let make = move || {
+            let (common, storages, text) = (common.clone(), storages.clone(), text.clone());
+            async move {
+                let found = Remote::find(&common).await;
+                let token = found.map_err(|failure| Error::new(Errno::EACCES, format!("{text}: {failure}")))?.token;
+                storages.resolve(&text, Some(&token)).map(|location| location.store)
+            }
+        };
+        Renewed::new(first, YOUNG, Box::new(move || Box::pin(make())))
+    }
+
+    /// What a link at the end of a path of this machine leads to, under its own name; all else as it is.
+    pub fn followed(&self, place: &Place) -> Result<Place, Failure> {
+        let Some(file) = place.file.as_ref().filter(|file| file.is_symlink()) else { return Ok(place.clone()) };
+        let wrong = |errno, why: &str| said(&Error::new(errno, format!("{}: {why}", place.shown)));
+        let meta = std::fs::metadata(file).map_err(|error| wrong(Errno::ENOENT, &format!("a link: {error}")))?;
+        if meta.is_dir() {
+            return Err(wrong(Errno::EISDIR, "a link to a folder is not followed"));
+        }
+        let real = self.here(file, Links::Followed).map_err(|error| said(&error))?;
+        let location = Location::new(real.location.store, real.location.path, place.shown.clone());
+        Ok(Place { location, shown: place.shown.clone(), ..real })
     }
 
     /// Waits for what is still to be put in order.

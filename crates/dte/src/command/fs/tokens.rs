@@ -11,6 +11,23 @@ use crate::cli::Common;
 use crate::failure::Failure;
 use crate::remote::{self, Remote};
 
+/// What a server is shown.
+pub enum Token {
+    Given(Secret),
+    /// From the socket of the engine here, which gives another at any time.
+    Own(Secret),
+    None,
+}
+
+impl Token {
+    pub fn secret(&self) -> Option<&Secret> {
+        match self {
+            Token::Given(secret) | Token::Own(secret) => Some(secret),
+            Token::None => None,
+        }
+    }
+}
+
 pub struct Tokens {
     common: Common,
     /// For what begins with these URLs.
@@ -30,24 +47,24 @@ impl Tokens {
     }
 
     /// The token for a URL whose scheme is `http` or `https`.
-    pub async fn of(&self, url: &Url) -> Result<Option<Secret>, Failure> {
+    pub async fn of(&self, url: &Url) -> Result<Token, Failure> {
         if !may_carry_token(url) {
-            return Ok(None);
+            return Ok(Token::None);
         }
         let fitting = self.rules.iter().filter(|(prefix, _)| is_below(url, prefix));
         if let Some((_, token)) = fitting.max_by_key(|(prefix, _)| prefix.path().len()) {
-            return Ok(Some(token.clone()));
+            return Ok(Token::Given(token.clone()));
         }
-        if self.found.is_some() {
-            return Ok(self.found.clone());
+        if let Some(found) = &self.found {
+            return Ok(Token::Given(found.clone()));
         }
         // Whoever runs an engine here needs no token for its storage.
         let own = remote::known_url(&self.common)?;
         let is_own = own.is_some_and(|own| own.origin() == url.origin());
         if is_own && dte_identity::AdminClient::is_there(&self.common.data_dir) {
-            return Ok(Some(Remote::find(&self.common).await?.token));
+            return Ok(Token::Own(Remote::find(&self.common).await?.token));
         }
-        Ok(None)
+        Ok(Token::None)
     }
 }
 

@@ -20,9 +20,9 @@ pub async fn transfer(common: &Common, command: Transfer) -> Result<(), Failure>
         _ => None,
     };
     let remote = Remote::find(common).await?;
-    let fts = FtsClient::new(remote.client.clone(), remote.base("/fts")?, remote.token.clone());
+    let fts = client(&remote)?;
     if let Some((submission, is_awaited)) = submission {
-        return submit::submit(&fts, &submission, is_awaited, common.json).await;
+        return submit::submit(common, fts, &submission, is_awaited).await;
     }
     match command {
         Transfer::Submit(_) => Ok(()),
@@ -31,8 +31,12 @@ pub async fn transfer(common: &Common, command: Transfer) -> Result<(), Failure>
         Transfer::Files { job, state } => files(&fts, job, &state, common.json).await,
         Transfer::Cancel { jobs } => cancel(&fts, &jobs, common.json).await,
         Transfer::Explain { what } => explain(&remote, &what, common.json).await,
-        Transfer::Follow { job } => follow::follow(&fts, job, common.json).await,
+        Transfer::Follow { job } => follow::follow(common, fts, job).await,
     }
+}
+
+fn client(remote: &Remote) -> Result<FtsClient, Failure> {
+    Ok(FtsClient::new(remote.client.clone(), remote.base("/fts")?, remote.token.clone()))
 }
 
 /// What people read, without what only programs need.

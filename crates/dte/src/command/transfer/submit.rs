@@ -7,7 +7,7 @@ use dte_protocol_fts::{FileSubmission, FtsClient, Params, Submission, VerifyChec
 use serde_json::json;
 
 use super::{follow, said};
-use crate::cli::{TransferSubmit, Verify};
+use crate::cli::{Common, TransferSubmit, Verify};
 use crate::failure::Failure;
 use crate::show;
 
@@ -99,12 +99,12 @@ fn checksum(text: &str) -> Result<String, String> {
     Ok(format!("{}:{value}", name.to_ascii_uppercase()))
 }
 
-pub async fn submit(fts: &FtsClient, submission: &Submission, is_awaited: bool, as_json: bool) -> Result<(), Failure> {
+pub async fn submit(common: &Common, fts: FtsClient, submission: &Submission, is_awaited: bool) -> Result<(), Failure> {
     let job = fts.submit(submission).await.map_err(said)?;
     if is_awaited {
-        return follow::follow(fts, job, as_json).await;
+        return follow::follow(common, fts, job).await;
     }
-    if as_json {
+    if common.json {
         return show::json(&json!({ "job_id": job }));
     }
     show::line(job.to_string());
