@@ -1,11 +1,7 @@
 //! Between messages and the input and output of a process: what sessions in pods have in common, wherever the pod is.
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::Child;
 use tokio::sync::mpsc;
@@ -33,24 +29,6 @@ pub fn check(order: &ExecOrder) -> Result<(), SiteError> {
         return Err(SiteError::Refused(text));
     }
     Ok(())
-}
-
-/// A new terminal: our end, and the other one.
-pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let ours = openpt(flags)?;
-    grantpt(&ours)?;
-    unlockpt(&ours)?;
-    let theirs = ioctl_tiocgptpeer(&ours, flags)?;
-    Ok((ours, theirs))
-}
-
-/// Sets a terminal's size. One that has gone has none.
-pub fn resize(terminal: &OwnedFd, columns: u16, rows: u16) {
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    if let Err(error) = tcsetwinsize(terminal, size) {
-        tracing::debug!(%error, "a terminal keeps its size");
-    }
 }
 
 /// Passes on what a program writes, until it has written all.

@@ -41,6 +41,7 @@ pub mod report;
 pub mod site;
 pub mod slurm;
 pub mod ssh;
+mod terminal;
 
 use std::sync::Arc;
 

@@ -16,6 +16,7 @@ mod arguments;
 mod exec;
 mod folder;
 mod follow;
+mod places;
 mod program;
 mod site;
 

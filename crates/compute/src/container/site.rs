@@ -16,6 +16,7 @@ use super::advance::View;
 use super::arguments::is_image;
 use super::folder::{self, Ending, Folder};
 use super::follow::outcome;
+use super::places::Places;
 use super::program::{Program, name_of};
 use crate::exec::{ExecOrder, ExecSession};
 use crate::logs::{LogChunk, LogLine};
@@ -39,6 +40,8 @@ pub(super) struct Inner {
     pub(super) pods: Mutex<HashMap<Uuid, Pod>>,
     pub(super) wake: Notify,
     pub(super) tasks: Tasks,
+    /// How many programs are run beside each pod.
+    pub(super) places: Arc<Places>,
     pub(super) ended: broadcast::Sender<Uuid>,
     slots: usize,
 }
@@ -76,6 +79,7 @@ impl ContainerSite {
             root: context.data_dir.join("sites").join(&config.name),
             config,
             pods: Mutex::default(),
+            places: Arc::default(),
             wake: Notify::new(),
             tasks: context.tasks.clone(),
             ended: broadcast::channel(UNREAD_ENDS).0,

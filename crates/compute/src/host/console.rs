@@ -22,6 +22,8 @@ use crate::pod::{Interactive, PodPlan};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that may wait for somebody, at most: what a container left in its pipe when it ended.
 const MOST_UNSEEN: usize = 4 << 20;
+/// Attached people of a pod, with those who have gone and whose last words wait.
+const MOST_GUESTS: usize = 128;
 const PIECE: usize = 64 << 10;
 
 /// The containers of a pod, in their order.
@@ -37,10 +39,13 @@ struct Console {
     input: Option<File>,
     /// Typed, and not taken yet. Nothing more is taken from anybody meanwhile.
     typed: Vec<u8>,
+    /// Nothing more is typed when that has been taken.
+    is_last: bool,
     guests: Vec<Guest>,
 }
 
 /// Somebody who is attached.
+#[derive(Default)]
 struct Guest {
     id: u64,
     /// What they type, as long as they do.
@@ -49,6 +54,10 @@ struct Guest {
     sees: Option<File>,
     unseen: Vec<u8>,
     held_up: Option<Instant>,
+    /// More was written than may wait.
+    is_too_slow: bool,
+    /// Since when they have gone.
+    left: Option<Instant>,
     /// What they are told when they have seen all.
     end: Option<Reply>,
 }
@@ -83,6 +92,7 @@ impl Consoles {
     pub fn started(&mut self, container: usize, pipe: Option<OwnedFd>) {
         let Some(console) = self.0.get_mut(container) else { return };
         console.is_running = true;
+        console.is_last = false;
         console.typed.clear();
         let terminal = console.terminal.as_ref().filter(|_| console.asks.stdin);
         console.input = match pipe.map(Ok).or(terminal.map(OwnedFd::try_clone)) {
@@ -114,6 +124,9 @@ impl Consoles {
 
     /// Somebody watches a container from now on, and types, if `types` is there.
     pub fn attach(&mut self, id: u64, container: usize, sees: OwnedFd, types: Option<OwnedFd>) -> Result<(), String> {
+        if self.0.iter().map(|console| console.guests.len()).sum::<usize>() >= MOST_GUESTS {
+            return Err(format!("there are {MOST_GUESTS} attached people in the pod already"));
+        }
         let console = self.0.get_mut(container).filter(|console| console.is_running);
         let console = console.ok_or("the container does not run")?;
         for end in [Some(&sees), types.as_ref()].into_iter().flatten() {
@@ -122,7 +135,7 @@ impl Consoles {
                 .map_err(|error| error.to_string())?;
         }
         let (sees, types) = (Some(sees.into()), types.map(File::from));
-        console.guests.push(Guest { id, types, sees, unseen: Vec::new(), held_up: None, end: None });
+        console.guests.push(Guest { id, types, sees, ..Guest::default() });
         Ok(())
     }
 
@@ -137,9 +150,10 @@ impl Consoles {
         }
     }
 
-    /// A guest has gone.
-    pub fn leave(&mut self, id: u64) {
+    /// A guest has gone. What they typed is still taken, if the container reads it soon.
+    pub fn leave(&mut self, id: u64, now: Instant) {
         for guest in self.0.iter_mut().flat_map(|console| &mut console.guests).filter(|guest| guest.id == id) {
+            guest.left = Some(now);
             guest.sees = None;
             guest.unseen.clear();
         }
@@ -149,7 +163,10 @@ impl Consoles {
     pub fn show(&mut self, container: usize, bytes: &[u8]) {
         let guests = self.0.get_mut(container).map(|console| &mut console.guests);
         for guest in guests.into_iter().flatten().filter(|guest| guest.sees.is_some() && guest.end.is_none()) {
-            guest.unseen.extend_from_slice(bytes);
+            guest.is_too_slow |= guest.unseen.len() + bytes.len() > MOST_UNSEEN;
+            if !guest.is_too_slow {
+                guest.unseen.extend_from_slice(bytes);
+            }
         }
     }
 
@@ -163,6 +180,7 @@ impl Consoles {
         let mut told = Vec::new();
         for console in &mut self.0 {
             console.take_what_is_typed();
+            console.forget_last_words(now);
             console.guests.retain_mut(|guest| match guest.look(now) {
                 Some(reply) => {
                     told.push((guest.id, reply));
@@ -189,7 +207,7 @@ impl Consoles {
     /// When somebody will have held up a container for too long.
     pub fn next(&self) -> Option<Instant> {
         let guests = self.0.iter().flat_map(|console| &console.guests);
-        guests.filter_map(|guest| guest.held_up).min().map(|since| since + PATIENCE)
+        guests.filter_map(|guest| guest.held_up.or(guest.left)).min().map(|since| since + PATIENCE)
     }
 
     /// The pod has ended: gives those who still watch a little time to see the rest.
@@ -232,7 +250,8 @@ impl Console {
                 Moved::NothingNow => {}
                 Moved::Some(0) | Moved::Broken => {
                     guest.types = None;
-                    if self.asks.stdin_once && self.asks.has_pipe() {
+                    self.is_last |= self.asks.stdin_once && self.asks.has_pipe();
+                    if self.is_last {
                         self.input = None;
                     }
                 }
@@ -243,10 +262,24 @@ impl Console {
         }
     }
 
+    /// Lets go of what was typed by people who have gone, where the container has not read for long: else their pipes would be kept
+    /// as long as it runs.
+    fn forget_last_words(&mut self, now: Instant) {
+        let is_over = |guest: &Guest| guest.left.is_some_and(|since| now.duration_since(since) >= PATIENCE);
+        for guest in self.guests.iter_mut().filter(|guest| guest.types.is_some() && is_over(guest)) {
+            guest.types = None;
+            self.is_last |= self.asks.stdin_once && self.asks.has_pipe();
+        }
+        self.pass_on();
+    }
+
     fn pass_on(&mut self) {
         if let Some(input) = &mut self.input
             && send(input, &mut self.typed) == Moved::Broken
         {
+            self.input = None;
+        }
+        if self.is_last && self.typed.is_empty() {
             self.input = None;
         }
         if self.input.is_none() {
@@ -259,7 +292,8 @@ impl Guest {
     /// Shows what there is to be seen; how it ends, if it does now.
     fn look(&mut self, now: Instant) -> Option<Reply> {
         let sees = self.sees.as_mut()?;
-        match send(sees, &mut self.unseen) {
+        let outcome = send(sees, &mut self.unseen);
+        match outcome {
             Moved::Broken => {
                 self.sees = None;
                 self.unseen.clear();
@@ -268,16 +302,19 @@ impl Guest {
             Moved::Some(1..) => self.held_up = None,
             Moved::Some(0) | Moved::NothingNow => {}
         }
-        if self.unseen.is_empty() {
+        if self.unseen.is_empty() && !self.is_too_slow {
             self.held_up = None;
             return self.end.take();
         }
         let since = *self.held_up.get_or_insert(now);
-        if now.duration_since(since) >= PATIENCE || self.unseen.len() > MOST_UNSEEN {
-            let message = format!("nothing of what the container writes was taken for {} s", PATIENCE.as_secs());
-            return Some(Reply::Failed { message });
-        }
-        None
+        let message = if self.is_too_slow {
+            format!("the container wrote more than {MOST_UNSEEN} bytes that were not taken")
+        } else if now.duration_since(since) >= PATIENCE {
+            format!("nothing of what the container writes was taken for {} s", PATIENCE.as_secs())
+        } else {
+            return None;
+        };
+        Some(Reply::Failed { message })
     }
 }
 
@@ -296,89 +333,4 @@ fn send(to: &mut File, bytes: &mut Vec<u8>) -> Moved {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pod::ContainerPlan;
-
-    fn pipe() -> (OwnedFd, OwnedFd) {
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK).expect("a pipe")
-    }
-
-    fn consoles(stdin_once: bool) -> Consoles {
-        let interactive = Interactive { stdin: true, stdin_once, tty: false };
-        let container = ContainerPlan { interactive, ..ContainerPlan::default() };
-        Consoles::new(&PodPlan { containers: vec![container], ..PodPlan::default() }, vec![None])
-    }
-
-    fn read(from: &OwnedFd) -> Option<Vec<u8>> {
-        let mut piece = vec![0; 1 << 20];
-        let length = rustix::io::read(from, &mut piece).ok()?;
-        piece.truncate(length);
-        Some(piece)
-    }
-
-    #[test]
-    fn all_see_and_all_type_until_the_first_has_ended() {
-        let mut all = consoles(true);
-        let (stdin, their_stdin) = pipe();
-        let (screen, sees) = pipe();
-        assert!(all.attach(1, 0, sees, None).is_err(), "it does not run");
-        assert!(all.has_pipe(0));
-        all.started(0, Some(their_stdin));
-        all.show(0, b"unseen");
-        let guests = [1, 2].map(|id| {
-            let ((screen, sees), (types, keys)) = (pipe(), pipe());
-            all.attach(id, 0, sees, Some(types)).expect("attached");
-            (screen, Some(keys))
-        });
-        let [(first, mut keys1), (second, keys2)] = guests;
-        all.show(0, b"seen");
-        rustix::io::write(keys1.as_ref().expect("keys"), b"a").expect("typed");
-        rustix::io::write(keys2.as_ref().expect("keys"), b"b").expect("typed");
-        assert!(all.carry(Instant::now()).is_empty() && !all.is_held_up(0));
-        assert_eq!((read(&first), read(&second)), (Some(b"seen".to_vec()), Some(b"seen".to_vec())));
-        assert_eq!(read(&stdin), Some(b"ab".to_vec()));
-        // What was typed before the end is read before the end.
-        rustix::io::write(keys1.as_ref().expect("keys"), b"c").expect("typed");
-        keys1.take();
-        for _ in 0..2 {
-            assert!(all.carry(Instant::now()).is_empty());
-        }
-        assert_eq!((read(&stdin), read(&stdin)), (Some(b"c".to_vec()), Some(Vec::new())));
-        all.leave(1);
-        assert!(all.carry(Instant::now()).is_empty());
-        all.show(0, b"last");
-        all.ended(0);
-        let told = all.carry(Instant::now());
-        assert!(matches!(told[..], [(2, Reply::Ended { exit_code: 0 })]), "{told:?}");
-        assert_eq!((read(&first), read(&second)), (Some(Vec::new()), Some(b"last".to_vec())));
-        drop(screen);
-    }
-
-    #[test]
-    fn an_input_stays_open_unless_it_is_for_once() {
-        let mut all = consoles(false);
-        let (stdin, their_stdin) = pipe();
-        all.started(0, Some(their_stdin));
-        let ((_screen, sees), (types, keys)) = (pipe(), pipe());
-        all.attach(1, 0, sees, Some(types)).expect("attached");
-        drop(keys);
-        assert!(all.carry(Instant::now()).is_empty());
-        assert_eq!(read(&stdin), None, "there may be more");
-    }
-
-    #[test]
-    fn who_takes_nothing_is_let_go() {
-        let mut all = consoles(false);
-        all.started(0, Some(pipe().1));
-        let (_screen, sees) = pipe();
-        all.attach(1, 0, sees, None).expect("attached");
-        let began = Instant::now();
-        all.show(0, &vec![b'x'; 1 << 20]);
-        assert!(all.carry(began).is_empty() && all.is_held_up(0));
-        assert!(all.carry(began + PATIENCE / 2).is_empty());
-        let told = all.carry(began + PATIENCE);
-        assert!(matches!(told[..], [(1, Reply::Failed { .. })]), "{told:?}");
-        assert!(!all.is_held_up(0));
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ use super::folder::RunFolder;
 
 /// Programs, connections and attached people that one pod may have at a time in this way.
 const MOST_GUESTS: usize = 64;
+/// How long nobody is let in where the system refuses.
+const CLOSED: Duration = Duration::from_secs(1);
 const NAME: &str = "door";
 
 /// What is asked for. Files come along: standard input, output and error, or what somebody attached sees and types. A shim is as old as its pod, so the kinds are told apart by
@@ -64,6 +67,8 @@ pub struct Door {
     listener: UnixListener,
     guests: Vec<Visit>,
     next: u64,
+    /// Nobody can be let in until then.
+    closed_until: Option<Instant>,
 }
 
 impl Door {
@@ -74,16 +79,45 @@ impl Door {
         std::env::set_current_dir("/")?;
         let listener = listener?;
         listener.set_nonblocking(true)?;
-        Ok(Door { listener, guests: Vec::new(), next: 0 })
+        Ok(Door { listener, guests: Vec::new(), next: 0, closed_until: None })
     }
 
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.listener.as_fd()).chain(self.guests.iter().map(|guest| guest.channel.as_fd()))
+        let listener = self.closed_until.is_none().then(|| self.listener.as_fd());
+        listener.into_iter().chain(self.guests.iter().map(|guest| guest.channel.as_fd()))
+    }
+
+    /// When it opens again, where nobody can be let in now.
+    pub fn next(&self) -> Option<Instant> {
+        self.closed_until
+    }
+
+    /// Who knocks. Where the system lets nobody in, because too many files are open, whoever knocks waits for a while: else the one
+    /// thread of the pod would do nothing but try.
+    fn let_in(&mut self, now: Instant) -> Option<UnixStream> {
+        if self.closed_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.closed_until = None;
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => return Some(stream),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
+                }
+                Err(error) => {
+                    eprintln!("pod-shim: nobody is let in for {} s: {error}", CLOSED.as_secs());
+                    self.closed_until = Some(now + CLOSED);
+                    return None;
+                }
+            }
+        }
     }
 
     /// Takes in who knocks, and what they ask.
     pub fn look(&mut self) -> Vec<Guest> {
-        while let Ok((stream, _)) = self.listener.accept() {
+        let now = Instant::now();
+        while let Some(stream) = self.let_in(now) {
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }

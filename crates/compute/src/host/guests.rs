@@ -28,7 +28,7 @@ impl Shim<'_> {
                     continue;
                 }
                 Guest::Goes { id } => {
-                    self.consoles.leave(id);
+                    self.consoles.leave(id, Instant::now());
                     (Order::EndExec { id }, VecDeque::new())
                 }
             };

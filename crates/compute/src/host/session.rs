@@ -15,10 +15,11 @@ use super::door::{Ask, Reply, knock};
 use super::folder::RunFolder;
 use super::site::{Inner, State, blocking};
 use super::spec::{RunSpec, Walls};
-use crate::carry::{NO_TERMINAL, UNDER_WAY, carry, check, feed, resize, say, terminal};
+use crate::carry::{NO_TERMINAL, UNDER_WAY, carry, check, feed, say};
 use crate::exec::{ExecOrder, ExecOutput, ExecSession};
 use crate::pod::PodPlan;
 use crate::site::SiteError;
+use crate::terminal::{Screen, terminal};
 
 /// Bytes that are kept of why a connection could not be.
 const LONGEST_COMPLAINT: u64 = 1_024;
@@ -62,13 +63,12 @@ impl Inner {
                 });
             }
             Ends::Terminal(master) => {
-                let reading = master.try_clone().map_err(failed)?;
-                let screen = master.try_clone().map_err(failed)?;
-                let size = move |columns, rows| resize(&screen, columns, rows);
+                let screen = Screen::new(master).map_err(failed)?;
+                let sized = screen.clone();
+                let size = move |columns, rows| sized.resize(columns, rows);
                 self.tasks.spawn("terminal in a pod", async move {
-                    let said = say(tokio::fs::File::from_std(reading.into()), &tell, ExecOutput::Stdout);
-                    let writing = tokio::fs::File::from_std(master.into());
-                    let fed = feed(commands, stdin.then_some(writing), Some(size));
+                    let said = say(screen.clone(), &tell, ExecOutput::Stdout);
+                    let fed = feed(commands, stdin.then_some(screen), Some(size));
                     if let Some(end) = carry(told(stream), said, fed, &tell).await {
                         drop(tell.send(end).await);
                     }

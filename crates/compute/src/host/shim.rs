@@ -37,6 +37,8 @@ const DISK_PATIENCE: Duration = Duration::from_secs(1);
 /// How long who is attached may take to see the last of it.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 const PIECE: usize = 256 << 10;
+/// Bytes that are moved at once of a container that has ended: more than its pipe holds. What it left behind may write without end.
+const LAST_BYTES: usize = 2 << 20;
 /// Bytes of a termination message; and, where the log speaks for it, bytes and lines of its end.
 const LONGEST_MESSAGE: u64 = 4_096;
 const LAST_OF_LOG: u64 = 2_048;
@@ -171,7 +173,7 @@ impl<'a> Shim<'a> {
                 // What it said last may still be unread, and so may the containers' last words.
                 self.hear();
                 for index in 0..self.outputs.len() {
-                    while self.pump(index) {}
+                    self.drain(index);
                 }
                 if !status.success() {
                     self.outcome.lost("the pod's processes were killed from outside");
@@ -193,7 +195,14 @@ impl<'a> Shim<'a> {
         fds.extend(self.door.iter().flat_map(Door::fds).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         let storage = self.storage.as_ref().map(Storage::next);
         let killed = self.killed_at.map(|at| at + KILL_PATIENCE);
-        let alarms = [self.deadline, self.kill_at, killed, storage, self.consoles.next()];
+        let alarms = [
+            self.deadline,
+            self.kill_at,
+            killed,
+            storage,
+            self.consoles.next(),
+            self.door.as_ref().and_then(Door::next),
+        ];
         let alarm = alarms.into_iter().flatten().min();
         let timeout = match alarm {
             Some(at) => {
@@ -247,7 +256,7 @@ impl<'a> Shim<'a> {
             _ => None,
         };
         if let Some((container, _)) = ended {
-            while self.pump(container) {}
+            self.drain(container);
             self.consoles.ended(container);
             if let Some(output) = self.outputs.get_mut(container) {
                 output.ended_at = output.log.as_ref().map_or(0, logfile::LogWriter::written);
@@ -289,7 +298,7 @@ impl<'a> Shim<'a> {
         if message.is_some() || exit_code == 0 || !plan.termination.from_log {
             return message;
         }
-        while self.pump(container) {}
+        self.drain(container);
         let written = self.outputs.get(container)?.log.as_ref()?.written();
         let chunk = logfile::read(&self.folder.logs(), &plan.name, written.saturating_sub(LAST_OF_LOG)).ok()?;
         let first = chunk.lines.len().saturating_sub(LAST_LINES);
@@ -297,10 +306,21 @@ impl<'a> Shim<'a> {
         (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Moves one piece of a container's output to its log. `false`: there is none now.
-    fn pump(&mut self, index: usize) -> bool {
+    /// Moves what a container has written to its log.
+    fn drain(&mut self, index: usize) {
+        let mut moved = 0;
+        while moved < LAST_BYTES {
+            match self.pump(index) {
+                0 => return,
+                length => moved += length,
+            }
+        }
+    }
+
+    /// Moves one piece of a container's output to its log; its length, 0: there is none now.
+    fn pump(&mut self, index: usize) -> usize {
         let output = &mut self.outputs[index];
-        let Some(pipe) = &mut output.pipe else { return false };
+        let Some(pipe) = &mut output.pipe else { return 0 };
         match pipe.read(&mut self.piece) {
             Ok(0) => output.pipe = None,
             Ok(length) => {
@@ -312,7 +332,7 @@ impl<'a> Shim<'a> {
                     eprintln!("pod-shim: the log of container {index} ends here: {error}");
                     output.log = None;
                 }
-                return true;
+                return length;
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             // A terminal that nobody holds any more.
@@ -322,7 +342,7 @@ impl<'a> Shim<'a> {
                 output.pipe = None;
             }
         }
-        false
+        0
     }
 
     fn show_state(&self) {
