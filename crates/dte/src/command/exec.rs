@@ -1,5 +1,6 @@
 //! `dte exec`: a program in a container that runs; its output here, its exit code ours. `dte attach`: the container's own program.
 
+use dte_http::WebSocket;
 use serde_json::Value;
 use url::Url;
 
@@ -18,14 +19,15 @@ pub async fn exec(common: &Common, command: &Exec) -> Result<u8, Failure> {
     for word in &command.command {
         url.query_pairs_mut().append_pair("command", word);
     }
-    streams.carry(&remote, &url).await
+    streams.talk(session::open(&remote, &url).await?).await
 }
 
 pub async fn attach(common: &Common, command: &Attach) -> Result<u8, Failure> {
     let remote = Remote::find(common).await?;
     let pod = pods::by_name(&remote, &command.name).await?;
     let streams = Streams { container: &command.container, stdin: command.stdin, tty: command.tty };
-    streams.attach(&remote, &pod).await
+    let socket = streams.attach(&remote, &pod).await?;
+    streams.talk(socket).await
 }
 
 /// What of this command's input and output goes to which container.
@@ -55,13 +57,13 @@ impl Streams<'_> {
         Ok(url)
     }
 
-    /// Until the container ends.
-    pub async fn attach(&self, remote: &Remote, pod: &Value) -> Result<u8, Failure> {
-        self.carry(remote, &self.url(remote, "/interlink/attach", pod)?).await
+    /// Comes to a container's own program.
+    pub async fn attach(&self, remote: &Remote, pod: &Value) -> Result<WebSocket, Failure> {
+        session::open(remote, &self.url(remote, "/interlink/attach", pod)?).await
     }
 
-    async fn carry(&self, remote: &Remote, url: &Url) -> Result<u8, Failure> {
-        let socket = session::open(remote, url).await?;
+    /// Until the program ends.
+    pub async fn talk(&self, socket: WebSocket) -> Result<u8, Failure> {
         let terminal = if self.tty { Terminal::take()? } else { None };
         session::talk(socket, self.has_input(), terminal.as_ref()).await
     }

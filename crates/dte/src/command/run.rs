@@ -16,8 +16,6 @@ use crate::remote::Remote;
 use crate::show;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Exit codes above it are of signals.
-const SIGNALS: u8 = 128;
 /// Where outputs are stored if nothing else is said.
 const USUAL_RSE: &str = "LOCAL";
 
@@ -59,14 +57,15 @@ pub async fn run(common: &Common, command: &Run) -> Result<u8, Failure> {
 async fn wait(remote: &Remote, uid: &str, shows: bool, streams: Streams<'_>) -> Result<Value, Failure> {
     let progress = indicatif::ProgressBar::new_spinner();
     progress.enable_steady_tick(Duration::from_millis(120));
-    let mut is_shown = !shows;
+    let (mut is_shown, mut lacks_input) = (!shows, streams.has_input());
     loop {
         let pod = pods::by_uid(remote, uid).await?;
-        let phase = pod["phase"].as_str().unwrap_or_default();
-        let ended = matches!(phase, "Succeeded" | "Failed");
-        if !is_shown && (ended || phase == "Running") {
+        let ended = has_ended(&pod);
+        if !is_shown && (ended || pod["phase"] == "Running") {
             progress.finish_and_clear();
-            if ended || !streams.has_input() || !attach(remote, &pod, streams).await? {
+            if !ended && streams.has_input() && meet(remote, &pod, streams).await? {
+                lacks_input = false;
+            } else {
                 logs::stream(remote, &pod, &Part { follow: true, ..Part::default() }).await?;
             }
             is_shown = true;
@@ -74,6 +73,13 @@ async fn wait(remote: &Remote, uid: &str, shows: bool, streams: Streams<'_>) -> 
         }
         if ended {
             progress.finish_and_clear();
+            if lacks_input && pod["phase"] == "Succeeded" {
+                let name = show::cell(&pod["name"]);
+                let text = format!(
+                    "the pod {name} ended before it was given its input; if it needs none, leave out -i and -t"
+                );
+                return Err(Failure::new(text));
+            }
             return Ok(pod);
         }
         progress.set_message(match pod["waits"].as_str() {
@@ -84,14 +90,21 @@ async fn wait(remote: &Remote, uid: &str, shows: bool, streams: Streams<'_>) -> 
     }
 }
 
-/// Whether this could be done. A signal ends the command; whatever else goes wrong is said, and the log is shown instead.
-async fn attach(remote: &Remote, pod: &Value, streams: Streams<'_>) -> Result<bool, Failure> {
+fn has_ended(pod: &Value) -> bool {
+    matches!(pod["phase"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+/// Gives the pod's first container our input and shows what it writes, to its end. False: it had ended before.
+async fn meet(remote: &Remote, pod: &Value, streams: Streams<'_>) -> Result<bool, Failure> {
     match streams.attach(remote, pod).await {
-        Ok(_) => Ok(true),
-        Err(failure) if failure.code > SIGNALS => Err(failure),
-        Err(failure) => {
-            eprintln!("dte: not attached, so its log is shown: {failure}");
-            Ok(false)
+        // What breaks off later is no success, whatever the program makes of half its input.
+        Ok(socket) => streams.talk(socket).await.map(|_| true),
+        Err(_) if has_ended(&pods::by_uid(remote, &show::cell(&pod["uid"])).await?) => Ok(false),
+        Err(refused) => {
+            let name = show::cell(&pod["name"]);
+            Err(Failure::new(format!(
+                "{refused}; the pod goes on without input: `dte logs -f {name}`, `dte pods delete {name}`"
+            )))
         }
     }
 }
