@@ -153,7 +153,7 @@ impl Inner {
     }
 }
 
-/// Of the jobs that a pod has, the one that has not ended, else the last: what an earlier one was to run, that one runs.
+/// Of the jobs that a pod has, the one that runs, else one that waits, else the last.
 fn live_or_last<'a>(record: &Record, queue: &'a HashMap<JobName, Queued>) -> Option<(JobName, &'a Queued)> {
     // Tasks that were ended before any of them was started are one job in the queue.
     let ended_together = |name: JobName| {
@@ -161,5 +161,5 @@ fn live_or_last<'a>(record: &Record, queue: &'a HashMap<JobName, Queued>) -> Opt
         all.filter(|job| job.state.is_terminal())
     };
     let known = record.names().filter_map(|name| Some((name, queue.get(&name).or_else(|| ended_together(name))?)));
-    known.max_by_key(|(_, queued)| (!queued.state.is_terminal(), queued.id))
+    known.max_by_key(|(_, queued)| queued.rank())
 }
