@@ -241,3 +241,21 @@ impl BatchSystem for SlurmRest {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_to_say_whose_jobs_they_are() {
+        let read = |text: &str| serde_json::from_str::<RestConfig>(text);
+        let error = read(r#"{"url": "unix:///s"}"#).expect_err("nobody's");
+        assert!(error.to_string().contains("user"), "{error}");
+        let check = |user: &str| {
+            let rest = read(&format!(r#"{{"url": "unix:///s", "user": "{user}"}}"#)).expect("settings");
+            rest.check(&SlurmConfig::default())
+        };
+        assert!(check(" ").is_err_and(|why| why.contains("user")));
+        assert_eq!(check("twin"), Ok(()));
+    }
+}
