@@ -125,6 +125,7 @@ async fn inside(engine: &Engine, users: Option<std::ops::Range<u32>>) {
     let input = [ExecInput::Stdin(b"typed\n".to_vec()), ExecInput::StdinEnd];
     let seen = collect(engine, &order("cat; echo $A; echo bad >&2; exit 7", true, false), &input).await;
     assert_eq!(seen, ("typed\nof the pod\n".into(), "bad\n".into(), ExecOutput::Exit { exit_code: 7 }));
+    without_a_lines_end(engine, &order("test -t 1 && echo terminal; printf prompt; cat", true, false)).await;
     if let Some(users) = users {
         let (seen, _, _) =
             collect(engine, &order("id -u; cat $DTE_RUN_DIR/job.sh || echo unseen", false, false), &[]).await;
@@ -147,6 +148,8 @@ async fn inside(engine: &Engine, users: Option<std::ops::Range<u32>>) {
     };
     let session = engine.site.exec(&order(&format!("exec sleep {mark}"), false, false)).await.expect("a session");
     until(true).await;
+    let given = given_to_runner(&mark);
+    assert!(!given.is_empty() && !given.contains("CARGO_MANIFEST_DIR"), "the engine's environment went along: {given}");
     drop(session);
     until(false).await;
     assert_eq!(engine.report(plan.uid).await.phase, Phase::Running);
@@ -160,6 +163,40 @@ async fn inside(engine: &Engine, users: Option<std::ops::Range<u32>>) {
     engine.site.cancel(plan.uid, &cancelled("Cancelled")).await.expect("cancelled");
     engine.finish(plan.uid).await;
     refused(&order("true", false, false), "does not run").await;
+}
+
+/// What is said is heard before the program waits for an answer, although no line ends there.
+async fn without_a_lines_end(engine: &Engine, order: &ExecOrder) {
+    let mut session = engine.site.exec(order).await.expect("a session");
+    let mut said = Vec::new();
+    while said != b"prompt" {
+        let next = tokio::time::timeout(Duration::from_secs(60), session.output.recv()).await;
+        match next.expect("it is withheld").expect("an end") {
+            ExecOutput::Stdout(bytes) => said.extend(bytes),
+            other => panic!("{other:?} after {:?}", String::from_utf8_lossy(&said)),
+        }
+    }
+    session.input.send(ExecInput::StdinEnd).await.expect("sent");
+    while let Some(next) = session.output.recv().await {
+        if let ExecOutput::Exit { exit_code } = next {
+            assert_eq!(exit_code, 0);
+            return;
+        }
+    }
+    panic!("it has no end");
+}
+
+/// The environment of the runner that brought the program of this mark in.
+fn given_to_runner(mark: &str) -> String {
+    let text = |entry: &fs::DirEntry, name: &str| {
+        String::from_utf8_lossy(&fs::read(entry.path().join(name)).unwrap_or_default()).into_owned()
+    };
+    let is_it = |entry: &fs::DirEntry| {
+        let line = text(entry, "cmdline");
+        line.contains("\0pod-enter\0") && line.contains(mark) && !line.contains("--jobid")
+    };
+    let mut all = fs::read_dir("/proc").expect("proc").flatten();
+    all.find(is_it).map(|entry| text(&entry, "environ")).unwrap_or_default()
 }
 
 async fn life_cycle(engine: &Engine) {

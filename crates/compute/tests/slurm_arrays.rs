@@ -14,7 +14,7 @@ use dte_base::id::new_id;
 use dte_compute::pod::PodPlan;
 use dte_compute::site::Cancellation;
 use dte_compute::slurm::{ArraysSetting, FLAGS_ANNOTATION, SlurmConfig};
-use dte_compute::{Phase, Site, SiteError};
+use dte_compute::{ExecOrder, ExecOutput, Phase, Site, SiteError};
 use support::{Engine, Slurm, may_change_the_system, pod};
 use uuid::Uuid;
 
@@ -62,6 +62,7 @@ async fn equal_pods_are_tasks_of_one_array() {
     one_task_is_ended_or_stopped(&engine, &slurm).await;
     what_no_array_may_be(&engine).await;
     engine.stop().await;
+    programs_in_tasks(&slurm, &config, dir.path()).await;
     within_the_sites_own_script(&slurm, dir.path()).await;
 }
 
@@ -125,6 +126,123 @@ async fn outcomes_of_tasks(engine: &Engine, slurm: &Slurm, dir: &Path) {
     assert_eq!(jobs.values().sum::<usize>(), plans.len(), "{jobs:?}");
     assert!(jobs.len() < plans.len(), "{jobs:?}");
     println!("{} pods were {} jobs", plans.len(), jobs.len());
+}
+
+/// What the engine remembers of a pod.
+fn record(data_dir: &Path, plan: &PodPlan) -> serde_json::Value {
+    let path = data_dir.join("sites/batch").join(plan.uid.to_string()).join("job.json");
+    serde_json::from_slice(&fs::read(path).expect("a record")).expect("JSON")
+}
+
+/// A folder with Slurm's commands, of which those named are shell text of ours.
+fn programs_with(dir: &Path, named: &[(&str, &str)]) -> PathBuf {
+    fs::create_dir_all(dir).expect("a folder");
+    for name in ["squeue", "sbatch", "scancel", "scontrol", "sinfo", "srun"] {
+        let usual = format!("exec /usr/bin/{name} \"$@\"");
+        let text = named.iter().find(|(own, _)| *own == name).map_or(usual.as_str(), |(_, text)| text);
+        let path = dir.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a program");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+    }
+    dir.to_path_buf()
+}
+
+/// A program that is run in a pod is a step of that pod's own task, wherever that is.
+async fn programs_in_tasks(slurm: &Slurm, config: &SlurmConfig, dir: &Path) {
+    let asked = dir.join("asked");
+    let srun = format!("echo \"$@\" >> {}; exec /usr/bin/srun \"$@\"", asked.display());
+    let programs = programs_with(&dir.join("programs"), &[("srun", &srun)]);
+    let data = dir.join("data-programs");
+    let config = SlurmConfig { programs: Some(programs), ..config.clone() };
+    let engine = Engine::start(&config, &data).await;
+    let plans: Vec<PodPlan> = (0..4)
+        .map(|n| {
+            let mut plan = of_job("default/inside", "while [ ! -e $DTE_INPUTS/end ]; do sleep 0.1; done");
+            plan.containers[0].env.push(("N".into(), n.to_string()));
+            plan
+        })
+        .collect();
+    begin_all(&engine, &plans).await;
+    let mut tasks = 0;
+    for (n, plan) in plans.iter().enumerate() {
+        engine.until(plan.uid, "running", |report| report.phase == Phase::Running).await;
+        let argv = ["/bin/sh", "-c", "echo $N"].map(str::to_owned).to_vec();
+        let order = ExecOrder { uid: plan.uid, container: None, argv, stdin: false, tty: false };
+        let mut session = engine.site.exec(&order).await.expect("a session");
+        let mut said = String::new();
+        while let Some(next) = session.output.recv().await {
+            match next {
+                ExecOutput::Stdout(bytes) => said.push_str(&String::from_utf8_lossy(&bytes)),
+                ExecOutput::Exit { exit_code } => said.push_str(&format!("exit {exit_code}")),
+                ExecOutput::Failed { message } => panic!("{message}"),
+                _ => {}
+            }
+        }
+        assert_eq!(said, format!("{n}\nexit 0"));
+        let (known, calls) = (record(&data, plan), fs::read_to_string(&asked).expect("calls"));
+        let last = calls.lines().last().expect("a call");
+        let number = last.split(' ').find_map(|word| word.strip_prefix("--jobid=")).expect("a number");
+        let Some(task) = known["shared"].as_array().and_then(|all| all.last()?["task"].as_u64()) else { continue };
+        tasks += 1;
+        let line = format!("{number} {}_{task}", known["job"]);
+        let queue = slurm.command("squeue", &["-h", "--array", "-t", "running", "-o", "%A %i"]);
+        assert!(queue.lines().any(|one| one == line), "{line:?} is not among {queue}");
+    }
+    assert!(tasks > 1, "there was no array");
+    println!("{tasks} tasks of an array were entered, each by its own number");
+    for plan in &plans {
+        let inputs = engine.site.prepare(plan.uid).await.expect("prepared").inputs;
+        fs::write(inputs.join("end"), "").expect("an end");
+        assert_eq!(engine.finish(plan.uid).await.phase, Phase::Succeeded);
+    }
+    engine.stop().await;
+}
+
+/// Where arrays are refused, and each job once, pods go as jobs of their own, each once, and an array is not tried again with them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pods_of_a_refused_array_go_by_themselves() {
+    if !may_change_the_system("pods_of_a_refused_array_go_by_themselves") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let slurm = Slurm::start(&dir.path().join("slurm"), &[("DTE_SLURM_CPUS", "64")]);
+    let complaints = [
+        "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+        "Batch job submission failed: Invalid job array specification",
+    ];
+    for (n, complaint) in complaints.iter().enumerate() {
+        let own = dir.path().join(n.to_string());
+        let tries = own.join("tries");
+        let refuse = format!("{{ echo \"sbatch: error: {complaint}\" >&2; exit 1; }}");
+        let sbatch = format!(
+            "for last; do :; done\nif [ \"$(grep -c -- --array= \"$last\")\" != 0 ]; then echo array >> {tries}; {refuse}; fi\n\
+             case $last in *[02468]/job.sh) mkdir \"$(dirname \"$last\")/.once\" 2>/dev/null && \
+             {{ echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1; }} ;; esac\nexec /usr/bin/sbatch \"$@\"",
+            tries = tries.display(),
+        );
+        let programs = programs_with(&own.join("programs"), &[("sbatch", &sbatch)]);
+        let config =
+            SlurmConfig { arrays: ArraysSetting::Equal, programs: Some(programs), ..slurm.config(&own.join("shared")) };
+        let engine = Engine::start(&config, &own.join("data")).await;
+        let ran = own.join("ran");
+        let plans: Vec<PodPlan> = (0..PODS).map(|n| pod(&format!("echo {n} >> {}", ran.display()))).collect();
+        begin_all(&engine, &plans).await;
+        for plan in &plans {
+            assert_eq!(engine.finish(plan.uid).await.phase, Phase::Succeeded);
+            assert_eq!(record(&own.join("data"), plan)["shared"], serde_json::json!([]));
+        }
+        let runs = fs::read_to_string(&ran).expect("runs");
+        let distinct: BTreeSet<&str> = runs.lines().collect();
+        assert_eq!((distinct.len(), runs.lines().count()), (PODS, PODS), "each exactly once");
+        let called = slurm.command("squeue", &["-h", "-a", "-t", "all", "--array", "-o", "%j"]);
+        for plan in &plans {
+            assert_eq!(called.lines().filter(|name| *name == plan.uid.to_string()).count(), 1, "{called}");
+        }
+        let tries = fs::read_to_string(&tries).expect("tries").lines().count();
+        assert!(tries > 0 && tries <= PODS / 2, "{tries} arrays were tried with {PODS} pods");
+        println!("{tries} arrays were refused, {PODS} pods went by themselves");
+        engine.stop().await;
+    }
 }
 
 async fn one_task_is_ended_or_stopped(engine: &Engine, slurm: &Slurm) {
@@ -204,18 +322,11 @@ async fn what_no_array_may_be(engine: &Engine) {
 /// it is taken `late`, when the next engine has found nothing.
 fn deadly_programs(dir: &Path, when: &str) -> PathBuf {
     let programs = dir.join(format!("programs-{when}"));
-    fs::create_dir_all(&programs).expect("a folder");
-    for name in ["squeue", "sbatch", "scancel", "scontrol", "sinfo"] {
-        let text = match (name, when) {
-            ("sbatch", "after") => "/usr/bin/sbatch \"$@\"; kill -KILL $PPID".to_owned(),
-            ("sbatch", _) => "kill -KILL $PPID; sleep 4; exec /usr/bin/sbatch \"$@\"".to_owned(),
-            _ => format!("exec /usr/bin/{name} \"$@\""),
-        };
-        let path = programs.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a program");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
-    }
-    programs
+    let text = match when {
+        "after" => "/usr/bin/sbatch \"$@\"; kill -KILL $PPID",
+        _ => "kill -KILL $PPID; sleep 4; exec /usr/bin/sbatch \"$@\"",
+    };
+    programs_with(&programs, &[("sbatch", text)])
 }
 
 /// Engines that die in the worst moments: each pod runs exactly once.

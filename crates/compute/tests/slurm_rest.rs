@@ -28,7 +28,7 @@ async fn pods_through_slurms_http_daemon() {
     let rest = RestConfig {
         url: format!("unix://{}", slurm.dir.join("rest/socket").display()),
         version: "v0.0.38".into(),
-        user: Some("root".into()),
+        user: "root".into(),
         token_file: Some(slurm.dir.join("token")),
         ca: None,
     };

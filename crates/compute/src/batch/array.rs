@@ -1,7 +1,8 @@
 //! Pods that ask for the same are gathered for a moment, and the first of them hands all over as one array.
 //!
 //! What each would be in it is noted before, so whoever finds the pods after a kill finds the array's tasks too. A pod whose
-//! array was not taken, or of whose array nothing is known any more, goes on by itself.
+//! array was not taken, or of whose array nothing is known any more, goes on by itself, and is never gathered again: an array that is
+//! refused each time would keep out those that there is room for.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use super::index::Record;
 use super::site::Inner;
 use super::submit::Handed;
 use super::system::{JobName, Refusal};
-use crate::place::{Order, PlaceError, SCRIPT};
+use crate::place::{ARRAY_SCRIPT, Order, PlaceError};
 use crate::pod::PodPlan;
 
 /// How long the first waits for others.
@@ -106,8 +107,8 @@ impl Inner {
                     tracing::debug!(%array, number, tasks = pods.len(), site = self.settings.name, "an array of pods");
                     return self.note_array(number, pods).await;
                 }
-                // Each hears what is wrong with itself.
-                Ok(Err(Refusal::Never(why))) => {
+                // Nothing of it is there. Each hears what is wrong with itself, and those that there is room for get in.
+                Ok(Err(Refusal::Never(why) | Refusal::Later(why))) => {
                     tracing::info!(
                         why,
                         site = self.settings.name,
@@ -138,15 +139,14 @@ impl Inner {
             return Ok(Err(Refusal::Never("an array without tasks".into())));
         };
         let _turn = self.turn_to_submit().await?;
-        // The array's script stands in the first pod's folder.
-        let spec = Box::new(self.spec(&first.plan, first.record.user));
-        self.place.ask(Order::Arrange { uid: first.plan.uid, spec }, description.into_bytes()).await?;
+        // The array's script stands in the first pod's folder, beside that pod's own.
+        self.place.ask(Order::ArrangeArray { uid: first.plan.uid }, description.into_bytes()).await?;
         for (task, pod) in (0..).zip(pods.iter_mut()) {
             pod.record.call(JobName::task(array, task));
             self.note_attempt(pod.plan.uid, &pod.record)?;
             tokio::task::yield_now().await;
         }
-        Ok(self.system.submit(&folder.join(SCRIPT)).await)
+        Ok(self.system.submit(&folder.join(ARRAY_SCRIPT)).await)
     }
 
     async fn note_array(&self, number: u64, pods: Vec<Waiting>) {

@@ -28,8 +28,9 @@ impl Inner {
         self.place.order(Order::Prepare { uid }).await?;
         self.place.order(Order::Cancel { uid, how: how.clone() }).await?;
         let known = match known {
-            Some(known) => Some(known),
-            None => self.find(&record).await?.map(|(name, job)| (name, job.id)),
+            // What was last heard of several jobs may be old.
+            Some(known) if record.shared.len() < 2 => Some(known),
+            _ => self.find(&record).await?.map(|(name, job)| (name, job.id)),
         };
         // Whoever takes the folder decides: a runner, which is told to end, or we, and then none will ever run.
         if self.place.yes(Order::Claim { uid }).await? {

@@ -12,13 +12,16 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
+use super::index::Record;
 use super::site::Inner;
+use super::state::JobState;
 use super::system::Command;
 use crate::carry::{NO_TERMINAL, UNDER_WAY, carry, check, end_of, feed, say, say_if};
 use crate::exec::{ExecInput, ExecOrder, ExecOutput, ExecSession};
 use crate::host::enter::ENTERED;
 use crate::host::outcome::SUSPENDED;
 use crate::host::{POD_ENTER, position};
+use crate::place::{PlaceError, inherited};
 use crate::site::SiteError;
 
 /// How long the batch system may take to end the program of somebody who has gone.
@@ -45,7 +48,8 @@ impl Inner {
         check(order)?;
         let command = self.way_in(order).await?;
         let mut process = tokio::process::Command::new(&command.program);
-        process.args(&command.arguments).envs(command.environment).kill_on_drop(true);
+        // The batch system takes to the node what it is given, and nothing of the engine's is to go there.
+        process.args(&command.arguments).env_clear().envs(inherited()).envs(command.environment).kill_on_drop(true);
         process.stdin(if order.stdin { Stdio::piped() } else { Stdio::null() });
         let child = process.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.map_err(SiteError::io(command.program.display().to_string()))?;
@@ -65,22 +69,33 @@ impl Inner {
         if order.tty {
             return Err(refused(format!("site {site} has no terminals")));
         }
-        let (container, number) = {
+        let (container, record, number) = {
             let jobs = self.jobs();
             let job = jobs.get(&uid).ok_or(SiteError::Unknown(uid))?;
             let record = job.record().ok_or_else(|| refused("it does not run".into()))?;
-            (position(&record.plan, order.container.as_deref())?, job.number())
+            (position(&record.plan, order.container.as_deref())?, record.clone(), job.number())
         };
         let seen = self.place.look(vec![uid]).await?.pop().filter(|seen| seen.started && seen.exit.is_none());
-        let (Some(seen), Some(number)) = (seen, number) else { return Err(refused("it does not run".into())) };
+        let Some(seen) = seen else { return Err(refused("it does not run".into())) };
         if seen.state.and_then(|state| state.reason).as_deref() == Some(SUSPENDED) {
             return Err(refused("it stands still".into()));
         }
+        let number = self.own_number(&record, number).await?;
+        let number = number.ok_or_else(|| refused("its job does not run".into()))?;
         let folder = self.place.run_folder(uid).display().to_string();
         let mut words = vec![self.place.runner().display().to_string(), POD_ENTER.to_owned(), folder];
         words.push(container.to_string());
         words.extend(order.argv.iter().cloned());
         self.system.beside(number, words).ok_or_else(|| refused("there is no way into its job".into()))
+    }
+
+    /// The number by which one gets into the pod's job. Tasks of an array share what they are called by, so the queue is asked.
+    async fn own_number(&self, record: &Record, number: Option<u64>) -> Result<Option<u64>, PlaceError> {
+        if record.shared.is_empty() {
+            return Ok(number);
+        }
+        let found = self.find(record).await?;
+        Ok(found.filter(|(_, job)| job.state == JobState::Running).map(|(_, job)| job.own_id))
     }
 }
 

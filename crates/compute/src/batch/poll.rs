@@ -153,7 +153,7 @@ impl Inner {
     }
 }
 
-/// Of the jobs that a pod has, the one that has not ended, else the last: what an earlier one was to run, that one runs.
+/// Of the jobs that a pod has, the one that runs, else one that waits, else the last.
 fn live_or_last<'a>(record: &Record, queue: &'a HashMap<JobName, Queued>) -> Option<(JobName, &'a Queued)> {
     // Tasks that were ended before any of them was started are one job in the queue.
     let ended_together = |name: JobName| {
@@ -161,5 +161,30 @@ fn live_or_last<'a>(record: &Record, queue: &'a HashMap<JobName, Queued>) -> Opt
         all.filter(|job| job.state.is_terminal())
     };
     let known = record.names().filter_map(|name| Some((name, queue.get(&name).or_else(|| ended_together(name))?)));
-    known.max_by_key(|(_, queued)| (!queued.state.is_terminal(), queued.id))
+    known.max_by_key(|(_, queued)| queued.rank())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::state::JobState;
+    use crate::pod::PodPlan;
+
+    #[test]
+    fn of_two_jobs_of_a_pod_the_one_that_runs_counts() {
+        let mut record = Record::new(&PodPlan { uid: Uuid::from_u128(1), ..PodPlan::default() });
+        let (own, task) = (JobName::own(Uuid::from_u128(1)), JobName::task(Uuid::from_u128(2), 0));
+        record.call(task);
+        let job = |id, state| Queued { id, own_id: id, state, reason: String::new(), nodes: String::new(), code: None };
+        for (of_own, of_task, wanted) in [
+            (JobState::Running, JobState::Waiting, own),
+            (JobState::Waiting, JobState::Running, task),
+            (JobState::Completed, JobState::Waiting, task),
+            (JobState::Waiting, JobState::Failed, own),
+        ] {
+            // The task's number is the later one.
+            let queue = HashMap::from([(own, job(5, of_own)), (task, job(6, of_task))]);
+            assert_eq!(live_or_last(&record, &queue).map(|(name, _)| name), Some(wanted));
+        }
+    }
 }

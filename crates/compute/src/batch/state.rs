@@ -45,6 +45,15 @@ impl JobState {
         )
     }
 
+    /// Of several jobs of one pod, which counts most.
+    pub const fn standing(self) -> u8 {
+        match self {
+            JobState::Running | JobState::Suspended | JobState::Completing => 2,
+            JobState::Waiting | JobState::Other => 1,
+            _ => 0,
+        }
+    }
+
     /// Why the runner was told to end, if it was the batch system's doing. An outcome that it still wrote says only that it was told.
     pub fn reason_to_end(self) -> Option<&'static str> {
         match self {

@@ -78,6 +78,10 @@ impl Inner {
                 tracing::info!(%uid, site = self.settings.name, why, "a pod waits for room in the queue");
                 Err(busy())
             }
+            Ok(Err(Refusal::Unreachable(why))) => {
+                tracing::info!(%uid, site = self.settings.name, why, "a pod waits for its site");
+                Err(busy())
+            }
             Ok(Err(Refusal::Unsure(why))) => Err(failed(why)),
             Ok(Ok(())) => Ok(()),
         }
@@ -107,6 +111,7 @@ impl Inner {
     async fn hand_over(&self, plan: &PodPlan, description: String, known: Option<Record>) -> Handed {
         let turn = self.turn_to_submit().await?;
         let mut record = Record::new(plan);
+        let is_new = known.is_none();
         if let Some(known) = known {
             if let Some(found) = self.came_through(&known).await? {
                 return self.note(plan.uid, found).await.map(Ok);
@@ -117,7 +122,7 @@ impl Inner {
             return Ok(Err(Refusal::Later(why)));
         }
         let run_folder = self.place.run_folder(plan.uid);
-        if let Some(common) = self.system.array_of(plan, &self.job_place(plan, &run_folder)) {
+        if is_new && let Some(common) = self.system.array_of(plan, &self.job_place(plan, &run_folder)) {
             drop(turn);
             if let Some(handed) = self.hand_over_together(common, plan, &record).await {
                 return handed;
@@ -144,17 +149,11 @@ impl Inner {
         Ok(seen.is_some_and(|seen| seen.started).then_some(record))
     }
 
-    /// The pod's job, if the queue has one: of several the one that has not ended.
+    /// The pod's job, if the queue has one: of several the one that runs, else one that waits.
     pub(super) async fn find(&self, record: &Record) -> Result<Option<(JobName, Queued)>, PlaceError> {
-        let mut found: Option<(JobName, Queued)> = None;
-        for name in record.names() {
-            if let Some(job) = self.system.find(name).await?
-                && found.as_ref().is_none_or(|(_, known)| known.state.is_terminal())
-            {
-                found = Some((name, job));
-            }
-        }
-        Ok(found)
+        let names: Vec<JobName> = record.names().collect();
+        let found = self.system.find(&names).await?;
+        Ok(found.into_iter().max_by_key(|(_, job)| job.rank()))
     }
 
     /// Brings the pod to where its job will find it. What it lacks now, if it does.

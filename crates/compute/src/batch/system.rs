@@ -41,12 +41,21 @@ impl JobName {
 pub struct Queued {
     /// Its number; of a task, the number of its array.
     pub id: u64,
+    /// Its number by itself, which no other task of its array has.
+    pub own_id: u64,
     pub state: JobState,
     /// Why it waits, or ended.
     pub reason: String,
     pub nodes: String,
     /// Its exit code and the signal that ended it, where the queue says so.
     pub code: Option<(i32, i32)>,
+}
+
+impl Queued {
+    /// Of several jobs of one pod the highest counts: one that runs has the pod's folder, one that waits may yet get it.
+    pub fn rank(&self) -> impl Ord + use<> {
+        (self.state.standing(), self.id)
+    }
 }
 
 /// What is written of a job that the queue has forgotten.
@@ -65,6 +74,8 @@ pub enum Refusal {
     Never(String),
     /// There is no room now.
     Later(String),
+    /// The site went out of reach meanwhile: whoever comes again looks for it first.
+    Unreachable(String),
     /// It is not known what became of it.
     Unsure(String),
 }
@@ -112,8 +123,8 @@ pub trait BatchSystem: Send + Sync {
     /// All jobs of the site, ended ones too as long as the queue remembers them.
     fn queue(&self) -> Asked<'_, HashMap<JobName, Queued>>;
 
-    /// The job of this name, if the queue has it.
-    fn find(&self, name: JobName) -> Asked<'_, Option<Queued>>;
+    /// The jobs of these names that the queue has.
+    fn find<'a>(&'a self, names: &'a [JobName]) -> Asked<'a, HashMap<JobName, Queued>>;
 
     /// Hands a description over. The job's number, or its array's.
     fn submit<'a>(&'a self, description: &'a Path) -> Asked<'a, u64, Refusal>;
@@ -127,7 +138,7 @@ pub trait BatchSystem: Send + Sync {
     /// Tells the runner to look at its folder again.
     fn wake_runner(&self, name: JobName, job: u64) -> Asked<'_, ()>;
 
-    /// The command that runs these words beside the job's own program, where that runs, with the command's input and output. None:
+    /// The command that runs these words beside the own program of the job with this number of its own, where that runs, with the command's input and output. None:
     /// there is no such thing.
     fn beside(&self, job: u64, words: Vec<String>) -> Option<Command> {
         let _ = (job, words);

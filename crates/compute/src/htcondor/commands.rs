@@ -83,7 +83,7 @@ impl Htcondor {
         let description = description.display().to_string();
         let ran = match self.run("condor_submit", self.words(&["-terse", &description])).await {
             Ok(ran) => ran,
-            Err(PlaceError::Unreachable(why)) => return Err(Refusal::Later(why)),
+            Err(PlaceError::Unreachable(why)) => return Err(Refusal::Unreachable(why)),
             Err(error) => return Err(Refusal::Unsure(error.to_string())),
         };
         if ran.succeeded() {
@@ -156,9 +156,9 @@ impl BatchSystem for Htcondor {
         Box::pin(async move { Ok(named(self.ask(&format!("DteSite == \"{}\"", self.config.name)).await?)) })
     }
 
-    fn find(&self, name: JobName) -> Asked<'_, Option<Queued>> {
-        let uid = name.name;
-        Box::pin(async move { Ok(self.ask(&format!("DtePod == \"{uid}\"")).await?.remove(&uid)) })
+    fn find<'a>(&'a self, names: &'a [JobName]) -> Asked<'a, HashMap<JobName, Queued>> {
+        let is_one: Vec<String> = names.iter().map(|name| format!("DtePod == \"{}\"", name.name)).collect();
+        Box::pin(async move { Ok(named(self.ask(&is_one.join(" || ")).await?)) })
     }
 
     fn submit<'a>(&'a self, description: &'a Path) -> Asked<'a, u64, Refusal> {

@@ -98,6 +98,7 @@ impl JobAd {
         let host = self.remote_host.as_ref().or(self.last_remote_host.as_ref());
         Queued {
             id: self.cluster_id,
+            own_id: self.cluster_id,
             state: self.state(now, held_for),
             reason: self.reason(),
             nodes: host.cloned().unwrap_or_default(),
@@ -108,13 +109,12 @@ impl JobAd {
 
 const MAX_REASON: usize = 1_000;
 
-/// Jobs by the pods that they carry. Of two jobs of one pod, the one that has not ended counts, else the later.
+/// Jobs by the pods that they carry. Of two jobs of one pod, the one that runs counts, else one that waits, else the last.
 pub fn by_pod(ads: &[JobAd], now: i64, held_for: i64) -> HashMap<Uuid, Queued> {
     let mut jobs: HashMap<Uuid, Queued> = HashMap::new();
     for (uid, ad) in ads.iter().filter_map(|ad| Some((ad.uid()?, ad))) {
         let job = ad.queued(now, held_for);
-        let rank = |job: &Queued| (!job.state.is_terminal(), job.id);
-        if jobs.get(&uid).is_none_or(|known| rank(known) < rank(&job)) {
+        if jobs.get(&uid).is_none_or(|known| known.rank() < job.rank()) {
             jobs.insert(uid, job);
         }
     }

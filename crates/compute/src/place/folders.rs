@@ -19,6 +19,8 @@ use crate::report::PodReport;
 
 /// The batch script, and what it and the runner say before the pod's own logs begin.
 pub const SCRIPT: &str = "job.sh";
+/// The script of an array of which the pod is the first task.
+pub const ARRAY_SCRIPT: &str = "array.sh";
 pub const JOB_OUTPUT: &str = "job.out";
 /// Bytes of complaints shown.
 const COMPLAINT: usize = 2_000;
@@ -55,6 +57,7 @@ impl Folders {
         match order {
             Order::Prepare { uid } => RunFolder::create(&self.runs(), *uid).map(|_| done(())),
             Order::Arrange { uid, spec } => self.arrange(*uid, spec, body).map(done),
+            Order::ArrangeArray { uid } => write_script(&self.folder(*uid), ARRAY_SCRIPT, body).map(done),
             Order::Look { uids } => {
                 // One folder that cannot be read must not hide the others.
                 let seen = uids.iter().filter_map(|uid| match self.look(*uid) {
@@ -106,10 +109,7 @@ impl Folders {
         }
         folder.write_spec(&spec)?;
         hand_over(&folder, &spec.walls)?;
-        let draft = folder.sub(".job.sh");
-        fs::write(&draft, script)?;
-        fs::set_permissions(&draft, fs::Permissions::from_mode(0o700))?;
-        fs::rename(&draft, folder.sub(SCRIPT))
+        write_script(&folder, SCRIPT, script)
     }
 
     fn look(&self, uid: Uuid) -> io::Result<Option<Seen>> {
@@ -157,6 +157,13 @@ impl Folders {
         file.write_all(bytes)?;
         file.set_permissions(fs::Permissions::from_mode(mode & 0o777))
     }
+}
+
+fn write_script(folder: &RunFolder, name: &str, script: &[u8]) -> io::Result<()> {
+    let draft = folder.sub(&format!(".{name}"));
+    fs::write(&draft, script)?;
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o700))?;
+    fs::rename(&draft, folder.sub(name))
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -89,7 +89,7 @@ impl LocalPlace {
 }
 
 /// What commands get of our own environment: nothing that a service manager or a login put there.
-fn inherited() -> impl Iterator<Item = (&'static str, OsString)> {
+pub(crate) fn inherited() -> impl Iterator<Item = (&'static str, OsString)> {
     ["PATH", "HOME", "USER", "LOGNAME", "SLURM_CONF"]
         .into_iter()
         .filter_map(|name| Some((name, std::env::var_os(name)?)))

@@ -25,9 +25,10 @@ use std::pin::Pin;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-pub(crate) use folders::{JOB_OUTPUT, SCRIPT};
+pub(crate) use folders::{ARRAY_SCRIPT, JOB_OUTPUT, SCRIPT};
 pub use frame::{Frame, read_frame, write_frame};
 pub use local::LocalPlace;
+pub(crate) use local::inherited;
 pub use program::RunnerProgram;
 pub use wire::{FileEntry, Order, Ran, Reply, Seen};
 

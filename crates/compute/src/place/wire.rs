@@ -19,6 +19,8 @@ pub enum Order {
     Prepare { uid: Uuid },
     /// Writes what the pod's runner reads, and the batch script that starts it (the body).
     Arrange { uid: Uuid, spec: Box<RunSpec> },
+    /// Writes the batch script (the body) of an array of which this pod is the first task.
+    ArrangeArray { uid: Uuid },
     /// How these pods go, by their folders.
     Look { uids: Vec<Uuid> },
     /// Tell when the outcome of this pod is written.

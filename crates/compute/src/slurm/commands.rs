@@ -26,7 +26,7 @@ pub struct Slurm {
 }
 
 /// What `sbatch` says of jobs that it will never take.
-const NEVER: [&str; 14] = [
+const NEVER: [&str; 15] = [
     "Requested node configuration is not available",
     "Memory specification can not be satisfied",
     "Invalid partition",
@@ -38,6 +38,7 @@ const NEVER: [&str; 14] = [
     "Invalid license specification",
     "Invalid time limit",
     "Requested time limit is invalid",
+    "Invalid job array specification",
     "Invalid --",
     "User's group not permitted",
     "Access/permission denied",
@@ -99,7 +100,7 @@ impl Slurm {
         let script = script.display().to_string();
         let ran = match self.run("sbatch", &["--parsable", &script]).await {
             Ok(ran) => ran,
-            Err(PlaceError::Unreachable(why)) => return Err(Refusal::Later(why)),
+            Err(PlaceError::Unreachable(why)) => return Err(Refusal::Unreachable(why)),
             Err(error) => return Err(Refusal::Unsure(error.to_string())),
         };
         if ran.succeeded() {
@@ -219,8 +220,13 @@ impl BatchSystem for Slurm {
         Box::pin(self.queue_of(None))
     }
 
-    fn find(&self, name: JobName) -> Asked<'_, Option<Queued>> {
-        Box::pin(async move { Ok(self.queue_of(Some(format!("--name={}", name.name))).await?.remove(&name)) })
+    fn find<'a>(&'a self, names: &'a [JobName]) -> Asked<'a, HashMap<JobName, Queued>> {
+        let called: Vec<String> = names.iter().map(|name| name.name.to_string()).collect();
+        Box::pin(async move {
+            let mut all = self.queue_of(Some(format!("--name={}", called.join(",")))).await?;
+            all.retain(|name, _| names.contains(name));
+            Ok(all)
+        })
     }
 
     fn submit<'a>(&'a self, description: &'a Path) -> Asked<'a, u64, Refusal> {
@@ -241,7 +247,9 @@ impl BatchSystem for Slurm {
 
     /// A step that shares what the job has. What `srun` would say of an exit code is not the program's.
     fn beside(&self, job: u64, words: Vec<String>) -> Option<Command> {
-        let mut arguments = ["--quiet", "--quiet", "--overlap", "--nodes=1", "--ntasks=1"].map(str::to_owned).to_vec();
+        // Unbuffered: else what ends without a line's end, such as a prompt, is withheld.
+        let shared = ["--quiet", "--quiet", "--overlap", "--nodes=1", "--ntasks=1", "--unbuffered", "--chdir=/"];
+        let mut arguments = shared.map(str::to_owned).to_vec();
         arguments.push(format!("--jobid={job}"));
         arguments.extend(words);
         Some(self.command("srun", arguments))

@@ -8,8 +8,8 @@ use crate::batch::state::JobState;
 use crate::batch::system::{JobName, Queued};
 
 /// The columns asked of `squeue`; the name, which others may choose, comes last. Of a task of an array, the number is
-/// `ARRAY_TASK`.
-pub const COLUMNS: &str = "%i|%T|%r|%N|%j";
+/// `ARRAY_TASK`, and the one after it its own.
+pub const COLUMNS: &str = "%i|%A|%T|%r|%N|%j";
 
 /// Reads the long name, as `squeue`, `sacct` and the job completion log have it (`CANCELLED by 1000`).
 pub fn read_state(text: &str) -> JobState {
@@ -35,14 +35,14 @@ pub fn read_state(text: &str) -> JobState {
     }
 }
 
-/// Jobs that are called as a pod or as an array of pods. Of two jobs of one name, the one that has not ended counts, else the
-/// later.
+/// Jobs that are called as a pod or as an array of pods. Of two jobs of one name, the one that runs counts, else one that waits, else the
+/// last.
 pub fn read_queue(text: &str) -> HashMap<JobName, Queued> {
     let mut jobs: HashMap<JobName, Queued> = HashMap::new();
     for line in text.lines() {
-        let mut columns = line.splitn(5, '|');
-        let (Some(id), Some(state), Some(reason), Some(nodes), Some(name)) =
-            (columns.next(), columns.next(), columns.next(), columns.next(), columns.next())
+        let mut columns = line.splitn(6, '|');
+        let [Some(id), Some(own_id), Some(state), Some(reason), Some(nodes), Some(name)] =
+            [(); 6].map(|()| columns.next())
         else {
             continue;
         };
@@ -50,13 +50,13 @@ pub fn read_queue(text: &str) -> HashMap<JobName, Queued> {
         let name = JobName { name, task };
         let job = Queued {
             id,
+            own_id: own_id.trim().parse().unwrap_or(id),
             state: read_state(state),
             reason: reason.trim().to_owned(),
             nodes: nodes.trim().to_owned(),
             code: None,
         };
-        let rank = |job: &Queued| (!job.state.is_terminal(), job.id);
-        if jobs.get(&name).is_none_or(|known| rank(known) < rank(&job)) {
+        if jobs.get(&name).is_none_or(|known| known.rank() < job.rank()) {
             jobs.insert(name, job);
         }
     }
@@ -130,14 +130,25 @@ mod tests {
     #[test]
     fn queues_of_many_jobs() {
         let text = format!(
-            "7|PENDING|Resources||{UID}\n5|CANCELLED|None|n1|{UID}\n9_4|RUNNING|None|n1|{UID}\n8|RUNNING|None|n2|somebody|else's\n12_[1-5]|PENDING|None||{UID}\n\nrubbish\n"
+            "7|7|PENDING|Resources||{UID}\n5|5|CANCELLED|None|n1|{UID}\n9_4|11|RUNNING|None|n1|{UID}\n8|8|RUNNING|None|n2|somebody|else's\n12_[1-5]|12|PENDING|None||{UID}\n\nrubbish\n"
         );
         let jobs = read_queue(&text);
-        let wanted =
-            Queued { id: 7, state: JobState::Waiting, reason: "Resources".into(), nodes: String::new(), code: None };
-        let task = Queued { id: 9, state: JobState::Running, reason: "None".into(), nodes: "n1".into(), code: None };
+        let waiting = Queued {
+            id: 7,
+            own_id: 7,
+            state: JobState::Waiting,
+            reason: "Resources".into(),
+            nodes: String::new(),
+            code: None,
+        };
+        let (state, reason, nodes) = (JobState::Running, "None".into(), "n1".into());
+        let task = Queued { id: 9, own_id: 11, state, reason, nodes, code: None };
         let uid = UID.parse().expect("uid");
-        assert_eq!(jobs, HashMap::from([(JobName::own(uid), wanted), (JobName::task(uid, 4), task)]));
+        assert_eq!(jobs, HashMap::from([(JobName::own(uid), waiting), (JobName::task(uid, 4), task)]));
+        // Of two jobs of one pod the later waits for what the earlier one runs.
+        let two =
+            read_queue(&format!("8|8|PENDING|Resources||{UID}\n7|7|RUNNING|None|n1|{UID}\n9|9|FAILED|None|n1|{UID}\n"));
+        assert_eq!(two[&JobName::own(uid)].id, 7);
     }
 
     #[test]

@@ -41,9 +41,8 @@ pub struct RestConfig {
     /// The version of its interface; the daemon keeps several.
     #[serde(default = "usual_version")]
     pub version: String,
-    /// Whose jobs they are, if the connection does not say it.
-    #[serde(default)]
-    pub user: Option<String>,
+    /// Whose jobs they are. The daemon tells of everybody's, and others may call theirs as they like.
+    pub user: String,
     /// A token of Slurm's (`scontrol token`), read for every call.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
@@ -70,6 +69,9 @@ impl RestConfig {
         let number = self.version.strip_prefix("v0.0.").and_then(|number| number.parse::<u32>().ok());
         if number.is_none() {
             return Err(format!("rest: version {:?} is not such as v0.0.38", self.version));
+        }
+        if self.user.trim().is_empty() {
+            return Err("rest: user must say whose jobs they are".into());
         }
         if config.template.is_some() {
             return Err("rest: slurmrestd reads no #SBATCH lines, so a template has no place there".into());
@@ -99,9 +101,7 @@ impl SlurmRest {
 
     async fn ask(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Value, PlaceError> {
         let mut request = self.client.request(method, format!("{}/{path}", self.base)).timeout(PATIENCE);
-        if let Some(user) = &self.rest.user {
-            request = request.header("X-SLURM-USER-NAME", user.as_str());
-        }
+        request = request.header("X-SLURM-USER-NAME", self.rest.user.as_str());
         if let Some(file) = &self.rest.token_file {
             let token = std::fs::read_to_string(file).map_err(PlaceError::failed(file.display()))?;
             request = request.header("X-SLURM-USER-TOKEN", token.trim());
@@ -144,7 +144,7 @@ impl SlurmRest {
     }
 
     async fn queue_now(&self) -> Result<HashMap<JobName, Queued>, PlaceError> {
-        Ok(wire::jobs(&self.succeed(Method::GET, "jobs").await?, self.rest.user.as_deref()))
+        Ok(wire::jobs(&self.succeed(Method::GET, "jobs").await?, &self.rest.user))
     }
 
     async fn hand_over(&self, description: &Path) -> Result<u64, Refusal> {
@@ -152,8 +152,7 @@ impl SlurmRest {
         let body = self.slurm.place.bytes(order).await.map_err(|error| Refusal::Later(error.to_string()))?;
         let answer = match self.ask(Method::POST, "job/submit", Some(body)).await {
             Ok(answer) => answer,
-            // Whoever comes again looks for it first.
-            Err(PlaceError::Unreachable(why)) => return Err(Refusal::Later(why)),
+            Err(PlaceError::Unreachable(why)) => return Err(Refusal::Unreachable(why)),
             Err(error) => return Err(Refusal::Unsure(error.to_string())),
         };
         match (wire::complaint(&answer), answer["job_id"].as_u64().filter(|number| *number > 0)) {
@@ -168,7 +167,7 @@ impl SlurmRest {
         let path = format!("job/{job}");
         let known = match self.succeed(Method::GET, &path).await {
             Err(PlaceError::Failed(why)) if why.contains(UNKNOWN_JOB) => return Ok(()),
-            known => wire::jobs(&known?, self.rest.user.as_deref()),
+            known => wire::jobs(&known?, &self.rest.user),
         };
         if known.get(&name).is_none_or(|known| known.id != job || known.state.is_terminal()) {
             return Ok(());
@@ -199,8 +198,12 @@ impl BatchSystem for SlurmRest {
         Box::pin(self.queue_now())
     }
 
-    fn find(&self, name: JobName) -> Asked<'_, Option<Queued>> {
-        Box::pin(async move { Ok(self.queue_now().await?.remove(&name)) })
+    fn find<'a>(&'a self, names: &'a [JobName]) -> Asked<'a, HashMap<JobName, Queued>> {
+        Box::pin(async move {
+            let mut all = self.queue_now().await?;
+            all.retain(|name, _| names.contains(name));
+            Ok(all)
+        })
     }
 
     fn submit<'a>(&'a self, description: &'a Path) -> Asked<'a, u64, Refusal> {
@@ -236,5 +239,23 @@ impl BatchSystem for SlurmRest {
             let answer = self.succeed(Method::GET, "nodes").await?;
             Ok(wire::nodes(&answer, self.slurm.config.partition.as_deref()))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_to_say_whose_jobs_they_are() {
+        let read = |text: &str| serde_json::from_str::<RestConfig>(text);
+        let error = read(r#"{"url": "unix:///s"}"#).expect_err("nobody's");
+        assert!(error.to_string().contains("user"), "{error}");
+        let check = |user: &str| {
+            let rest = read(&format!(r#"{{"url": "unix:///s", "user": "{user}"}}"#)).expect("settings");
+            rest.check(&SlurmConfig::default())
+        };
+        assert!(check(" ").is_err_and(|why| why.contains("user")));
+        assert_eq!(check("twin"), Ok(()));
     }
 }

@@ -134,27 +134,28 @@ fn code(value: &Value) -> Option<(i32, i32)> {
     Some((i32::try_from(returned).ok()?, i32::try_from(signal).ok()?))
 }
 
-/// Jobs of this user that are called as a pod. Of two of one name, the one that has not ended counts, else the later.
-pub fn jobs(answer: &Value, user: Option<&str>) -> HashMap<JobName, Queued> {
+/// Jobs of this user that are called as a pod. Of two of one name, the one that runs counts, else one that waits, else the
+/// last.
+pub fn jobs(answer: &Value, user: &str) -> HashMap<JobName, Queued> {
     let mut jobs: HashMap<JobName, Queued> = HashMap::new();
     for job in answer["jobs"].as_array().into_iter().flatten() {
         let (Some(id), Some(Ok(uid))) = (job["job_id"].as_u64(), job["name"].as_str().map(str::parse::<Uuid>)) else {
             continue;
         };
-        if user.is_some_and(|user| job["user_name"].as_str() != Some(user)) {
+        if job["user_name"].as_str() != Some(user) {
             continue;
         }
         let state = read_state(word(&job["job_state"]));
         let queued = Queued {
             id,
+            own_id: id,
             state,
             reason: job["state_reason"].as_str().unwrap_or_default().to_owned(),
             nodes: job["nodes"].as_str().unwrap_or_default().to_owned(),
             code: code(&job["exit_code"]).filter(|_| state.is_terminal()),
         };
-        let rank = |job: &Queued| (!job.state.is_terminal(), job.id);
         let name = JobName::own(uid);
-        if jobs.get(&name).is_none_or(|known| rank(known) < rank(&queued)) {
+        if jobs.get(&name).is_none_or(|known| known.rank() < queued.rank()) {
             jobs.insert(name, queued);
         }
     }
@@ -219,7 +220,7 @@ mod tests {
             {"job_id": 7, "name": "0190b0a0-0000-7000-8000-000000000002", "job_state": ["TIMEOUT"], "user_name": "u",
              "exit_code": {"status": ["SIGNALED"], "return_code": {"set": true, "number": 0}, "signal": {"id": {"set": true, "number": 15}}}},
         ]});
-        let jobs = jobs(&answer, Some("u"));
+        let jobs = jobs(&answer, "u");
         assert_eq!(jobs.len(), 2);
         let first = &jobs[&JobName::own(uid.parse().expect("uid"))];
         assert_eq!((first.id, first.state, first.nodes.as_str()), (4, JobState::Running, "n1"));
