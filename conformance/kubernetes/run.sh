@@ -300,11 +300,13 @@ else
   pod serves /usr/bin/python3 -c "$serve" >/dev/null
   its_port() { k logs serves | sed -n 1p | grep -x '[0-9]*'; }
   check "a pod that serves" within 60 its_port
+  # Its log may be had before the cluster has heard that it runs, and kubectl forwards no ports of pods that do not.
+  check "and is seen to run" within 60 in_phase serves Running
   inside=$(its_port || true)
   # The engine's own port too, which is none of the pod's.
   "$work/cluster/bin/kubectl" --kubeconfig "$work/cluster/kubeconfig" port-forward pod/serves ":$inside" ":$port" >"$work/forward.out" 2>"$work/forward.err" &
   forward=$!
-  listens() { is "$(grep -c 'from 127.0.0.1:' "$work/forward.out")" 2; }
+  listens() { is "$(grep -c 'from 127.0.0.1:' "$work/forward.out")" 2 || { cat "$work/forward.err"; return 1; }; }
   check "kubectl port-forward" within 30 listens
   local_of() { sed -n "s/^Forwarding from 127.0.0.1:\([0-9]*\) -> $1\$/\1/p" "$work/forward.out"; }
   served() {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use dte_base::id::new_id;
 use dte_protocol_webdav::digest::{Algorithm, Digest};
 use dte_protocol_webdav::path::ResourcePath;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::oneshot;
 
 use crate::byte_store::{ByteStream, Content, PART_PREFIX, Reading};
@@ -287,24 +287,33 @@ struct Guard {
 }
 
 impl Guard {
-    /// Reads the first piece, so that an empty file is judged before the destination hears of it.
+    /// Reads the first piece, so that an empty file is judged before the destination hears of it: it may never ask for what
+    /// has no bytes.
     async fn over(source: ByteStream, promise: Promise, progress: Arc<AtomicU64>) -> Result<(Guard, Verdict), Error> {
         // An empty file has ended before the destination asks for it, and not every stream can be asked again.
         let mut source = source.fuse().boxed();
-        let mut sums = Checksums::for_comparing(&promise.digests);
-        let held = match source.next().await.transpose().map_err(|error| error.at(Side::Source))? {
-            Some(first) => {
-                sums.update(&first);
-                Some(first)
-            }
-            None => {
-                promise.check(&sums)?;
-                None
-            }
-        };
+        let sums = Checksums::for_comparing(&promise.digests);
         let (answer, verdict) = oneshot::channel();
         progress.store(0, Ordering::Relaxed);
-        Ok((Guard { source, held, sums, promise, progress, answer: Some(answer) }, verdict))
+        let mut guard =
+            Guard { source: stream::empty().boxed(), held: None, sums, promise, progress, answer: Some(answer) };
+        loop {
+            match source.next().await.transpose().map_err(|error| error.at(Side::Source))? {
+                Some(piece) if piece.is_empty() => {}
+                Some(first) => {
+                    guard.sums.update(&first);
+                    guard.held = Some(first);
+                    break;
+                }
+                None => {
+                    let nothing = guard.promise.check(&guard.sums)?;
+                    guard.tell(Ok(nothing));
+                    break;
+                }
+            }
+        }
+        guard.source = source;
+        Ok((guard, verdict))
     }
 
     /// Tells the verdict, once.
