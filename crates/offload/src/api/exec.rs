@@ -108,7 +108,7 @@ mod tests {
             let error = read(&format!("pod={uid}&{rest}")).expect_err(rest);
             assert!(format!("{error:?}").contains("twice"), "{error:?}");
         }
-        for rest in ["command=a", "stdout=1", "command=a&stderr=1&tty=1"] {
+        for rest in ["command=a", "command=a&stderr=1&tty=1"] {
             assert!(read(&format!("pod={uid}&{rest}")).is_err(), "{rest}");
         }
     }
