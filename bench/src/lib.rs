@@ -1,5 +1,7 @@
 //! What the load generators share.
 
+pub mod offload;
+
 /// User and system time of a process and its children, in seconds.
 pub fn cpu_seconds(pid: u32) -> f64 {
     let Ok(entries) = std::fs::read_dir("/proc") else { return 0.0 };
@@ -21,4 +23,12 @@ pub fn cpu_seconds(pid: u32) -> f64 {
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// User and system time of a process and of those of its children that have ended, in seconds.
+pub fn cpu_seconds_with_ended_children(pid: u32) -> f64 {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return 0.0 };
+    let Some((_, tail)) = stat.rsplit_once(')') else { return 0.0 };
+    let times = tail.split_whitespace().skip(11).take(4);
+    times.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

@@ -6,39 +6,18 @@
 //! their end until `/status` says so, when it is asked for all of them every 100 ms.
 
 use std::collections::HashMap;
-use std::error::Error;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use dte_base::id::new_id;
+use dte_bench::offload::{Failure, Server, ended, hand_over, now_ms, parse, spread};
 use serde_json::{Map, Value, json};
 
-const CONNECTIONS: usize = 16;
 /// Pods whose life is watched, and how long each runs.
 const WATCHED: usize = 40;
 const RUNS: &str = "0.3";
 const ASK_EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(300);
-
-type Failure = Box<dyn Error + Send + Sync>;
-
-struct Server {
-    name: String,
-    place: Place,
-    token: Option<String>,
-    site: Option<String>,
-}
-
-enum Place {
-    Socket(PathBuf),
-    Address { host: String, prefix: String },
-}
 
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
@@ -55,113 +34,12 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn parse(text: &str) -> Result<Server, Failure> {
-    let (name, rest) = text.split_once('=').ok_or("NAME=PLACE")?;
-    let mut parts = rest.split(',');
-    let place = parts.next().unwrap_or_default();
-    let place = match (place.strip_prefix("unix:"), place.strip_prefix("http://")) {
-        (Some(path), _) => Place::Socket(path.into()),
-        (_, Some(rest)) => {
-            let (host, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            Place::Address { host: host.into(), prefix: format!("/{prefix}").trim_end_matches('/').into() }
-        }
-        _ => return Err(format!("{place:?} is neither unix:PATH nor http://…").into()),
-    };
-    let token = parts.next().filter(|file| !file.is_empty()).map(std::fs::read_to_string).transpose()?;
-    let site = parts.next().map(str::to_owned);
-    Ok(Server { name: name.into(), place, token: token.map(|text| text.trim().to_owned()), site })
-}
-
-impl Server {
-    /// One request on a connection of its own.
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Result<String, Failure> {
-        let text = body.to_string();
-        let (host, prefix) = match &self.place {
-            Place::Socket(_) => ("unix", ""),
-            Place::Address { host, prefix } => (host.as_str(), prefix.as_str()),
-        };
-        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let request = format!(
-            "{method} {prefix}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\n{token}Content-Length: {}\r\n\r\n{text}",
-            text.len()
-        );
-        let mut answer = Vec::new();
-        match &self.place {
-            Place::Socket(path) => exchange(UnixStream::connect(path)?, &request, &mut answer)?,
-            Place::Address { host, .. } => exchange(TcpStream::connect(host)?, &request, &mut answer)?,
-        }
-        let answer = String::from_utf8(answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
-        if !head.starts_with("HTTP/1.1 200") {
-            return Err(format!("{path}: {} {body}", head.lines().next().unwrap_or_default()).into());
-        }
-        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        Ok(if is_chunked { unchunked(body) } else { body.to_owned() })
-    }
-
-    fn create(&self, pod: &Value) -> Result<(), Failure> {
-        let request =
-            json!({"pod": pod, "configmaps": null, "secrets": null, "projectedvolumesmaps": null, "jobscriptURL": ""});
-        self.ask("POST", "/create", &request).map(drop)
-    }
-
-    fn pod(&self, script: &str) -> Value {
-        let mut pod = json!({
-            "metadata": {"name": "bench", "namespace": "default", "uid": new_id().to_string(), "creationTimestamp": null},
-            "spec": {"containers": [{"name": "main", "image": "host", "command": ["/bin/sh", "-c", script],
-                     "resources": {"limits": {"cpu": "100m", "memory": "64Mi"}}}]},
-            "status": {"phase": "Pending"}
-        });
-        if let Some(site) = &self.site {
-            pod["spec"]["nodeSelector"] = json!({ "dte.site": site });
-        }
-        pod
-    }
-}
-
-fn exchange(mut stream: impl Read + Write, request: &str, answer: &mut Vec<u8>) -> std::io::Result<()> {
-    stream.write_all(request.as_bytes())?;
-    stream.read_to_end(answer).map(drop)
-}
-
-fn unchunked(body: &str) -> String {
-    let mut rest = body;
-    let mut text = String::new();
-    while let Some((size, after)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
-        if size == 0 || after.len() < size {
-            break;
-        }
-        text.push_str(&after[..size]);
-        rest = after[size..].trim_start_matches("\r\n");
-    }
-    text
-}
-
 /// Hands over pods that do nothing, as fast as they are taken; then removes them.
 fn accept(server: &Server, count: usize) -> Result<Value, Failure> {
     let pods: Vec<Value> = (0..count).map(|_| server.pod("true")).collect();
-    let next = AtomicUsize::new(0);
-    let took = Mutex::new(Vec::new());
-    let refused = AtomicUsize::new(0);
     let begun = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..CONNECTIONS {
-            scope.spawn(|| {
-                while let Some(pod) = pods.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let asked = Instant::now();
-                    if server.create(pod).is_err() {
-                        refused.fetch_add(1, Ordering::Relaxed);
-                    }
-                    took.lock()
-                        .unwrap_or_else(|poisoned| poisoned.into_inner())
-                        .push(asked.elapsed().as_secs_f64() * 1e3);
-                }
-            });
-        }
-    });
+    let (took, refused) = hand_over(server, &pods);
     let seconds = begun.elapsed().as_secs_f64();
-    let took = took.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     let all_over = begun.elapsed();
     let end = Instant::now() + PATIENCE;
     while !ended(server, &pods)?.values().all(|is_over| *is_over) && Instant::now() < end {
@@ -172,24 +50,9 @@ fn accept(server: &Server, count: usize) -> Result<Value, Failure> {
         drop(server.ask("DELETE", "/delete", pod));
     }
     Ok(json!({
-        "per_s": count as f64 / seconds, "ms": spread(took), "refused": refused.into_inner(), "accepted_s": all_over.as_secs_f64(),
+        "per_s": count as f64 / seconds, "ms": spread(took), "refused": refused, "accepted_s": all_over.as_secs_f64(),
         "run_per_s": count as f64 / run.as_secs_f64(),
     }))
-}
-
-/// Which pods `/status` says are over.
-fn ended(server: &Server, pods: &[Value]) -> Result<HashMap<String, bool>, Failure> {
-    let mut over: HashMap<String, bool> =
-        pods.iter().filter_map(|pod| Some((pod["metadata"]["uid"].as_str()?.to_owned(), false))).collect();
-    let text = server.ask("GET", "/status", &Value::from(pods.to_vec())).unwrap_or_default();
-    let statuses: Option<Vec<Value>> = serde_json::from_str(&text).unwrap_or_default();
-    for status in statuses.unwrap_or_default() {
-        let is_over = status["containers"][0]["state"]["terminated"].is_object();
-        if let Some(known) = status["UID"].as_str().and_then(|uid| over.get_mut(uid)) {
-            *known = is_over;
-        }
-    }
-    Ok(over)
 }
 
 /// When pods begin, and when their end is told.
@@ -229,14 +92,4 @@ fn watch(server: &Server, folder: &Path) -> Result<Value, Failure> {
         drop(server.ask("DELETE", "/delete", pod));
     }
     Ok(json!({ "create_to_running_ms": spread(to_running), "exit_to_seen_ms": spread(to_seen), "seen": seen.len() }))
-}
-
-fn now_ms() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64() * 1e3)
-}
-
-fn spread(mut values: Vec<f64>) -> Value {
-    values.sort_by(f64::total_cmp);
-    let at = |part: f64| values.get(((values.len() as f64 - 1.0) * part).round() as usize).copied();
-    json!({ "p50": at(0.5), "p99": at(0.99) })
 }
